@@ -1,0 +1,281 @@
+"""The array backend: NumPy on the CPU, CuPy on a CUDA card. The only file that imports cupy.
+
+A layer asks `xp = array_module(x)` and then writes ordinary array code; whatever the two libraries do not share
+(an error function, a scatter-add that repeats indices, random bits that are the same on both) stands here.
+"""
+
+import ctypes
+import os
+import sys
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tinygpt.errors import UserError
+
+Array: TypeAlias = Any  # numpy.ndarray or cupy.ndarray: the same interface, two libraries without a common type
+
+ALIGNMENT = 64  # bytes: a cache line, and one AVX-512 register
+BLOCK = 16384  # elements: two or three float32 blocks of this size fit in a core's L2 cache
+
+
+# Where arrays live
+
+
+def array_module(x: Array) -> Any:
+    """The module whose functions compute on `x`: `numpy` for host arrays, `cupy` for arrays on a CUDA card.
+
+    Raises TypeError if `x` is an array of neither.
+    """
+    if isinstance(x, np.ndarray | np.generic):
+        return np
+    cupy = sys.modules.get("cupy")  # an array of cupy's exists only if cupy was imported
+    if cupy is not None and isinstance(x, cupy.ndarray):
+        return cupy
+    raise TypeError(f"expected a numpy or cupy array, got {type(x).__name__}; wrap it in np.asarray(...)")
+
+
+def resolve_device(device: str) -> tuple[str, str]:
+    """Turn "auto", "cpu" or "cuda" into the device to use and a remark on why ("" if there is nothing to say).
+
+    "auto" takes the CUDA card if CuPy can compute on one, and says so when it falls back to the CPU.
+
+    Raises UserError for "cuda" where that is not possible, and for any other name.
+    """
+    if device == "cpu":
+        return "cpu", ""
+    if device not in ("auto", "cuda"):
+        raise UserError(f"device is {device!r}; expected auto, cpu or cuda")
+    problem = _cuda_problem()
+    if problem is None:
+        return "cuda", ""
+    if device == "cuda":
+        raise UserError(f"--device=cuda: {problem}")
+    return "cpu", problem
+
+
+def _cuda_problem() -> str | None:
+    """Why CuPy cannot compute here, in one sentence; None if it can."""
+    try:
+        import cupy
+    except ImportError:
+        return (
+            "CuPy is not installed; install the extra for your CUDA version, "
+            "`pip install 'tinygpt[cuda13]'` or `pip install 'tinygpt[cuda12]'`, or use --device=cpu"
+        )
+    try:
+        if not cupy.cuda.is_available():
+            return "CuPy finds no CUDA card and driver here; check `nvidia-smi`, or use --device=cpu"
+        ones = cupy.ones((2, 2), dtype=np.float32)
+        if float((ones @ ones)[0, 0]) != 2.0:  # a driver alone does not prove that cuBLAS loads
+            return "a first matrix product on the CUDA card came out wrong; check the driver, or use --device=cpu"
+    except Exception as error:  # whatever CuPy, the driver or cuBLAS raises: the reader needs the first line of it
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return f"CuPy is installed but a first matrix product failed ({reason}); check the driver, or use --device=cpu"
+    return None
+
+
+def device_module(device: str) -> Any:
+    """`numpy` for "cpu", `cupy` for "cuda"."""
+    if device == "cpu":
+        return np
+    import cupy
+
+    return cupy
+
+
+def to_device(x: np.ndarray, device: str) -> Array:
+    """`x` as an array on `device` ("cpu" or "cuda"); copies only where it must."""
+    return device_module(device).asarray(x)
+
+
+def to_host(x: Array) -> np.ndarray:
+    """`x` as a NumPy array; from a card this waits for the result and copies it."""
+    return x.get() if array_module(x) is not np else np.asarray(x)
+
+
+def synchronize(device: str) -> None:
+    """Wait until everything queued on `device` is done; a CPU has nothing queued."""
+    if device == "cuda":
+        device_module(device).cuda.get_current_stream().synchronize()
+
+
+def peak_memory(device: str) -> int | None:
+    """The most memory used so far, in bytes: resident memory of this process, or what CuPy's pool holds on the card.
+
+    None where the system does not say (Windows).
+    """
+    if device == "cuda":
+        return int(device_module(device).get_default_memory_pool().total_bytes())
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kilobytes
+
+
+def cpu_count() -> int:
+    """The number of CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux: respects taskset and containers' CPU sets
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def keep_freed_pages() -> bool:
+    """Ask glibc to keep freed memory for the next allocation instead of returning it to the system.
+
+    A training step allocates and frees the same arrays again and again; by default each large one is mapped anew and
+    the kernel clears its pages. True if it was done; elsewhere than on glibc nothing happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "gnu_get_libc_version"):  # musl has mallopt's name but not its meaning
+        return False
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+    # The largest values malloc accepts: allocations below 1 GiB come from the heap, and the heap never shrinks.
+    return bool(libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)) and bool(libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1))
+
+
+# Arrays with names in one buffer
+
+
+def aligned_zeros(size: int, dtype: Any, device: str) -> Array:
+    """`size` zeros whose first byte is aligned to `ALIGNMENT` bytes (a card's allocator aligns further by itself)."""
+    xp = device_module(device)
+    if xp is not np:
+        return xp.zeros(size, dtype=dtype)
+    itemsize = np.dtype(dtype).itemsize
+    buffer = np.zeros(size * itemsize + ALIGNMENT, dtype=np.uint8)
+    start = -buffer.ctypes.data % ALIGNMENT
+    return buffer[start : start + size * itemsize].view(dtype)
+
+
+# What NumPy and CuPy do not share
+
+
+def bmm(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False) -> Array:
+    """Batched matrix product over the last two axes, either operand transposed first without copying it.
+
+    a: (..., M, K), or (..., K, M) with `transpose_a`; b: (..., K, N), or (..., N, K) with `transpose_b`.
+    Returns (..., M, N).
+    """
+    a = a.swapaxes(-1, -2) if transpose_a else a
+    b = b.swapaxes(-1, -2) if transpose_b else b
+    return array_module(a).matmul(a, b)
+
+
+def scatter_add(out: Array, index: Array, values: Array) -> None:
+    """`out[index[n]] += values[n]` for every n, in place, counting repeated indices each time.
+
+    out: (V, C); index: (N,) integers in [0, V); values: (N, C).
+
+    On NumPy the rows are sorted by index and each run of equal ones is summed at once, in their original order: the
+    same bits every time, and several times the speed of `np.add.at`.
+    """
+    xp = array_module(out)
+    if xp is not np:
+        xp.add.at(out, index, values)
+        return
+    if index.size == 0:
+        return
+    order = np.argsort(index, kind="stable")
+    sorted_index = index[order]
+    starts = np.flatnonzero(np.r_[True, sorted_index[1:] != sorted_index[:-1]])
+    out[sorted_index[starts]] += np.add.reduceat(values[order], starts, axis=0)
+
+
+# log(erfc(x) exp(x^2) / t) as a Chebyshev series in 2t - 1, where t = 2 / (2 + x) maps x >= 0 onto (0, 1].
+# The coefficients are the cosine transform of that function, computed with 50 digits (tests/test_backend.py does it
+# again); 28 of them reach float64 rounding, the first 12 float32 rounding.
+_ERFC_SERIES = (
+    -1.30265371978170943, 0.64196979235649026, 0.0194764732041858363, -0.00956151478680863164,
+    -9.46595344482036866e-4, 3.66839497852761452e-4, 4.25233248069077716e-5, -2.02785781125342432e-5,
+    -1.62429000464702551e-6, 1.3036558355805232e-6, 1.56264417220661432e-8, -8.52380959149265425e-8,
+    6.5290544390988515e-9, 5.05934349555146894e-9, -9.91364156493033087e-10, -2.27365122293183586e-10,
+    9.6467911020155268e-11, 2.39403808303911474e-12, -6.8860275264975534e-12, 8.94487927309072572e-13,
+    3.13092139934295808e-13, -1.12708223613672524e-13, 3.81090525518923206e-16, 7.10609761360923699e-15,
+    -1.5230282014571043e-15, -9.457494571291234e-17, 1.21023718922427899e-16, -2.81666308774717697e-17,
+)  # fmt: skip
+
+
+def erf(x: Array) -> Array:
+    """The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x; same shape and dtype as `x`.
+
+    CuPy has it; for NumPy it is 1 - t exp(-x^2 + P(t)) with t = 2 / (2 + |x|), P a Chebyshev series summed by
+    Clenshaw's recurrence (Press et al., Numerical Recipes, 3rd ed., section 6.2.2, gives the form).
+    Absolute error below 1e-15 in float64 and 5e-7 in float32.
+    """
+    xp = array_module(x)
+    if xp is not np:
+        from cupyx.scipy.special import erf as cupy_erf
+
+        return cupy_erf(x)
+    out = np.empty(x.shape, x.dtype)
+    series = _ERFC_SERIES[: 12 if x.dtype.itemsize <= 4 else None]
+    flat_x, flat_out = np.ascontiguousarray(x).reshape(-1), out.reshape(-1)
+    for start in range(0, flat_x.size, BLOCK):  # in blocks, so that the recurrence's four arrays stay in the cache
+        block = flat_x[start : start + BLOCK]
+        flat_out[start : start + BLOCK] = _erf_block(block, series)
+    return out
+
+
+def _erf_block(x: np.ndarray, series: tuple[float, ...]) -> np.ndarray:
+    z = np.abs(x)
+    t = 2 / (2 + z)
+    u = 4 * t - 2  # twice the Chebyshev variable
+    b1, b2 = np.zeros_like(u), np.zeros_like(u)
+    for coefficient in reversed(series[1:]):
+        b1, b2 = u * b1 - b2 + coefficient, b1
+    log_series = 0.5 * (series[0] + u * b1) - b2
+    return np.copysign(1 - t * np.exp(log_series - z * z), x)
+
+
+# Random numbers
+
+
+def generator(seed: int, *purpose: int | str) -> np.random.Generator:
+    """An independent NumPy generator for one purpose: the same (seed, purpose) always gives the same stream."""
+    words = [seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF]
+    for part in purpose:
+        words += part.encode() if isinstance(part, str) else [part]
+    return np.random.default_rng(words)
+
+
+def fold_in(key: int, *data: int) -> int:
+    """A new 64-bit key from `key` and integers such as step, layer and place; different data, unrelated keys.
+
+    Each round is the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+    generators", 2014).
+    """
+    mask = (1 << 64) - 1
+    for number in data:
+        key = (key ^ number) + 0x9E3779B97F4A7C15 & mask
+        key = (key ^ key >> 30) * 0xBF58476D1CE4E5B9 & mask
+        key = (key ^ key >> 27) * 0x94D049BB133111EB & mask
+        key ^= key >> 31
+    return key
+
+
+def random_bits(shape: tuple[int, ...], key: int, first_row: int, xp: Any) -> Array:
+    """uint32 bits of the given shape: a hash of (key, row, place within the row), and of nothing else.
+
+    Rows are the first axis and are numbered from `first_row`, so a worker that holds rows 4 to 7 of a batch computes
+    the bits that the whole batch has there. Integer operations only: NumPy, CuPy and a CUDA kernel agree exactly.
+    The hash is a multiply-xorshift finaliser applied twice with the row's 64-bit key between (constants: Wellons,
+    "Prospecting for hash functions", 2018). A row has at most 2^32 elements.
+    """
+    keys = [fold_in(key, first_row + row) for row in range(shape[0])]
+    column = (shape[0],) + (1,) * (len(shape) - 1)
+    low = xp.asarray(np.array([k & 0xFFFFFFFF for k in keys], dtype=np.uint32)).reshape(column)
+    high = xp.asarray(np.array([k >> 32 for k in keys], dtype=np.uint32)).reshape(column)
+    place = xp.arange(int(np.prod(shape[1:])), dtype=np.uint32).reshape((1,) + tuple(shape[1:]))
+    return _mix(_mix(place + low) ^ high)
+
+
+def _mix(bits: Array) -> Array:
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        bits = bits ^ (bits >> np.uint32(shift))
+        bits = bits * np.uint32(factor)
+    return bits ^ (bits >> np.uint32(16))

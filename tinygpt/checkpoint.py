@@ -1,0 +1,260 @@
+"""Between arrays and files: GPT-2 checkpoints in Hugging Face's form, and the whole state of a training run.
+
+A model's folder holds `config.json` and `model.safetensors`, with GPT-2's own names and orientation, so that nothing
+is converted on the way in or out. A run's folder holds
+
+    best/                     a model's folder: the best weights so far
+    last/step-00000250.1/     everything the run needs to go on exactly as if it had not stopped
+    last/current              one line: the folder in use
+
+A state is written to a new folder, flushed to disk, and becomes the one in use when `current` is replaced, which is
+one atomic step; a run killed at any moment leaves the earlier state or the new one.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from tinygpt.errors import UserError
+from tinygpt.files import cache_folder, download, flush_to_disk, write_atomically
+from tinygpt.parameters import Parameters
+
+# Model folders
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that some GPT-2 files carry along
+GELU_NAMES = {"gelu_pytorch_tanh": "gelu_new"}  # another name for the same function
+NOT_GPT2 = {  # settings of Hugging Face's GPT2Config that change the computation to one we do not have
+    "model_type": "gpt2",
+    "tie_word_embeddings": True,
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "add_cross_attention": False,
+}
+
+
+def save_pretrained(folder: str | Path, settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a model's folder.
+
+    settings: the fields of GPTConfig. tensors: the parameters by name. A model without biases is written with biases
+    of zero, which is the same model and one that every reader of GPT-2 knows; `"bias": false` in its config tells
+    `load_pretrained` to leave them out again.
+    """
+    folder = Path(folder)
+    config = {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "vocab_size": settings["vocab_size"],
+        "n_positions": settings["block_size"],
+        "n_embd": settings["n_embd"],
+        "n_layer": settings["n_layer"],
+        "n_head": settings["n_head"],
+        "activation_function": settings["activation_function"],
+        "layer_norm_epsilon": settings["layer_norm_epsilon"],
+        "resid_pdrop": settings["dropout"],
+        "embd_pdrop": settings["dropout"],
+        "attn_pdrop": settings["dropout"],
+        "tie_word_embeddings": True,
+        "bias": settings["bias"],
+    }
+    tensors = dict(tensors)
+    if not settings["bias"]:
+        for name, weight in list(tensors.items()):
+            if name.startswith(("h.", "ln_f.")):
+                tensors[name.removesuffix("weight") + "bias"] = np.zeros(weight.shape[-1], weight.dtype)
+    write_atomically(folder / WEIGHTS, lambda path: save_file(tensors, path, {"format": "pt"}))
+    write_atomically(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+
+
+def load_pretrained(folder: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read a model's folder: the fields of GPTConfig, and the parameters by name.
+
+    Reads what Hugging Face's GPT-2 classes write, with or without the `transformer.` prefix. Three different dropout
+    probabilities, which GPTConfig cannot say, become 0. Raises UserError for a file that is missing or damaged, and
+    for a model that is not GPT-2's architecture.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; expected one with {CONFIG} and {WEIGHTS}")
+    config = read_json(folder / CONFIG)
+    for key, expected in NOT_GPT2.items():
+        if config.get(key, expected) != expected:
+            raise UserError(f"{folder / CONFIG} has {key} = {config[key]!r}; this library computes only {expected!r}")
+    try:
+        settings = {
+            "block_size": config["n_positions"],
+            **{name: config[name] for name in ("vocab_size", "n_layer", "n_head", "n_embd")},
+        }
+    except KeyError as missing:
+        raise UserError(f"{folder / CONFIG} lacks {missing}; expected the config of a GPT-2 model") from None
+    if config.get("n_inner") not in (None, 4 * config["n_embd"]):
+        raise UserError(f"{folder / CONFIG} has n_inner = {config['n_inner']}; this library computes only 4 * n_embd")
+    dropouts = {config.get(name, 0.0) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}
+    activation = config.get("activation_function", "gelu_new")
+    settings |= {
+        "activation_function": GELU_NAMES.get(activation, activation),
+        "layer_norm_epsilon": config.get("layer_norm_epsilon", 1e-5),
+        "dropout": dropouts.pop() if len(dropouts) == 1 else 0.0,
+        "bias": config.get("bias", True),
+    }
+    tensors = {name.removeprefix("transformer."): array for name, array in read_tensors(folder / WEIGHTS).items()}
+    tensors = {name: array for name, array in tensors.items() if not BUFFERS.fullmatch(name)}
+    head = tensors.pop("lm_head.weight", None)
+    if head is not None and not np.array_equal(head, tensors.get("wte.weight")):
+        raise UserError(f"{folder / WEIGHTS} has a head that is not tied to wte.weight; this library ties them")
+    if not settings["bias"]:
+        biases = [name for name in tensors if name.endswith(".bias")]
+        if any(tensors.pop(name).any() for name in biases):
+            raise UserError(f"{folder / CONFIG} says the model has no biases, but {WEIGHTS} has some that are not zero")
+    return settings, tensors
+
+
+def copy_tensors(tensors: Mapping[str, np.ndarray], params: Parameters, source: str | Path) -> None:
+    """Copy `tensors` into `params`, all names and shapes agreeing. Raises UserError, naming `source`, otherwise."""
+    for problem, names in (("lacks", params.keys() - tensors.keys()), ("has an unknown", tensors.keys() - params.keys())):
+        if names:
+            raise UserError(f"{source} {problem} {_some(sorted(names))}; its config belongs to another model")
+    for name, array in tensors.items():
+        try:
+            params[name] = array
+        except UserError as error:
+            raise UserError(f"{source}: {error}; its config belongs to another model") from None
+
+
+def download_gpt2(name: str) -> Path:
+    """The folder of OpenAI's GPT-2 weights, "gpt2" to "gpt2-xl", fetched from Hugging Face on first use."""
+    folder = cache_folder() / name
+    for file in (CONFIG, WEIGHTS):
+        if not (folder / file).exists():
+            url = f"https://huggingface.co/openai-community/{name}/resolve/main/{file}"
+            download(url, folder / file, f"with a network it is fetched once; or put {CONFIG} and {WEIGHTS} in {folder}")
+    return folder
+
+
+# Runs
+
+
+def save_state(
+    out_dir: str | Path, step: int, tensors: Mapping[str, Mapping[str, np.ndarray]], meta: Mapping[str, Any],
+    extra_files: Mapping[str, bytes] | None = None,
+) -> None:  # fmt: skip
+    """Make the given state the run's last one; the one before is removed when the new one is safely on disk.
+
+    tensors: for each file name the arrays it holds by name; meta: anything JSON holds; extra_files: contents by name.
+    """
+    last = Path(out_dir) / "last"
+    attempt = 1
+    while (folder := last / f"step-{step:08d}.{attempt}").exists():
+        attempt += 1
+    try:
+        folder.mkdir(parents=True)
+        digests = {}
+        for file, arrays in tensors.items():
+            save_file(dict(arrays), folder / file)
+        for file, content in (extra_files or {}).items():
+            (folder / file).write_bytes(content)
+        for path in sorted(folder.iterdir()):
+            flush_to_disk(path)
+            digests[path.name] = _sha256(path)
+        (folder / "state.json").write_text(json.dumps({**meta, "sha256": digests}, indent=2) + "\n")
+        flush_to_disk(folder / "state.json")
+        flush_to_disk(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise UserError(f"could not save to {folder}: {error}; the save before it, if any, is intact") from error
+    write_atomically(last / "current", f"{folder.name}\n".encode())
+    for other in last.glob("step-*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def load_state(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
+    """The last state's meta, and the folder with its files, all of which are checked against their digests.
+
+    Raises UserError if there is none or a file is missing or damaged.
+    """
+    last = Path(out_dir) / "last"
+    if not (last / "current").exists():
+        raise UserError(f"{out_dir} holds no run to resume; expected {last / 'current'}, which training writes")
+    folder = last / (last / "current").read_text(errors="replace").strip()
+    meta = read_json(folder / "state.json")
+    for file, digest in meta.get("sha256", {}).items():
+        if not (folder / file).exists():
+            raise UserError(f"{folder / file} is missing, so the run cannot be resumed; {_best_hint(out_dir)}")
+        if _sha256(folder / file) != digest:
+            raise UserError(f"{folder / file} is damaged (its SHA-256 has changed); {_best_hint(out_dir)}")
+    return meta, folder
+
+
+def has_run(out_dir: str | Path) -> bool:
+    """True if `out_dir` holds anything a training run has saved."""
+    return any((Path(out_dir) / part).exists() for part in ("last/current", f"best/{WEIGHTS}"))
+
+
+def set_aside(out_dir: str | Path, files: Iterable[str]) -> Path:
+    """Move an earlier run's `files` from `out_dir` into a new folder `run-1`, `run-2`, ... in it, and return that."""
+    out_dir = Path(out_dir)
+    number = 1
+    while (folder := out_dir / f"run-{number}").exists():
+        number += 1
+    folder.mkdir()
+    for file in files:
+        if (out_dir / file).exists():
+            os.replace(out_dir / file, folder / file)
+    return folder
+
+
+# Reading with sentences for errors
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises UserError if it is missing or damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"could not read {path}: {error.strerror}") from error
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise UserError(f"{path} is damaged: not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: expected an object, found {type(content).__name__}")
+    return content
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """The arrays in a safetensors file by name. Raises UserError if it is missing or damaged."""
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise UserError(f"could not read {path}: no such file") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged: not a whole safetensors file ({error})") from error
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} holds a dtype that NumPy lacks ({error}); save it in float32") from error
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _best_hint(out_dir: str | Path) -> str:
+    best = Path(out_dir) / "best"
+    if (best / WEIGHTS).exists():
+        return f"start from the best weights with --init_from={best} and another --out_dir"
+    return "start again with another --out_dir"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

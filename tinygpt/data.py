@@ -1,0 +1,311 @@
+"""Texts to learn from, their token files, and batches.
+
+`load_corpus` finds a text, encodes it once into `train.bin` and `val.bin` in a cache folder, and maps these files into
+memory, so that a corpus of any size starts at once and takes no room. A folder that already holds such files, as
+nanoGPT writes them, is read as it is.
+"""
+
+import contextlib
+import difflib
+import getpass
+import hashlib
+import http.client
+import json
+import math
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinygpt.errors import UserError
+from tinygpt.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer, Tokenizer, load, write_atomically
+
+FORMAT = "1"  # of the token files; a new number leaves the old files unused
+SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+SHAKESPEARE_BYTES = 1_115_394
+STDLIB_CHARACTERS = "\t\n" + "".join(map(chr, range(32, 127)))
+STDLIB_MIN_BYTES = 500_000
+
+
+@dataclass
+class Corpus:
+    """Two streams of token ids, `train` and `val`: 1-D, memory-mapped, uint16 (uint32 beyond 65,536 tokens).
+
+    `tokenizer` is None, and the numbers of bytes and characters too, where a folder of token files does not tell.
+    """
+
+    name: str
+    train: np.ndarray
+    val: np.ndarray
+    tokenizer: Tokenizer | None
+    vocab_size: int
+    n_bytes: int | None = None  # of the whole text as UTF-8
+    n_characters: int | None = None  # of the whole text
+    val_characters: int | None = None  # of the part that became `val`
+
+    def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator):
+        """Windows at random places of `split`, "train" or "val", each equally likely.
+
+        Returns idx and targets, int64 arrays of shape (batch_size, block_size); targets are the tokens one place on.
+        UserError for a split of fewer than block_size + 1 tokens.
+        """
+        tokens = {"train": self.train, "val": self.val}[split]
+        if len(tokens) <= block_size:
+            raise UserError(
+                f"The {split} part of {self.name} has {len(tokens):,} tokens, but a window of --block_size={block_size} "
+                f"needs {block_size + 1:,}; choose a smaller --block_size or give more text"
+            )
+        starts = rng.integers(len(tokens) - block_size, size=(batch_size, 1))
+        places = starts + np.arange(block_size)  # (B, T)
+        return tokens[places].astype(np.int64), tokens[places + 1].astype(np.int64)
+
+    def bits_per_character(self, loss: float) -> float | None:
+        """Loss on `val` in nats per token -> bits per character, comparable between tokenizers; None if unknown."""
+        if not self.val_characters:
+            return None
+        return loss / math.log(2) * len(self.val) / self.val_characters
+
+
+def load_corpus(dataset="stdlib", data=None, tokenizer="char", vocab_size=None, cache_dir=None) -> Corpus:
+    """The corpus of that name, or of the user's own `data`: a UTF-8 text file or a folder with train.bin and val.bin.
+
+    `tokenizer` is "char", "bpe" (with `vocab_size` tokens, 1024 if None), "gpt2", or a tokenizer made before.
+    `cache_dir` is where token files and downloads live; None stands for the usual place of the system.
+    UserError, in a sentence, for whatever cannot be found, read, encoded or fetched.
+    """
+    if not isinstance(tokenizer, Tokenizer) and tokenizer not in TOKENIZERS:
+        raise UserError(_unknown("tokenizer", tokenizer, TOKENIZERS))
+    if vocab_size is not None and tokenizer != "bpe":
+        raise UserError(f"--vocab_size={vocab_size} goes with --tokenizer=bpe; every other has a size of its own")
+    if data is None and dataset not in DATASETS and Path(dataset).is_dir():
+        data = dataset
+    if data is not None and Path(data).is_dir():
+        return _read_token_folder(Path(data), tokenizer)
+
+    cache = cache_folder(cache_dir)
+    characters = None
+    if data is not None:
+        name, text_bytes = Path(data).name, _read_file(Path(data))
+    elif dataset in DATASETS:
+        name, (text_bytes, characters) = dataset, DATASETS[dataset](cache)
+    else:
+        raise UserError(_unknown("dataset", dataset, DATASETS) + "; your own text goes in with --data FILE")
+    if tokenizer == "char" and characters:
+        tokenizer = CharTokenizer(characters)
+    if tokenizer == "gpt2":
+        tokenizer = GPT2Tokenizer()
+    return _load_text(name, text_bytes, tokenizer, vocab_size or 1024, cache)
+
+
+def stdlib(cache: Path) -> tuple[bytes, str]:
+    """The top-level modules of this Python's standard library, in order of name, in 97 characters.
+
+    Whatever is not printable ASCII, a tab or a newline becomes "?". So the vocabulary is the same for every version of
+    Python, though the text is not. UserError where an installation carries no sources.
+    """
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    sources = [path.read_bytes() for path in sorted(folder.glob("*.py"), key=lambda path: path.name) if path.is_file()]
+    text = b"\n".join(sources).decode("utf-8", errors="replace").encode("ascii", errors="replace")
+    text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    text = text.translate(bytes(i if chr(i) in STDLIB_CHARACTERS else ord("?") for i in range(256)))
+    if len(text) < STDLIB_MIN_BYTES:
+        raise UserError(
+            f"This Python carries only {len(text):,} bytes of its standard library's sources in {folder}; "
+            f"use {_other_datasets('stdlib')}"
+        )
+    return text, STDLIB_CHARACTERS
+
+
+def shakespeare_char(cache: Path) -> tuple[bytes, None]:
+    """Tiny Shakespeare (Karpathy 2015), 1,115,394 bytes: fetched once, and checked each time it is read."""
+    path = cache / "shakespeare_char.txt"
+    text = path.read_bytes() if path.is_file() else b""
+    if not _is_shakespeare(text):
+        instead = f"fetch it elsewhere and use --data FILE, or use {_other_datasets('shakespeare_char')}"
+        try:
+            with urllib.request.urlopen(SHAKESPEARE_URL, timeout=30) as response:
+                text = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise UserError(f"Could not fetch {SHAKESPEARE_URL} ({error}); {instead}") from error
+        if not _is_shakespeare(text):
+            raise UserError(
+                f"What came from {SHAKESPEARE_URL} is not tiny Shakespeare: {len(text):,} bytes where "
+                f"{SHAKESPEARE_BYTES:,} were expected, or other ones; {instead}"
+            )
+        write_atomically(path, text)
+    return text, None
+
+
+def _is_shakespeare(text: bytes) -> bool:
+    return len(text) == SHAKESPEARE_BYTES and hashlib.sha256(text).hexdigest() == SHAKESPEARE_SHA256
+
+
+# name -> function of the cache folder that returns the text as UTF-8 bytes and, where they are fixed, its characters
+DATASETS = {"stdlib": stdlib, "shakespeare_char": shakespeare_char}
+TOKENIZERS = ("char", "bpe", "gpt2")
+
+
+def _other_datasets(name: str) -> str:
+    others = [f"--dataset={other}" for other in DATASETS if other != name]
+    return " or ".join([*others, "--data FILE with a text of your own"])
+
+
+def _unknown(kind: str, name: str, names) -> str:
+    nearest = difflib.get_close_matches(str(name), names, n=1)
+    hint = f" (did you mean {nearest[0]}?)" if nearest else ""
+    return f"There is no {kind} {name!r}{hint}; choose from {', '.join(names)}"
+
+
+def _read_file(path: Path) -> bytes:
+    """The file's bytes as they are, but for a byte order mark. UserError for a missing or empty file."""
+    try:
+        text = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}; --data takes a UTF-8 text, or a folder with token files") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
+    if not text:
+        raise UserError(f"{path} is empty; --data takes a text to learn from")
+    return text
+
+
+def _load_text(name: str, text_bytes: bytes, tokenizer, vocab_size: int, cache: Path) -> Corpus:
+    """The corpus of a text, from its token files in the cache; they are written where missing or damaged."""
+    try:
+        text = text_bytes.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{name} is not UTF-8: byte 0x{text_bytes[error.start]:02x} at position {error.start:,} does not fit; "
+            "convert the file to UTF-8 first"
+        ) from None
+    identity = tokenizer.state if isinstance(tokenizer, Tokenizer) else [tokenizer, vocab_size]
+    key = hashlib.blake2b(json.dumps([FORMAT, identity]).encode(), digest_size=16)
+    key.update(text_bytes)
+    entry = cache / key.hexdigest()
+    split = int(len(text) * 0.9)  # as nanoGPT divides a text
+    for _ in range(3):  # look, build, look again; the third time for another process that is at the same entry
+        if found := _open_entry(entry):
+            tokenizer, train, val = found
+            return Corpus(name, train, val, tokenizer, tokenizer.vocab_size, len(text_bytes), len(text), len(text) - split)
+        if tokenizer == "char":
+            tokenizer = CharTokenizer.train(text)
+        elif tokenizer == "bpe":
+            tokenizer = BPETokenizer.train(text[:split], vocab_size)
+        _write_entry(entry, tokenizer, {"train": text[:split], "val": text[split:]})
+    raise UserError(f"The token files in {entry} cannot be read back; set TINYGPT_CACHE to another folder")
+
+
+def _open_entry(entry: Path):
+    """(tokenizer, train, val) of a cache entry, or None where it is missing or damaged."""
+    try:
+        sizes = json.loads((entry / "sizes.json").read_bytes())
+        tokenizer = load(entry / "tokenizer.json")
+        dtype = _token_dtype(tokenizer.vocab_size)
+        train, val = (_map_tokens(entry / f"{part}.bin", dtype) for part in ("train", "val"))
+    except (OSError, ValueError):
+        return None
+    return (tokenizer, train, val) if sizes == [len(train), len(val)] else None
+
+
+def _write_entry(entry: Path, tokenizer: Tokenizer, parts: dict[str, str]) -> None:
+    """Write a cache entry beside its place, then move it there whole. Of several processes one wins, and all end well."""
+    tokens = {part: tokenizer.encode(text).astype(_token_dtype(tokenizer.vocab_size)) for part, text in parts.items()}
+    try:
+        beside = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", dir=entry.parent))
+        try:
+            for part in tokens:
+                tokens[part].tofile(beside / f"{part}.bin")
+            tokenizer.save(beside / "tokenizer.json")
+            (beside / "sizes.json").write_text(json.dumps([len(ids) for ids in tokens.values()]))
+            if not _open_entry(entry):
+                shutil.rmtree(entry, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another process was faster
+                os.rename(beside, entry)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"Token files cannot be written in {entry.parent} ({error.strerror or error})") from error
+
+
+def _read_token_folder(folder: Path, tokenizer) -> Corpus:
+    """The corpus of a folder with nanoGPT's train.bin and val.bin, uint16 tokens, mapped where they lie."""
+    if tokenizer == "bpe":
+        raise UserError(f"{folder} holds tokens, which --tokenizer=bpe cannot make anew; give the text with --data FILE")
+    parts = []
+    for path in (folder / "train.bin", folder / "val.bin"):
+        if not path.is_file():
+            raise UserError(f"{folder} has no {path.name}; --data takes a text, or a folder with train.bin and val.bin")
+        if path.stat().st_size % 2:
+            raise UserError(f"{path} has an odd number of bytes, so it cannot hold uint16 tokens; write it again")
+        parts.append(_map_tokens(path, np.uint16))
+    largest = max(int(part.max(initial=0)) for part in parts)
+    if tokenizer == "char":
+        tokenizer = _guess_tokenizer(folder, parts[0], largest)
+    elif tokenizer == "gpt2":
+        tokenizer = GPT2Tokenizer()
+    vocab_size = tokenizer.vocab_size if tokenizer else largest + 1
+    if largest >= vocab_size:
+        raise UserError(
+            f"{folder} holds token id {largest}, but the {tokenizer.name} vocabulary has only {vocab_size:,} tokens; "
+            "use the tokenizer that the files were written with"
+        )
+    corpus = Corpus(folder.resolve().name, *parts, tokenizer, vocab_size)
+    if tokenizer and tokenizer.name == "char":
+        corpus.n_characters, corpus.val_characters = len(corpus.train) + len(corpus.val), len(corpus.val)
+    return corpus
+
+
+def _guess_tokenizer(folder: Path, train: np.ndarray, largest: int) -> Tokenizer | None:
+    """nanoGPT's character tokenizer if input.txt gives these very tokens; GPT-2's if the ids go beyond characters.
+
+    Its meta.pkl, which would tell, is a pickle, and to open a pickle is to run whatever is in it.
+    """
+    try:
+        text = (folder / "input.txt").read_text(encoding="utf-8")  # with newlines translated, as nanoGPT reads it
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    n_characters = len(set(text)) or 10_000  # without the text: more characters than nearly any text has
+    if largest >= n_characters:
+        return GPT2Tokenizer() if largest < GPT2Tokenizer.vocab_size else None
+    if not text:
+        return None
+    tokenizer = CharTokenizer.train(text)
+    first = train[:10_000]
+    return tokenizer if np.array_equal(tokenizer.encode(text[: len(first)]), first) else None
+
+
+def _token_dtype(vocab_size: int):
+    return np.uint16 if vocab_size <= 65_536 else np.uint32
+
+
+def _map_tokens(path: Path, dtype) -> np.ndarray:
+    """The file's tokens, shape (n,), memory-mapped. ValueError if its size is no multiple of a token's."""
+    if path.stat().st_size == 0:  # which cannot be mapped
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype, mode="r")
+
+
+def cache_folder(cache_dir=None) -> Path:
+    """The folder for token files and downloads, made if missing: `cache_dir`, else $TINYGPT_CACHE, else tinygpt in the
+    system's usual place. Where that cannot be written, a folder among the temporary files; UserError if not even that.
+    """
+    usual = {
+        "darwin": "~/Library/Caches",
+        "win32": os.environ.get("LOCALAPPDATA") or "~/AppData/Local",
+    }.get(sys.platform, os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    wanted = cache_dir or os.environ.get("TINYGPT_CACHE") or os.path.join(usual, "tinygpt")
+    for place in (wanted, os.path.join(tempfile.gettempdir(), f"tinygpt-{user}")):
+        folder = Path(os.path.expanduser(place))
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+    raise UserError(f"Neither {wanted} nor the folder for temporary files can be written; set TINYGPT_CACHE to one that can")

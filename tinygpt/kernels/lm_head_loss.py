@@ -1,0 +1,41 @@
+"""The head and its loss in chunks of rows, so that the (N, V) logits never exist whole.
+
+For GPT-2's vocabulary the logits of one sequence of 1,024 tokens are 206 MB in float32, and their gradient as much
+again. The loss needs each row once; so does its gradient, which is therefore taken in the same pass and scaled by
+`dout` in backward.
+"""
+
+from typing import Any
+
+from tinygpt.backend import Array, array_module
+from tinygpt.layers.cross_entropy import IGNORED
+
+CHUNK_BYTES = 16 << 20  # of logits at a time: large enough for BLAS, small beside the model
+
+
+def forward(
+    x: Array, w: Array, targets: Array, denominator: Array | float | None = None, need_grad: bool = True, *, ops: Any
+) -> tuple[Array, tuple | None]:
+    """As the definition, `tinygpt/layers/lm_head_loss.py`; the cache is None without `need_grad`."""
+    xp = array_module(x)
+    if denominator is None:
+        denominator = (targets != IGNORED).sum().astype(x.dtype)
+    rows = max(1, CHUNK_BYTES // (w.shape[0] * x.dtype.itemsize))
+    loss = xp.zeros((), dtype=x.dtype)
+    dx, dw = (xp.empty_like(x), xp.zeros_like(w)) if need_grad else (None, None)
+    for start in range(0, len(x), rows):
+        chunk = slice(start, start + rows)
+        logits = x[chunk] @ w.T  # (n, C) @ (C, V) -> (n, V)
+        part, cache = ops.cross_entropy.forward(logits, targets[chunk], denominator)
+        loss = loss + part
+        if need_grad:
+            dlogits = ops.cross_entropy.backward(xp.ones((), dtype=x.dtype), cache)  # (n, V)
+            dx[chunk] = dlogits @ w  # (n, V) @ (V, C) -> (n, C)
+            dw += dlogits.T @ x[chunk]  # (V, n) @ (n, C) -> (V, C)
+    return loss, (dx, dw) if need_grad else None
+
+
+def backward(dout: Array, cache: tuple) -> tuple[Array, Array]:
+    """dx: (N, C), dw: (V, C), as the definition."""
+    dx, dw = cache
+    return dx * dout, dw * dout

@@ -1,0 +1,69 @@
+"""The ops table: through it the model reaches its layers, and in it alone an implementation is chosen.
+
+A fast twin, a reader's own layer or a deliberately wrong one takes a definition's place by standing in the table:
+
+    ops = DEFINITIONS.replace(layernorm=my_module)      # anything with forward and backward
+    model = GPT(config, ops=ops)
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tinygpt.backend import Array
+from tinygpt.errors import UserError
+from tinygpt.kernels import lm_head_loss as chunked_lm_head_loss
+from tinygpt.layers import (
+    attention,
+    block,
+    cross_entropy,
+    dropout,
+    embedding,
+    gelu,
+    layernorm,
+    linear,
+    lm_head_loss,
+    mlp,
+)
+
+
+@dataclass(frozen=True)
+class Ops:
+    """The layers of a model. Each entry has `forward` and `backward` with the signatures of its definition in
+    `tinygpt/layers/`; `attention_decode` is the function `decode` of attention, an entry of its own because it needs
+    no backward.
+    """
+
+    embedding: Any = embedding
+    linear: Any = linear
+    layernorm: Any = layernorm
+    gelu: Any = gelu
+    attention: Any = attention
+    attention_decode: Callable[[Array, Array, Array], Array] = attention.decode
+    cross_entropy: Any = cross_entropy
+    dropout: Any = dropout
+    mlp: Any = mlp
+    block: Any = block
+    lm_head_loss: Any = lm_head_loss
+
+    def replace(self, **entries: Any) -> "Ops":
+        """A copy of the table with some entries exchanged; TypeError for a name that is not in it."""
+        return dataclasses.replace(self, **entries)
+
+
+DEFINITIONS = Ops()
+
+KERNELS = ("auto", "reference")
+
+
+def build(kernels: str = "auto") -> Ops:
+    """The table by name: "reference" for the definitions alone, "auto" with the fast twins in their places.
+
+    Raises UserError for another name.
+    """
+    if kernels == "reference":
+        return DEFINITIONS
+    if kernels == "auto":
+        return DEFINITIONS.replace(lm_head_loss=chunked_lm_head_loss)
+    raise UserError(f"kernels is {kernels!r}; expected one of {', '.join(KERNELS)}")

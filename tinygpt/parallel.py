@@ -1,0 +1,153 @@
+"""One batch over many workers: each runs the whole model forward and backward on its share of the rows.
+
+All that passes between them is a sum of losses, a count of targets, and gradients. The workers are threads: NumPy
+lets go of the interpreter's lock while it computes, so element-wise work scales over cores as the products do, while
+each worker's products run on one BLAS thread.
+"""
+
+import threading
+from collections.abc import Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from tinygpt.backend import Array, cpu_count
+from tinygpt.layers.cross_entropy import IGNORED
+from tinygpt.model import GPT
+from tinygpt.parameters import Parameters
+
+
+class Workers:
+    """A number of threads that share each batch. Use as a context manager, which restores BLAS's own threads."""
+
+    def __init__(self, threads: int | None = None):
+        """threads: how many cores to use; None for all. Where BLAS cannot be told to use one thread for each worker
+        (Accelerate on macOS), there is one worker and BLAS spreads its products as it sees fit.
+        """
+        self.threads = threads or cpu_count()
+        self._blas = ThreadpoolController().select(user_api="blas")
+        self.count = self.threads if self._blas.lib_controllers else 1
+        self._pool = ThreadPoolExecutor(self.count)
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._pool.shutdown()
+
+    def gradients(
+        self, model: GPT, idx: np.ndarray, targets: np.ndarray, grads: Parameters,
+        denominator: float, step: int = 0, row: int = 0,
+    ) -> Array:  # fmt: skip
+        """Add the gradients of sum(losses) / denominator into `grads`, and return that loss.
+
+        idx, targets: (B, T). step, row: see GPT.loss. The same number of workers gives the same bits: each
+        parameter's contributions are added in the order of the workers.
+        """
+        shards = self._shards(len(idx))
+        if len(shards) == 1:
+            loss, cache = model.loss(idx, targets, denominator, step=step, row=row)
+            model.backward(cache, grads)
+            return loss
+        turns = _Turns(grads, len(shards))
+
+        def work(worker: int, shard: slice) -> Array:
+            try:
+                loss, cache = model.loss(idx[shard], targets[shard], denominator, step=step, row=row + shard.start)
+                model.backward(cache, turns.of(worker))
+                return loss
+            except BaseException:
+                turns.abandon()
+                raise
+
+        return sum(self._run(work, shards))
+
+    def loss(self, model: GPT, idx: np.ndarray, targets: np.ndarray) -> Array:
+        """The mean loss over the targets that are not -1, with no gradients and no dropout."""
+        denominator = max(1, count_targets(targets))
+        shards = self._shards(len(idx))
+        return sum(
+            self._run(
+                lambda _, shard: model.loss(idx[shard], targets[shard], denominator, need_grad=False)[0], shards
+            )
+        )
+
+    def _run(self, work: Any, shards: list[slice]) -> list[Array]:
+        with self._blas_threads(max(1, self.threads // len(shards))):
+            futures = [self._pool.submit(work, worker, shard) for worker, shard in enumerate(shards)]
+            return [future.result() for future in futures]
+
+    @contextmanager
+    def _blas_threads(self, limit: int) -> Iterator[None]:
+        with self._blas.limit(limits=limit):
+            yield
+
+    def _shards(self, rows: int) -> list[slice]:
+        """At most one share of consecutive rows for each worker; the first ones take what is left over."""
+        count = min(self.count, rows)
+        ends = [rows * (worker + 1) // count for worker in range(count)]
+        return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def count_targets(targets: np.ndarray) -> int:
+    """The number of targets that are not ignored."""
+    return int(np.count_nonzero(targets != IGNORED))
+
+
+class _Turns:
+    """One gradient buffer for several workers, who add to each parameter in turn: first, second, ..., first, ...
+
+    A worker's view is a mapping, so that backward's `grads[name] += d` is all that a worker does: reading the item
+    waits for the turn, storing it passes the turn on.
+    """
+
+    def __init__(self, grads: Parameters, workers: int):
+        self.grads = grads
+        self.workers = workers
+        self.additions = dict.fromkeys(grads, 0)
+        self.changed = threading.Condition()
+        self.abandoned = False
+
+    def of(self, worker: int) -> "_Turn":
+        return _Turn(self, worker)
+
+    def abandon(self) -> None:
+        """Wake those who wait for a worker that failed."""
+        with self.changed:
+            self.abandoned = True
+            self.changed.notify_all()
+
+
+class _Turn(MutableMapping):
+    def __init__(self, turns: _Turns, worker: int):
+        self.turns = turns
+        self.worker = worker
+
+    def __getitem__(self, name: str) -> Array:
+        turns = self.turns
+        with turns.changed:
+            turns.changed.wait_for(
+                lambda: turns.abandoned or turns.additions[name] % turns.workers == self.worker
+            )
+            if turns.abandoned:
+                raise RuntimeError("another worker failed")
+        return turns.grads[name]
+
+    def __setitem__(self, name: str, value: Array) -> None:
+        turns = self.turns
+        turns.grads[name] = value
+        with turns.changed:
+            turns.additions[name] += 1
+            turns.changed.notify_all()
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("gradients cannot be removed")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.turns.grads)
+
+    def __len__(self) -> int:
+        return len(self.turns.grads)

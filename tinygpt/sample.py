@@ -1,0 +1,105 @@
+"""From logits to text: the rules that pick the next token, and the keys and values remembered while generating."""
+
+import codecs
+from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from tinygpt.backend import Array
+from tinygpt.errors import UserError
+from tinygpt.layers import softmax
+from tinygpt.layers.attention import split_heads
+from tinygpt.ops import Ops
+
+
+def check_rules(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Raise UserError, in one sentence, for sampling rules that mean nothing."""
+    if not 0 <= temperature < float("inf"):
+        raise UserError(f"temperature is {temperature}; expected 0 (always the likeliest token) or more")
+    if top_k is not None and top_k < 1:
+        raise UserError(f"top_k is {top_k}; expected at least 1, or leave it out to consider every token")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise UserError(f"top_p is {top_p}; expected more than 0 and at most 1")
+
+
+def probabilities(
+    logits: np.ndarray, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> np.ndarray:
+    """The distribution to draw the next token from: (B, V) float64, rows summing to 1.
+
+    logits: (B, V). They are divided by `temperature` (0: all probability on the largest), cut down to the `top_k`
+    largest (Fan et al., 2018, arXiv:1805.04833), then to the likeliest tokens that together reach `top_p`, at least
+    one (nucleus sampling: Holtzman et al., 2020, arXiv:1904.09751).
+    """
+    logits = logits.astype(np.float64)
+    if temperature == 0:
+        return np.eye(logits.shape[-1])[logits.argmax(axis=-1)]
+    logits = logits / temperature
+    if top_k is not None and top_k < logits.shape[-1]:
+        smallest_kept = np.partition(logits, -top_k, axis=-1)[:, -top_k, None]
+        logits = np.where(logits < smallest_kept, -np.inf, logits)
+    probs, _ = softmax.forward(logits)
+    if top_p is not None and top_p < 1:
+        order = np.argsort(-probs, axis=-1, kind="stable")
+        ordered = np.take_along_axis(probs, order, axis=-1)
+        before = ordered.cumsum(axis=-1) - ordered  # probability of all likelier tokens
+        ordered = np.where(before < top_p, ordered, 0.0)
+        np.put_along_axis(probs, order, ordered, axis=-1)
+        probs /= probs.sum(axis=-1, keepdims=True)
+    return probs
+
+
+def draw(probs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One token for each row of `probs`, (B, V) -> (B,), by inverting the cumulative distribution."""
+    cumulative = probs.cumsum(axis=-1)
+    threshold = rng.random((len(probs), 1)) * cumulative[:, -1:]
+    return (cumulative > threshold).argmax(axis=-1)
+
+
+class KeyValueCache:
+    """The keys and values of the positions seen so far, for every layer: what generation need not compute again.
+
+    keys, values: (n_layer, B, H, S, D), of which the first `length` of the S positions are filled. The model raises
+    `length` when all its layers have stored theirs.
+    """
+
+    def __init__(self, shape: tuple[int, int, int, int, int], dtype: Any, xp: Any):
+        self.keys = xp.empty(shape, dtype=dtype)
+        self.values = xp.empty(shape, dtype=dtype)
+        self.length = 0
+
+    def stand_in(self, ops: Ops, layer: int) -> Ops:
+        """`ops` with an attention, for one layer, that stores the new keys and values and attends to all so far."""
+
+        def forward(qkv: Array, n_head: int, *_: Any) -> tuple[Array, tuple]:
+            q, k, v = split_heads(qkv, n_head)  # (B, t, 3C) -> 3 x (B, H, t, D)
+            end = self.length + q.shape[2]
+            self.keys[layer, :, :, self.length : end] = k
+            self.values[layer, :, :, self.length : end] = v
+            return ops.attention_decode(q, self.keys[layer, :, :, :end], self.values[layer, :, :, :end]), ()
+
+        return ops.replace(attention=SimpleNamespace(forward=forward))
+
+
+def text_stream(tokens: Iterable[int], decode_bytes: Callable[[list[int]], bytes], stop: str = "") -> Iterator[str]:
+    """Pieces of text as the tokens come, ending before `stop` if it appears.
+
+    A character whose bytes are spread over several tokens appears when it is complete, and text that may turn out to
+    be the beginning of `stop` is held back until that is known.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    pending = ""
+    for token in tokens:
+        pending += decoder.decode(decode_bytes([token]))
+        if stop and stop in pending:
+            yield pending[: pending.index(stop)]
+            return
+        held = next((n for n in range(min(len(stop) - 1, len(pending)), 0, -1) if stop.startswith(pending[-n:])), 0)
+        if len(pending) > held:
+            yield pending[: len(pending) - held]
+            pending = pending[len(pending) - held :]
+    pending += decoder.decode(b"", final=True)
+    if pending:
+        yield pending
