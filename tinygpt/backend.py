@@ -222,7 +222,7 @@ def erf(x: Array) -> Array:
 
 
 def _erf_block(x: np.ndarray, series: tuple[float, ...]) -> np.ndarray:
-    z = np.abs(x)
+    z = np.minimum(np.abs(x), 30)  # beyond, erf is 1 in every precision, and z * z must not overflow
     t = 2 / (2 + z)
     u = 4 * t - 2  # twice the Chebyshev variable
     b1, b2 = np.zeros_like(u), np.zeros_like(u)
@@ -249,13 +249,17 @@ def fold_in(key: int, *data: int) -> int:
     Each round is the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
     generators", 2014).
     """
-    mask = (1 << 64) - 1
     for number in data:
-        key = (key ^ number) + 0x9E3779B97F4A7C15 & mask
-        key = (key ^ key >> 30) * 0xBF58476D1CE4E5B9 & mask
-        key = (key ^ key >> 27) * 0x94D049BB133111EB & mask
-        key ^= key >> 31
+        key = _finalise(_finalise(key) ^ number)  # the key first, or seed 1, step 2 would meet seed 2, step 1
     return key
+
+
+def _finalise(z: int) -> int:
+    mask = (1 << 64) - 1
+    z = z + 0x9E3779B97F4A7C15 & mask
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+    return z ^ z >> 31
 
 
 def random_bits(shape: tuple[int, ...], key: int, first_row: int, xp: Any) -> Array:

@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from tinygpt.parameters import Parameters
 # Model folders
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+RUN_FILES = "best", "last", "metrics.jsonl", "loss.png"
 BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that some GPT-2 files carry along
 GELU_NAMES = {"gelu_pytorch_tanh": "gelu_new"}  # another name for the same function
 NOT_GPT2 = {  # settings of Hugging Face's GPT2Config that change the computation to one we do not have
@@ -120,7 +121,8 @@ def load_pretrained(folder: str | Path) -> tuple[dict[str, Any], dict[str, np.nd
 
 def copy_tensors(tensors: Mapping[str, np.ndarray], params: Parameters, source: str | Path) -> None:
     """Copy `tensors` into `params`, all names and shapes agreeing. Raises UserError, naming `source`, otherwise."""
-    for problem, names in (("lacks", params.keys() - tensors.keys()), ("has an unknown", tensors.keys() - params.keys())):
+    missing, unknown = params.keys() - tensors.keys(), tensors.keys() - params.keys()
+    for problem, names in (("lacks", missing), ("has an unknown", unknown)):
         if names:
             raise UserError(f"{source} {problem} {_some(sorted(names))}; its config belongs to another model")
     for name, array in tensors.items():
@@ -133,23 +135,22 @@ def copy_tensors(tensors: Mapping[str, np.ndarray], params: Parameters, source: 
 def download_gpt2(name: str) -> Path:
     """The folder of OpenAI's GPT-2 weights, "gpt2" to "gpt2-xl", fetched from Hugging Face on first use."""
     folder = cache_folder() / name
+    way_out = f"with a network it is fetched once; or put {CONFIG} and {WEIGHTS} in {folder}"
     for file in (CONFIG, WEIGHTS):
         if not (folder / file).exists():
             url = f"https://huggingface.co/openai-community/{name}/resolve/main/{file}"
-            download(url, folder / file, f"with a network it is fetched once; or put {CONFIG} and {WEIGHTS} in {folder}")
+            download(url, folder / file, way_out)
     return folder
 
 
 # Runs
 
 
-def save_state(
-    out_dir: str | Path, step: int, tensors: Mapping[str, Mapping[str, np.ndarray]], meta: Mapping[str, Any],
-    extra_files: Mapping[str, bytes] | None = None,
-) -> None:  # fmt: skip
-    """Make the given state the run's last one; the one before is removed when the new one is safely on disk.
+def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], meta: Mapping[str, Any]) -> None:
+    """Make a state the run's last one; the one before is removed when the new one is safely on disk.
 
-    tensors: for each file name the arrays it holds by name; meta: anything JSON holds; extra_files: contents by name.
+    write: puts the state's files into the folder it is given; meta: anything JSON holds. Raises UserError if the state
+    cannot be written, and then leaves the earlier one as it is.
     """
     last = Path(out_dir) / "last"
     attempt = 1
@@ -157,20 +158,16 @@ def save_state(
         attempt += 1
     try:
         folder.mkdir(parents=True)
+        write(folder)
         digests = {}
-        for file, arrays in tensors.items():
-            save_file(dict(arrays), folder / file)
-        for file, content in (extra_files or {}).items():
-            (folder / file).write_bytes(content)
         for path in sorted(folder.iterdir()):
             flush_to_disk(path)
             digests[path.name] = _sha256(path)
-        (folder / "state.json").write_text(json.dumps({**meta, "sha256": digests}, indent=2) + "\n")
-        flush_to_disk(folder / "state.json")
-        flush_to_disk(folder)
-    except (OSError, SafetensorError) as error:
+        write_atomically(folder / "state.json", json.dumps({**meta, "sha256": digests}, indent=2).encode())
+    except (OSError, SafetensorError, UserError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(f"could not save to {folder}: {error}; the save before it, if any, is intact") from error
+    flush_to_disk(last)
     write_atomically(last / "current", f"{folder.name}\n".encode())
     for other in last.glob("step-*"):
         if other != folder:
@@ -195,21 +192,19 @@ def load_state(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
     return meta, folder
 
 
-def has_run(out_dir: str | Path) -> bool:
-    """True if `out_dir` holds anything a training run has saved."""
-    return any((Path(out_dir) / part).exists() for part in ("last/current", f"best/{WEIGHTS}"))
-
-
-def set_aside(out_dir: str | Path, files: Iterable[str]) -> Path:
-    """Move an earlier run's `files` from `out_dir` into a new folder `run-1`, `run-2`, ... in it, and return that."""
+def set_aside(out_dir: str | Path) -> Path | None:
+    """Move an earlier run in `out_dir` into a new folder in it, `run-1`, `run-2`, ...; returns that, or None."""
     out_dir = Path(out_dir)
+    parts = [path for path in (out_dir / name for name in RUN_FILES) if path.exists()]
+    parts += out_dir.glob("step-*/")
+    if not any((out_dir / saved).exists() for saved in ("last/current", f"best/{WEIGHTS}")):
+        return None
     number = 1
     while (folder := out_dir / f"run-{number}").exists():
         number += 1
     folder.mkdir()
-    for file in files:
-        if (out_dir / file).exists():
-            os.replace(out_dir / file, folder / file)
+    for part in parts:
+        os.replace(part, folder / part.name)
     return folder
 
 

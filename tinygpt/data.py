@@ -59,8 +59,8 @@ class Corpus:
         tokens = {"train": self.train, "val": self.val}[split]
         if len(tokens) <= block_size:
             raise UserError(
-                f"The {split} part of {self.name} has {len(tokens):,} tokens, but a window of --block_size={block_size} "
-                f"needs {block_size + 1:,}; choose a smaller --block_size or give more text"
+                f"The {split} part of {self.name} has {len(tokens):,} tokens, but --block_size={block_size} needs at "
+                f"least {block_size + 1:,}; choose a smaller --block_size or give more text"
             )
         starts = rng.integers(len(tokens) - block_size, size=(batch_size, 1))
         places = starts + np.arange(block_size)  # (B, T)
@@ -101,7 +101,7 @@ def load_corpus(dataset="stdlib", data=None, tokenizer="char", vocab_size=None, 
         tokenizer = CharTokenizer(characters)
     if tokenizer == "gpt2":
         tokenizer = GPT2Tokenizer()
-    return _load_text(name, text_bytes, tokenizer, vocab_size or 1024, cache)
+    return _load_text(name, text_bytes, tokenizer, 1024 if vocab_size is None else vocab_size, cache)
 
 
 def stdlib(cache: Path) -> tuple[bytes, str]:
@@ -128,12 +128,13 @@ def shakespeare_char(cache: Path) -> tuple[bytes, None]:
     path = cache / "shakespeare_char.txt"
     text = path.read_bytes() if path.is_file() else b""
     if not _is_shakespeare(text):
-        instead = f"fetch it elsewhere and use --data FILE, or use {_other_datasets('shakespeare_char')}"
+        instead = f"use {_other_datasets('shakespeare_char')}"
         try:
             with urllib.request.urlopen(SHAKESPEARE_URL, timeout=30) as response:
                 text = response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise UserError(f"Could not fetch {SHAKESPEARE_URL} ({error}); {instead}") from error
+            problem = str(error) or type(error).__name__
+            raise UserError(f"Could not fetch {SHAKESPEARE_URL} ({problem}); {instead}") from error
         if not _is_shakespeare(text):
             raise UserError(
                 f"What came from {SHAKESPEARE_URL} is not tiny Shakespeare: {len(text):,} bytes where "
@@ -193,7 +194,8 @@ def _load_text(name: str, text_bytes: bytes, tokenizer, vocab_size: int, cache: 
     for _ in range(3):  # look, build, look again; the third time for another process that is at the same entry
         if found := _open_entry(entry):
             tokenizer, train, val = found
-            return Corpus(name, train, val, tokenizer, tokenizer.vocab_size, len(text_bytes), len(text), len(text) - split)
+            counts = len(text_bytes), len(text), len(text) - split
+            return Corpus(name, train, val, tokenizer, tokenizer.vocab_size, *counts)
         if tokenizer == "char":
             tokenizer = CharTokenizer.train(text)
         elif tokenizer == "bpe":
@@ -215,7 +217,7 @@ def _open_entry(entry: Path):
 
 
 def _write_entry(entry: Path, tokenizer: Tokenizer, parts: dict[str, str]) -> None:
-    """Write a cache entry beside its place, then move it there whole. Of several processes one wins, and all end well."""
+    """Write a cache entry beside its place, then move it there whole; of several processes at once, one wins."""
     tokens = {part: tokenizer.encode(text).astype(_token_dtype(tokenizer.vocab_size)) for part, text in parts.items()}
     try:
         beside = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", dir=entry.parent))
@@ -237,17 +239,18 @@ def _write_entry(entry: Path, tokenizer: Tokenizer, parts: dict[str, str]) -> No
 def _read_token_folder(folder: Path, tokenizer) -> Corpus:
     """The corpus of a folder with nanoGPT's train.bin and val.bin, uint16 tokens, mapped where they lie."""
     if tokenizer == "bpe":
-        raise UserError(f"{folder} holds tokens, which --tokenizer=bpe cannot make anew; give the text with --data FILE")
-    parts = []
+        raise UserError(f"{folder} holds tokens already, so --tokenizer=bpe is too late; give the text as --data FILE")
+    splits = []
     for path in (folder / "train.bin", folder / "val.bin"):
         if not path.is_file():
             raise UserError(f"{folder} has no {path.name}; --data takes a text, or a folder with train.bin and val.bin")
         if path.stat().st_size % 2:
             raise UserError(f"{path} has an odd number of bytes, so it cannot hold uint16 tokens; write it again")
-        parts.append(_map_tokens(path, np.uint16))
-    largest = max(int(part.max(initial=0)) for part in parts)
+        splits.append(_map_tokens(path, np.uint16))
+    train, val = splits
+    largest = int(max(train.max(initial=0), val.max(initial=0)))
     if tokenizer == "char":
-        tokenizer = _guess_tokenizer(folder, parts[0], largest)
+        tokenizer = _guess_tokenizer(folder, train, largest)
     elif tokenizer == "gpt2":
         tokenizer = GPT2Tokenizer()
     vocab_size = tokenizer.vocab_size if tokenizer else largest + 1
@@ -256,9 +259,9 @@ def _read_token_folder(folder: Path, tokenizer) -> Corpus:
             f"{folder} holds token id {largest}, but the {tokenizer.name} vocabulary has only {vocab_size:,} tokens; "
             "use the tokenizer that the files were written with"
         )
-    corpus = Corpus(folder.resolve().name, *parts, tokenizer, vocab_size)
+    corpus = Corpus(folder.resolve().name, train, val, tokenizer, vocab_size)
     if tokenizer and tokenizer.name == "char":
-        corpus.n_characters, corpus.val_characters = len(corpus.train) + len(corpus.val), len(corpus.val)
+        corpus.n_characters, corpus.val_characters = len(train) + len(val), len(val)
     return corpus
 
 
@@ -308,4 +311,4 @@ def cache_folder(cache_dir=None) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 return folder
-    raise UserError(f"Neither {wanted} nor the folder for temporary files can be written; set TINYGPT_CACHE to one that can")
+    raise UserError(f"Neither {wanted} nor the temporary folder can be written; set TINYGPT_CACHE to a folder that can")

@@ -354,7 +354,9 @@ class GPT:
         if isinstance(idx, list | tuple):
             idx = np.asarray(idx)
         if idx.ndim != 2 or idx.dtype.kind not in "iu" or 0 in idx.shape:
-            raise UserError(f"{name} has shape {idx.shape} and dtype {idx.dtype}; expected (B, T) integers, none of them 0")
+            raise UserError(
+                f"{name} has shape {idx.shape} and dtype {idx.dtype}; expected (B, T) integers, none of them 0"
+            )
         if idx.shape[1] > self.config.block_size:
             raise UserError(
                 f"block_size is {self.config.block_size}, but the sequence has {idx.shape[1]} tokens; "

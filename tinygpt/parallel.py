@@ -6,9 +6,9 @@ each worker's products run on one BLAS thread.
 """
 
 import threading
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -48,10 +48,6 @@ class Workers:
         parameter's contributions are added in the order of the workers.
         """
         shards = self._shards(len(idx))
-        if len(shards) == 1:
-            loss, cache = model.loss(idx, targets, denominator, step=step, row=row)
-            model.backward(cache, grads)
-            return loss
         turns = _Turns(grads, len(shards))
 
         def work(worker: int, shard: slice) -> Array:
@@ -70,20 +66,18 @@ class Workers:
         denominator = max(1, count_targets(targets))
         shards = self._shards(len(idx))
         return sum(
-            self._run(
-                lambda _, shard: model.loss(idx[shard], targets[shard], denominator, need_grad=False)[0], shards
-            )
+            self._run(lambda _, shard: model.loss(idx[shard], targets[shard], denominator, need_grad=False)[0], shards)
         )
 
-    def _run(self, work: Any, shards: list[slice]) -> list[Array]:
-        with self._blas_threads(max(1, self.threads // len(shards))):
+    def _run(self, work: Callable[[int, slice], Array], shards: list[slice]) -> list[Array]:
+        with self._blas.limit(limits=max(1, self.threads // len(shards))):
+            if len(shards) == 1:
+                return [work(0, shards[0])]
             futures = [self._pool.submit(work, worker, shard) for worker, shard in enumerate(shards)]
+            errors = [error for error in (future.exception() for future in futures) if error is not None]
+            if errors:
+                raise next((error for error in errors if not isinstance(error, _Abandoned)), errors[0])
             return [future.result() for future in futures]
-
-    @contextmanager
-    def _blas_threads(self, limit: int) -> Iterator[None]:
-        with self._blas.limit(limits=limit):
-            yield
 
     def _shards(self, rows: int) -> list[slice]:
         """At most one share of consecutive rows for each worker; the first ones take what is left over."""
@@ -92,9 +86,18 @@ class Workers:
         return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
+def blas_threads(limit: int) -> AbstractContextManager:
+    """A context in which BLAS uses at most `limit` threads, for what runs in one thread of ours, such as sampling."""
+    return ThreadpoolController().select(user_api="blas").limit(limits=limit)
+
+
 def count_targets(targets: np.ndarray) -> int:
     """The number of targets that are not ignored."""
     return int(np.count_nonzero(targets != IGNORED))
+
+
+class _Abandoned(Exception):
+    """Raised in a worker because another one failed; the other's error is the one to show."""
 
 
 class _Turns:
@@ -129,11 +132,9 @@ class _Turn(MutableMapping):
     def __getitem__(self, name: str) -> Array:
         turns = self.turns
         with turns.changed:
-            turns.changed.wait_for(
-                lambda: turns.abandoned or turns.additions[name] % turns.workers == self.worker
-            )
+            turns.changed.wait_for(lambda: turns.abandoned or turns.additions[name] % turns.workers == self.worker)
             if turns.abandoned:
-                raise RuntimeError("another worker failed")
+                raise _Abandoned("another worker failed")
         return turns.grads[name]
 
     def __setitem__(self, name: str, value: Array) -> None:

@@ -1,4 +1,8 @@
-"""The hand-written gradients are autograd's: same weights, same batch, every tensor compared."""
+"""The hand-written gradients are autograd's: same weights, same batch, every tensor compared.
+
+The tolerances leave room for other BLAS libraries. Where these tests were written, the largest relative error of any
+tensor was 8e-15 in float64 and 2e-6 in float32.
+"""
 
 import itertools
 
@@ -21,6 +25,7 @@ SHAPES = {
     "three heads of five": (2, 8, dict(block_size=8, vocab_size=7, n_layer=3, n_head=3, n_embd=15)),
     "heads of one channel": (5, 6, dict(block_size=9, vocab_size=11, n_layer=1, n_head=4, n_embd=4)),
     "long sequence": (2, 150, dict(block_size=160, vocab_size=17, n_layer=1, n_head=3, n_embd=21)),
+    # 17 MB of float32 logits: more than the fast head computes at once
     "vocabulary in chunks": (5, 43, dict(block_size=46, vocab_size=20_011, n_layer=2, n_head=2, n_embd=14)),
 }
 STYLES = [
@@ -144,16 +149,16 @@ def greedy_by_windows(theirs, idx, max_new_tokens, block_size):
     return idx
 
 
-@pytest.mark.parametrize("exact_window", [False, True], ids=["remembering", "exact window"])
 @pytest.mark.parametrize("style", STYLES, ids=style_name)
-def test_greedy_generation_agrees_within_and_beyond_block_size(style, exact_window):
+def test_greedy_generation_agrees_within_and_beyond_block_size(style):
     """Keys and values are remembered on one side only. Past `block_size`, `exact_window` slides as nanoGPT does."""
-    B, sizes = 3, dict(block_size=9, vocab_size=13, n_layer=2, n_head=2, n_embd=14)
+    B, sizes = 3, dict(block_size=9, vocab_size=29, n_layer=2, n_head=3, n_embd=42)
     ours, theirs, rng = pair(GPTConfig(**sizes, **style), "float64")
-    idx = rng.integers(13, size=(B, 4))
-    if exact_window:
-        expected = theirs.eval().generate(torch.from_numpy(idx), 40, top_k=1).numpy()
-    else:
-        expected = greedy_by_windows(theirs.eval(), idx, 40, block_size=9)
-    assert len(np.unique(expected[:, 4:])) > 2, "a constant continuation would prove nothing"
-    np.testing.assert_array_equal(ours.generate(idx, 40, top_k=1, seed=0, exact_window=exact_window), expected)
+    theirs.eval()
+    idx = rng.integers(29, size=(B, 4))
+    remembering = greedy_by_windows(theirs, idx, 40, block_size=9)
+    sliding = theirs.generate(torch.from_numpy(idx), 40, top_k=1).numpy()
+    assert np.array_equal(remembering[:, :10], sliding[:, :10]), "up to the tenth token the window is not yet full"
+    assert np.all(np.any(remembering != sliding, axis=1)), "a continuation that ignores its window would prove nothing"
+    np.testing.assert_array_equal(ours.generate(idx, 40, top_k=1, seed=0), remembering)
+    np.testing.assert_array_equal(ours.generate(idx, 40, top_k=1, seed=0, exact_window=True), sliding)

@@ -34,6 +34,19 @@ def test_the_schedule_is_nanogpts(warmup_iters):
         assert cosine_schedule(step, **settings) == pytest.approx(nanogpt_learning_rate(step, **settings), rel=1e-14)
 
 
+def without_key_biases(params):
+    """The parameters, less the middle third of every `c_attn.bias`.
+
+    A key's bias adds one number to a whole row of scores, which softmax does not see: its true gradient is zero. What
+    either side computes instead is rounding, about 1e-17, and AdamW divides it by little more than eps: steps of 1e-9
+    times the learning rate in directions of their own, so that these biases agree to 1e-11 and all else to 1e-15.
+    """
+    return {
+        name: np.delete(values, slice(len(values) // 3, 2 * len(values) // 3)) if "c_attn.bias" in name else values
+        for name, values in params.items()
+    }
+
+
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 def test_ten_clipped_steps_of_training_agree(bias):
     """Warm-up, cosine and floor are all passed through; the fifth loss is divided by 1000, too small to be clipped."""
@@ -67,6 +80,7 @@ def test_ten_clipped_steps_of_training_agree(bias):
 
     assert [norm > 1 for norm in norms] == [step != 4 for step in range(10)], f"clipping acted elsewhere: {norms}"
     assert_agree(ours.params, theirs.parameters_numpy(), tolerance=1e-8)
+    assert_agree(without_key_biases(ours.params), without_key_biases(theirs.parameters_numpy()), tolerance=1e-13)
 
 
 def test_adamw_alone_agrees_to_rounding():
@@ -92,4 +106,4 @@ def test_adamw_alone_agrees_to_rounding():
             parameter.grad = torch.tensor(grads[name])
         our_optimizer.step(grads, 1e-2)
         their_optimizer.step()
-    assert_agree(model.params, {name: p.detach().numpy() for name, p in theirs.items()}, tolerance=1e-14)
+    assert_agree(model.params, {name: p.detach().numpy() for name, p in theirs.items()}, tolerance=1e-15)

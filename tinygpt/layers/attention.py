@@ -7,13 +7,11 @@ products with c_attn before it and c_proj after it are linear layers and stand i
 from tinygpt.backend import Array, array_module, bmm, random_bits
 
 
-def forward(
-    qkv: Array, n_head: int, dropout: float = 0.0, key: int = 0, row: int = 0
-) -> tuple[Array, tuple]:
+def forward(qkv: Array, n_head: int, dropout: float = 0.0, key: int = 0, row: int = 0) -> tuple[Array, tuple]:
     """out = softmax(q k^T / sqrt(D)) v for every head, where position t sees positions 0..t only.
 
-    qkv: (B, T, 3C), the queries' channels first, then the keys', then the values', each C split into H heads of size
-    D. dropout: probability that an attention weight is dropped; its random bits depend on `key` and on the row's
+    qkv: (B, T, 3C), the queries' channels first, then the keys', then the values', each C split into n_head heads of
+    size D. dropout: probability that an attention weight is dropped; its random bits depend on `key` and on the row's
     place in the whole batch, `row` being that of qkv[0]. Returns out: (B, T, C), cache.
     """
     xp = array_module(qkv)

@@ -45,7 +45,9 @@ def backward(dout: Array, cache: tuple) -> tuple[Array, dict[str, Array]]:
     ln_1, c_attn, attention, c_proj, drop_1, ln_2, mlp, drop_2, ops = cache
     d: dict[str, Array | None] = {}
     dm = ops.dropout.backward(dout, drop_2)
-    dm, d["mlp.c_fc.weight"], d["mlp.c_fc.bias"], d["mlp.c_proj.weight"], d["mlp.c_proj.bias"] = ops.mlp.backward(dm, mlp)
+    dm, d["mlp.c_fc.weight"], d["mlp.c_fc.bias"], d["mlp.c_proj.weight"], d["mlp.c_proj.bias"] = ops.mlp.backward(
+        dm, mlp
+    )
     dm, d["ln_2.weight"], d["ln_2.bias"] = ops.layernorm.backward(dm, ln_2)
     dx = dout + dm
     da = ops.dropout.backward(dx, drop_1)

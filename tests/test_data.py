@@ -1,0 +1,572 @@
+import hashlib
+import http.client
+import os
+import pickle
+import string
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.error
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygpt import data
+from tinygpt.data import Corpus, cache_folder, load_corpus
+from tinygpt.errors import UserError
+from tinygpt.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer
+
+TEXT = "O naïve 🙂, wherefore art thou?\r\n\tDeny thy father\nand refuse thy name;\n" * 20
+
+
+@pytest.fixture(autouse=True)
+def away_from_the_network_and_the_real_cache(monkeypatch, tmp_path):
+    def no_network(*args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
+    monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "play.txt"
+    path.write_bytes(TEXT.encode())
+    return path
+
+
+def corpus_of(ids, n_val=20):
+    ids = np.arange(ids, dtype=np.uint16)
+    return Corpus("numbers", ids, ids[:n_val], None, len(ids))
+
+
+def token_folder(folder, train, val, text=None):
+    folder.mkdir(exist_ok=True)
+    np.array(train, np.uint16).tofile(folder / "train.bin")
+    np.array(val, np.uint16).tofile(folder / "val.bin")
+    if text is not None:
+        (folder / "input.txt").write_bytes(text.encode())
+    return folder
+
+
+def files_under(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+# batches
+
+
+def test_batch_targets_are_the_tokens_one_place_on():
+    idx, targets = corpus_of(1000).batch("train", 5, 7, np.random.default_rng(0))
+    assert idx.shape == targets.shape == (5, 7)
+    assert (targets == idx + 1).all()
+    assert (np.diff(idx, axis=1) == 1).all()
+    assert len(set(idx[:, 0])) == 5
+
+
+def test_batch_is_contiguous_int64_that_the_caller_owns(text_file):
+    for array in load_corpus(data=text_file).batch("train", 3, 8, np.random.default_rng(0)):
+        assert type(array) is np.ndarray
+        assert array.dtype == np.int64
+        assert array.flags.c_contiguous and array.flags.owndata and array.flags.writeable
+
+
+def test_batch_reaches_every_window_from_the_first_to_the_last():
+    idx, targets = corpus_of(12).batch("train", 2000, 4, np.random.default_rng(0))
+    starts, counts = np.unique(idx[:, 0], return_counts=True)
+    assert starts.tolist() == list(range(8))
+    assert targets.max() == 11
+    assert counts.min() > 150  # 250 expected
+
+
+def test_batch_depends_on_nothing_but_the_generator():
+    corpus = corpus_of(1000)
+    a, b = (corpus.batch("train", 4, 8, np.random.default_rng(3))[0] for _ in range(2))
+    rng = np.random.default_rng(3)
+    assert (a == b).all()
+    assert (corpus.batch("train", 4, 8, rng)[0] == a).all()
+    assert (corpus.batch("train", 4, 8, rng)[0] != a).any()
+
+
+def test_batch_reads_the_split_that_is_asked_for():
+    idx, targets = corpus_of(1000, n_val=20).batch("val", 100, 4, np.random.default_rng(0))
+    assert targets.max() == 19
+
+
+def test_batch_of_a_split_of_just_one_window():
+    idx, targets = corpus_of(9).batch("train", 2, 8, np.random.default_rng(0))
+    assert idx.tolist() == [list(range(8))] * 2 and targets.tolist() == [list(range(1, 9))] * 2
+
+
+def test_batch_of_too_short_a_split_says_by_how_much():
+    with pytest.raises(UserError, match="val part of numbers has 8 tokens, but --block_size=8 needs at least 9"):
+        corpus_of(100, n_val=8).batch("val", 2, 8, np.random.default_rng(0))
+
+
+# texts of the user's
+
+
+def test_a_text_is_split_at_nine_tenths_of_its_characters(text_file):
+    corpus = load_corpus(data=text_file)
+    split = int(len(TEXT) * 0.9)
+    assert corpus.name == "play.txt"
+    assert corpus.tokenizer == CharTokenizer.train(TEXT)
+    assert corpus.vocab_size == len(set(TEXT))
+    assert corpus.tokenizer.decode(corpus.train) == TEXT[:split]
+    assert corpus.tokenizer.decode(corpus.val) == TEXT[split:]
+    assert (corpus.n_bytes, corpus.n_characters, corpus.val_characters) == (
+        len(TEXT.encode()),
+        len(TEXT),
+        len(TEXT) - split,
+    )
+
+
+def test_tokens_are_memory_mapped_uint16_and_read_only(text_file):
+    corpus = load_corpus(data=text_file)
+    for tokens in (corpus.train, corpus.val):
+        assert isinstance(tokens, np.memmap) and tokens.dtype == np.uint16 and tokens.ndim == 1
+        assert not tokens.flags.writeable
+
+
+@pytest.mark.parametrize("vocab_size, dtype", [(65_536, np.uint16), (65_537, np.uint32)])
+def test_tokens_are_uint32_where_the_vocabulary_needs_it(tmp_path, vocab_size, dtype):
+    every = [chr(code) for code in range(1, 0x11000) if not 0xD800 <= code < 0xE000]
+    (tmp_path / "t.txt").write_bytes("".join(every[:vocab_size]).encode())
+    corpus = load_corpus(data=tmp_path / "t.txt")
+    assert corpus.vocab_size == vocab_size
+    assert corpus.train.dtype == corpus.val.dtype == dtype
+    assert corpus.val[-1] == vocab_size - 1
+
+
+def test_line_ends_are_kept_and_a_byte_order_mark_is_not(tmp_path):
+    (tmp_path / "t.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\rc\n" * 2)
+    corpus = load_corpus(data=tmp_path / "t.txt")
+    assert corpus.tokenizer.decode([*corpus.train, *corpus.val]) == "a\r\nb\rc\n\ufeffa\r\nb\rc\n"
+
+
+def test_bpe_is_trained_on_the_train_part_only(text_file):
+    corpus = load_corpus(data=text_file, tokenizer="bpe", vocab_size=300)
+    split = int(len(TEXT) * 0.9)
+    assert corpus.tokenizer == BPETokenizer.train(TEXT[:split], 300)
+    assert corpus.vocab_size == 300
+    assert corpus.tokenizer.decode(corpus.train) == TEXT[:split]
+    assert corpus.tokenizer.decode(corpus.val) == TEXT[split:]
+
+
+def test_bpe_has_1024_tokens_unless_told_otherwise(tmp_path):
+    (tmp_path / "squares.txt").write_text(" ".join(str(i * i) for i in range(1500)))
+    assert load_corpus(data=tmp_path / "squares.txt", tokenizer="bpe").vocab_size == 1024
+
+
+def test_gpt2_tokens(text_file, monkeypatch):
+    files = Path(__file__).resolve().parents[2] / "shared" / "tiktoken"
+    if not files.is_dir():
+        pytest.skip("GPT-2's two encoding files are not beside this checkout, and tests stay off the network")
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(files))
+    corpus = load_corpus(data=text_file, tokenizer="gpt2")
+    assert (corpus.vocab_size, corpus.train.dtype) == (50257, np.uint16)
+    assert corpus.tokenizer.decode([*corpus.train, *corpus.val]) == TEXT
+
+
+def test_a_tokenizer_made_before_is_used_as_it_is(text_file):
+    for tokenizer in (CharTokenizer("🙂" + "".join(sorted(set(TEXT) - {"🙂"}))), BPETokenizer([(104, 121)])):
+        corpus = load_corpus(data=text_file, tokenizer=tokenizer)
+        assert corpus.tokenizer == tokenizer and corpus.vocab_size == tokenizer.vocab_size
+        assert corpus.train[:4].tolist() == tokenizer.encode("O na").tolist()
+
+
+def test_a_tokenizer_made_before_that_lacks_a_character_says_so(text_file, tmp_path):
+    with pytest.raises(UserError, match="Character '🙂'"):
+        load_corpus(data=text_file, tokenizer=CharTokenizer.train(TEXT.replace("🙂", "")))
+    assert files_under(tmp_path / "cache") == []
+
+
+def test_bits_per_character_count_characters_whatever_the_tokens(text_file):
+    char = load_corpus(data=text_file)
+    assert char.bits_per_character(np.log(2)) == pytest.approx(1)
+    bpe = load_corpus(data=text_file, tokenizer="bpe", vocab_size=300)
+    assert bpe.bits_per_character(np.log(2)) == pytest.approx(len(bpe.val) / (len(TEXT) - int(len(TEXT) * 0.9)))
+    assert bpe.bits_per_character(1.0) < char.bits_per_character(1.0)
+
+
+def test_a_text_of_one_character_loads_and_then_says_that_it_is_short(tmp_path):
+    (tmp_path / "t.txt").write_text("a")
+    corpus = load_corpus(data=tmp_path / "t.txt")
+    assert len(corpus.train) == 0 and len(corpus.val) == 1
+    with pytest.raises(UserError, match="train part of t.txt has 0 tokens"):
+        corpus.batch("train", 1, 1, np.random.default_rng(0))
+
+
+def test_a_text_that_is_not_utf8_names_the_byte(tmp_path):
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 noir")
+    with pytest.raises(UserError, match="latin.txt is not UTF-8: byte 0xe9 at position 3"):
+        load_corpus(data=tmp_path / "latin.txt")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"])
+def test_an_empty_text_is_refused(tmp_path, content):
+    (tmp_path / "t.txt").write_bytes(content)
+    with pytest.raises(UserError, match="t.txt is empty"):
+        load_corpus(data=tmp_path / "t.txt")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="There is no file .*nowhere.txt; --data takes a UTF-8 text"):
+        load_corpus(data=tmp_path / "nowhere.txt")
+
+
+def test_a_file_that_cannot_be_read_is_a_sentence(text_file):
+    with pytest.raises(UserError, match="cannot be read|There is no file"):
+        load_corpus(data=text_file / "inside")
+
+
+def test_bpe_of_a_text_with_too_few_pairs_says_how_many(tmp_path):
+    (tmp_path / "t.txt").write_text("ab ab ab")  # 7 characters to train on; merges " a", "ab", " ab"
+    with pytest.raises(UserError, match="vocab_size is 1,024, but this text allows only 3 merges"):
+        load_corpus(data=tmp_path / "t.txt", tokenizer="bpe")
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "gpt2", CharTokenizer("a")])
+def test_a_vocab_size_without_bpe_is_refused(text_file, tokenizer):
+    with pytest.raises(UserError, match="--vocab_size=300 goes with --tokenizer=bpe"):
+        load_corpus(data=text_file, tokenizer=tokenizer, vocab_size=300)
+
+
+def test_a_vocab_size_of_zero_is_refused(text_file):
+    with pytest.raises(UserError, match="vocab_size is 0"):
+        load_corpus(data=text_file, tokenizer="bpe", vocab_size=0)
+
+
+def test_unknown_names_are_answered_with_the_known_and_the_nearest():
+    with pytest.raises(UserError, match=r"no dataset 'stdlb' \(did you mean stdlib\?\); choose from stdlib,"):
+        load_corpus("stdlb")
+    with pytest.raises(UserError, match="no dataset 'qqq'; choose from stdlib, shakespeare_char.*--data FILE"):
+        load_corpus("qqq")
+    with pytest.raises(UserError, match=r"no tokenizer 'gpt-2' \(did you mean gpt2\?\); choose from char, bpe, gpt2"):
+        load_corpus(tokenizer="gpt-2")
+
+
+# the cache of token files
+
+
+def test_token_files_are_written_once_and_used_again(text_file, tmp_path, monkeypatch):
+    first = load_corpus(data=text_file, tokenizer="bpe", vocab_size=300)
+    written = files_under(tmp_path / "cache")
+    assert [path.name for path in written] == ["sizes.json", "tokenizer.json", "train.bin", "val.bin"]
+    monkeypatch.setattr(data, "_write_entry", None)
+    monkeypatch.setattr(BPETokenizer, "train", None)
+    again = load_corpus(data=text_file, tokenizer="bpe", vocab_size=300)
+    assert (again.train == first.train).all() and (again.val == first.val).all()
+    assert again.tokenizer == first.tokenizer
+    assert files_under(tmp_path / "cache") == written
+
+
+def test_each_text_and_each_tokenizer_has_its_own_token_files(text_file, tmp_path):
+    for n, arguments in enumerate(
+        [
+            {},
+            {"tokenizer": "bpe", "vocab_size": 300},
+            {"tokenizer": "bpe", "vocab_size": 299},
+            {"tokenizer": CharTokenizer("".join(reversed(sorted(set(TEXT)))))},
+        ],
+        start=1,
+    ):
+        load_corpus(data=text_file, **arguments)
+        assert len(list((tmp_path / "cache").iterdir())) == n
+    text_file.write_bytes(TEXT.replace("father", "fathom").encode())
+    corpus = load_corpus(data=text_file)
+    assert "fathom" in corpus.tokenizer.decode(corpus.train)
+
+
+@pytest.mark.parametrize("name", ["train.bin", "val.bin", "tokenizer.json", "sizes.json"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "longer"])
+def test_a_damaged_entry_is_built_again(text_file, tmp_path, name, damage):
+    load_corpus(data=text_file)
+    (victim,) = (tmp_path / "cache").glob(f"*/{name}")
+    content = victim.read_bytes()
+    victim.unlink()
+    if damage != "missing":
+        victim.write_bytes({"empty": b"", "cut": content[:-1], "longer": content + b"\1\1"}[damage])
+    corpus = load_corpus(data=text_file)
+    assert corpus.tokenizer.decode([*corpus.train, *corpus.val]) == TEXT
+    (entry,) = (tmp_path / "cache").iterdir()
+    assert len(files_under(entry)) == 4
+
+
+def test_a_write_that_fails_leaves_nothing_behind(text_file, tmp_path, monkeypatch):
+    def disk_full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(CharTokenizer, "save", lambda self, path: disk_full(path))
+    with pytest.raises(UserError, match="Token files cannot be written in .*No space left on device"):
+        load_corpus(data=text_file)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_an_entry_that_cannot_be_replaced_is_a_sentence(text_file, tmp_path):
+    load_corpus(data=text_file)
+    (entry,) = (tmp_path / "cache").iterdir()
+    for path in files_under(entry):
+        path.unlink()
+    entry.rmdir()
+    entry.write_text("a file where a folder belongs")
+    with pytest.raises(UserError, match="cannot be read back; set TINYGPT_CACHE"):
+        load_corpus(data=text_file)
+
+
+def test_many_at_once_all_end_well(text_file, tmp_path):
+    start, results = threading.Barrier(8), []
+
+    def work():
+        start.wait()
+        corpus = load_corpus(data=text_file, tokenizer="bpe", vocab_size=300)
+        results.append(corpus.tokenizer.decode([*corpus.train, *corpus.val]) == TEXT)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [True] * 8
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_two_processes_at_once_both_end_well(text_file, tmp_path):
+    code = (
+        "import sys; from tinygpt.data import load_corpus; corpus = load_corpus(data=sys.argv[1]);"
+        "sys.stdout.buffer.write(corpus.tokenizer.decode_bytes([*corpus.train, *corpus.val]))"
+    )
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-c", code, str(text_file)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) for _ in range(2)]
+    assert [process.communicate()[0] for process in processes] == [TEXT.encode()] * 2
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_losing_the_race_to_another_process_is_no_loss(text_file, tmp_path, monkeypatch):
+    rename = os.rename
+
+    def another_was_faster(source, target):
+        monkeypatch.setattr("os.rename", rename)
+        load_corpus(data=text_file)
+        rename(source, target)
+
+    monkeypatch.setattr("os.rename", another_was_faster)
+    corpus = load_corpus(data=text_file)
+    assert corpus.tokenizer.decode(corpus.train) == TEXT[: len(corpus.train)]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_cache_folder_follows_argument_environment_and_system(tmp_path, monkeypatch):
+    assert cache_folder(tmp_path / "mine" / "deep") == tmp_path / "mine" / "deep"
+    assert cache_folder() == tmp_path / "cache"
+    assert cache_folder().is_dir()
+    monkeypatch.delenv("TINYGPT_CACHE")
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    for variable in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(variable, raising=False)
+    usual = {"darwin": "Library/Caches", "win32": "AppData/Local", "linux": ".cache"}
+    for platform, folder in usual.items():
+        monkeypatch.setattr("sys.platform", platform)
+        assert cache_folder() == tmp_path / folder / "tinygpt"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "tinygpt"
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    assert cache_folder() == tmp_path / "local" / "tinygpt"
+
+
+def test_a_cache_folder_that_cannot_be_written_gives_way_to_a_temporary_one(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    folder = cache_folder(tmp_path / "file" / "cache")
+    assert folder.parent == tmp_path / "temporary" and folder.name.startswith("tinygpt-")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="Neither .* nor the temporary folder can be written; set TINYGPT_CACHE"):
+        cache_folder(tmp_path / "file" / "cache")
+
+
+# the corpora with names
+
+
+def test_stdlib_has_the_same_97_characters_everywhere():
+    corpus = load_corpus()
+    assert corpus.name == "stdlib"
+    assert corpus.tokenizer.state["characters"] == "".join(sorted("\t\n " + string.printable[:94]))
+    assert corpus.vocab_size == 97
+    assert corpus.n_bytes == corpus.n_characters == len(corpus.train) + len(corpus.val) > 500_000
+    text = corpus.tokenizer.decode(corpus.train)
+    assert "\nimport " in text and "def __init__(self" in text
+
+
+def fake_stdlib(monkeypatch, folder, modules):
+    folder.mkdir(exist_ok=True)
+    for name, content in modules.items():
+        (folder / name).write_bytes(content)
+    monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(folder)})
+
+
+def test_stdlib_takes_top_level_modules_in_order_and_only_printable_ascii(tmp_path, monkeypatch):
+    lib = tmp_path / "lib"
+    (lib / "package").mkdir(parents=True)
+    (lib / "package" / "inner.py").write_text("inner")
+    modules = {
+        "b.py": "é🙂\x0c\x00\x7f|\t~ é".encode() + b"\xff",
+        "a.py": b"one\r\ntwo\rthree\n",
+        "Z.py": b"x" * 500_000,
+        "c.txt": b"no module",
+    }
+    fake_stdlib(monkeypatch, lib, modules)
+    text, characters = data.DATASETS["stdlib"](tmp_path)
+    assert text == b"x" * 500_000 + b"\none\ntwo\nthree\n\n" + b"?????|\t~ ??"
+    assert set(text.decode()) <= set(characters)
+
+
+def test_stdlib_without_sources_names_the_other_corpora(tmp_path, monkeypatch):
+    fake_stdlib(monkeypatch, tmp_path / "lib", {"a.py": b"x" * 1000})
+    with pytest.raises(UserError, match="only 1,000 bytes .* --dataset=shakespeare_char or --data FILE"):
+        load_corpus()
+
+
+@pytest.fixture
+def shakespeare(tmp_path, monkeypatch):
+    """A small stand-in for tiny Shakespeare, served from a file."""
+    text = b"First Citizen:\nBefore we proceed any further, hear me speak.\n" * 5
+    server = tmp_path / "server.txt"
+    server.write_bytes(text)
+    monkeypatch.undo()
+    monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(data, "SHAKESPEARE_URL", server.as_uri())
+    monkeypatch.setattr(data, "SHAKESPEARE_BYTES", len(text))
+    monkeypatch.setattr(data, "SHAKESPEARE_SHA256", hashlib.sha256(text).hexdigest())
+    return server
+
+
+def test_shakespeare_is_fetched_once(shakespeare):
+    text = shakespeare.read_text()
+    corpus = load_corpus("shakespeare_char")
+    assert corpus.tokenizer.decode([*corpus.train, *corpus.val]) == text
+    shakespeare.unlink()
+    assert load_corpus("shakespeare_char").n_characters == len(text)
+
+
+def test_shakespeare_is_fetched_again_where_the_copy_is_damaged(shakespeare, tmp_path):
+    load_corpus("shakespeare_char")
+    copy = tmp_path / "cache" / "shakespeare_char.txt"
+    for damaged in (b"", shakespeare.read_bytes()[:-1], shakespeare.read_bytes().swapcase()):
+        copy.write_bytes(damaged)
+        assert load_corpus("shakespeare_char").n_characters == len(shakespeare.read_text())
+        assert copy.read_bytes() == shakespeare.read_bytes()
+
+
+def test_shakespeare_that_comes_damaged_is_refused_and_not_kept(shakespeare, tmp_path):
+    shakespeare.write_bytes(shakespeare.read_bytes().swapcase())
+    with pytest.raises(UserError, match="is not tiny Shakespeare.*--data FILE"):
+        load_corpus("shakespeare_char")
+    assert files_under(tmp_path / "cache") == []
+
+
+@pytest.mark.parametrize("error", [urllib.error.URLError("no route"), TimeoutError(), http.client.IncompleteRead(b"")])
+def test_shakespeare_without_a_network_names_the_ways_out(monkeypatch, error):
+    def no_network(url, timeout):
+        raise error
+
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
+    with pytest.raises(UserError, match="Could not fetch https://.*; use --dataset=stdlib or --data FILE"):
+        load_corpus("shakespeare_char")
+
+
+# folders of token files
+
+
+def test_a_token_folder_is_read_where_it_lies(tmp_path):
+    folder = token_folder(tmp_path / "tokens", [5, 6, 7], [8, 9])
+    for corpus in (load_corpus(data=folder), load_corpus(str(folder))):
+        assert corpus.name == "tokens"
+        assert corpus.train.tolist() == [5, 6, 7] and corpus.val.tolist() == [8, 9]
+        assert Path(corpus.train.filename) == folder / "train.bin"
+        assert (corpus.tokenizer, corpus.vocab_size, corpus.bits_per_character(1.0)) == (None, 10, None)
+    assert not (tmp_path / "cache").exists()
+
+
+def nanogpt_folder(folder, text):
+    """What nanoGPT's data/shakespeare_char/prepare.py leaves behind, its pickle included."""
+    ids = CharTokenizer.train(text).encode(text)
+    split = int(len(text) * 0.9)
+    token_folder(folder, ids[:split], ids[split:], text)
+    (folder / "meta.pkl").write_bytes(pickle.dumps({"stoi": "a lie"}))
+    return folder
+
+
+def test_a_nanogpt_character_folder_gets_its_characters_back(tmp_path):
+    text = "To be, or not to be\nthat is the question.\n" * 5
+    corpus = load_corpus(data=nanogpt_folder(tmp_path / "n", text))
+    assert corpus.tokenizer == CharTokenizer.train(text)
+    assert corpus.tokenizer.decode([*corpus.train, *corpus.val]) == text
+    assert corpus.bits_per_character(np.log(2)) == pytest.approx(1)
+
+
+def test_a_pickle_is_never_opened(tmp_path):
+    folder = nanogpt_folder(tmp_path / "n", "abc" * 50)
+    (folder / "meta.pkl").unlink()
+    (folder / "meta.pkl").mkdir()  # opening it would fail
+    assert load_corpus(data=folder).vocab_size == 3
+    assert "pickle" not in sys.modules["tinygpt.data"].__dict__
+
+
+def test_a_text_that_does_not_give_the_tokens_is_not_believed(tmp_path):
+    folder = nanogpt_folder(tmp_path / "n", "abc" * 50)
+    (folder / "input.txt").write_text("cab" * 50)
+    corpus = load_corpus(data=folder)
+    assert (corpus.tokenizer, corpus.vocab_size) == (None, 3)
+    (folder / "input.txt").write_bytes(b"ab\xff" * 50)
+    assert load_corpus(data=folder).tokenizer is None
+
+
+@pytest.mark.parametrize("text", [None, "Only a few characters"])
+@pytest.mark.parametrize("largest, expected", [(50256, GPT2Tokenizer()), (50257, None), (65535, None)])
+def test_ids_beyond_characters_and_up_to_50256_are_gpt2s(tmp_path, text, largest, expected):
+    corpus = load_corpus(data=token_folder(tmp_path / "t", [15496, 995], [largest], text))
+    assert corpus.tokenizer == expected
+    assert corpus.vocab_size == (50257 if expected else largest + 1)
+
+
+def test_ids_are_gpt2s_from_the_first_that_the_text_has_no_character_for(tmp_path):
+    folder = token_folder(tmp_path / "t", [0, 1, 2, 0], [2], "abcabc")
+    assert load_corpus(data=folder).tokenizer == CharTokenizer("abc")
+    assert load_corpus(data=token_folder(folder, [0, 1, 2, 0], [3])).vocab_size == 50257
+
+
+def test_a_tokenizer_that_is_given_goes_with_the_token_folder(tmp_path):
+    folder = token_folder(tmp_path / "t", [0, 1], [2])
+    assert load_corpus(data=folder, tokenizer=CharTokenizer("xyz")).tokenizer.decode([2]) == "z"
+    assert load_corpus(data=folder, tokenizer="gpt2").vocab_size == 50257
+    with pytest.raises(UserError, match="holds token id 2, but the char vocabulary has only 2 tokens"):
+        load_corpus(data=folder, tokenizer=CharTokenizer("xy"))
+    with pytest.raises(UserError, match="holds tokens already, so --tokenizer=bpe is too late"):
+        load_corpus(data=folder, tokenizer="bpe")
+
+
+@pytest.mark.parametrize("missing", ["train.bin", "val.bin"])
+def test_a_folder_without_token_files_is_refused(tmp_path, missing):
+    folder = token_folder(tmp_path / "t", [0, 1], [2])
+    (folder / missing).unlink()
+    with pytest.raises(UserError, match=f"has no {missing}; --data takes a text, or a folder with"):
+        load_corpus(data=folder)
+
+
+def test_a_token_file_of_half_a_token_is_refused(tmp_path):
+    folder = token_folder(tmp_path / "t", [0, 1], [2])
+    (folder / "val.bin").write_bytes(b"\0\0\0")
+    with pytest.raises(UserError, match="val.bin has an odd number of bytes"):
+        load_corpus(data=folder)
+
+
+def test_an_empty_token_file_is_a_short_split(tmp_path):
+    corpus = load_corpus(data=token_folder(tmp_path / "t", [1, 2], []))
+    with pytest.raises(UserError, match="val part of t has 0 tokens"):
+        corpus.batch("val", 1, 1, np.random.default_rng(0))

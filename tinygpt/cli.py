@@ -1,0 +1,411 @@
+"""The command line: `tinygpt train | sample | eval | info`. `python train.py` is `tinygpt train`."""
+
+import argparse
+import ast
+import difflib
+import operator
+import signal
+import sys
+import time
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from itertools import chain
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tinygpt import __version__, checkpoint, screens
+from tinygpt.backend import cpu_count, resolve_device
+from tinygpt.costs import cost_table
+from tinygpt.data import Corpus, load_corpus, windows
+from tinygpt.errors import UserError
+from tinygpt.model import GPT2_SIZES, GPTConfig
+from tinygpt.parallel import Workers, blas_threads
+from tinygpt.sample import check_rules, text_stream
+from tinygpt.train import MODEL_SHAPE, PRESETS, TrainConfig, load_model, mean_loss, resume, start, train
+
+# nanoGPT's settings that have no meaning here: accepted and left alone, so that its commands and files work
+WITHOUT_MEANING = ("compile", "backend", "wandb_log", "wandb_project", "wandb_run_name")
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run one command; returns the exit status: 0, 1 for a user's mistake, 2 for a wrong flag, 130 for Ctrl-C."""
+    parser = _parser(prog)
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments, prog or "tinygpt train")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        detail = f" ({error})" if str(error) else ""
+        print(f"error: out of memory{detail}; use a smaller --batch_size, --block_size or model", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever read the output has left, as `| head` does
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+# Commands
+
+
+def train_command(arguments: argparse.Namespace, command: str) -> int:
+    """Train, showing and writing down what happens."""
+    changes, notes = _train_settings(arguments)
+    preset = PRESETS[arguments.preset]
+    if changes.get("init_from") == "resume":
+        state = resume(changes.get("out_dir", "out"), (preset if arguments.preset != "cpu" else {}) | changes)
+        notes.append(f"resumed at step {state.step:,}")
+        if changes.get("threads") is None and state.threads != cpu_count():
+            notes.append(f"with {state.threads} threads, as the run began, so that it goes on bit for bit")
+    else:
+        state = start(TrainConfig(**(preset | changes)))
+        if not state.config.eval_only and (folder := checkpoint.set_aside(state.config.out_dir)):
+            notes.append(f"the earlier run in {state.config.out_dir} is kept in {folder}")
+    _, remark = resolve_device(state.config.device)
+    if state.config.init_from == "resume" and state.step >= state.config.max_iters and not state.config.eval_only:
+        raise UserError(
+            f"the run in {state.config.out_dir} has finished its {state.step:,} steps; "
+            f"to go on, give --max_iters more than that"
+        )
+
+    def interrupted(*_: Any) -> None:
+        if state.stop:
+            screens.quit_at_once(130)
+        state.stop = True
+
+    began = time.perf_counter()
+    metrics = None if state.config.eval_only else screens.Metrics(state)
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        with screens.Screen(state) as screen:
+            for note in notes:
+                screen.line(f"note: {note}")
+            screen.line(screens.heading(state, remark) + "\n")
+            for record in train(state):
+                screen.show(record)
+                if metrics:
+                    metrics.write(record)
+        if metrics:
+            metrics.close()
+            screens.plot(state.config.out_dir)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if state.stop and state.step < state.config.max_iters:
+        where = "" if state.config.out_dir == "out" else f" --out_dir={state.config.out_dir}"
+        saved = f"saved at step {state.saved_step:,}" if state.saved_step >= 0 else "nothing to save yet"
+        print(f"\nstopped, {saved}; go on with: {command} --init_from=resume{where}")
+        return 130
+    if not state.config.eval_only:
+        screen.line("\n" + (screens.sample_text(state, 500) or ""))
+        screen.line("\n" + screens.closing(state, time.perf_counter() - began, command))
+    return 0
+
+
+def sample_command(arguments: argparse.Namespace, _: str) -> int:
+    """Print text from a trained model as it comes."""
+    check_rules(arguments.temperature, arguments.top_k, arguments.top_p)
+    model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels)
+    if tokenizer is None:
+        raise UserError(
+            f"{arguments.out_dir} has no tokenizer, so there is no text to print; use GPT.generate"
+        )
+    start_text = arguments.start
+    if start_text.startswith("FILE:"):
+        try:
+            start_text = Path(start_text[5:]).read_bytes().decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"could not read the prompt from {start_text[5:]} ({error})") from error
+    prompt = tokenizer.encode(start_text)
+    if len(prompt) == 0:
+        raise UserError('the prompt is empty; give --start at least one character, such as --start="a"')
+    with blas_threads(arguments.threads or cpu_count()):
+        for number in range(arguments.num_samples):
+            if number > 0:
+                print("\n---------------")
+            seed = None if arguments.seed is None else arguments.seed + number
+            tokens = model.stream(
+                prompt[None], arguments.max_new_tokens, arguments.temperature, arguments.top_k, arguments.top_p,
+                seed, arguments.exact_window,
+            )  # fmt: skip
+            new = (int(token[0]) for token in tokens)
+            for piece in chain([start_text], text_stream(new, tokenizer.decode_bytes, arguments.stop)):
+                print(screens.printable(piece), end="", flush=True)
+    print()
+    return 0
+
+
+def eval_command(arguments: argparse.Namespace, _: str) -> int:
+    """Print the loss, perplexity and bits per character of a checkpoint on a whole text, every token counted once."""
+    model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels)
+    corpus, parts = _evaluation_text(arguments, tokenizer)
+    if corpus.vocab_size > model.config.vocab_size:
+        raise UserError(
+            f"{corpus.name} has a vocabulary of {corpus.vocab_size:,} tokens, but the model in {arguments.out_dir} has "
+            f"{model.config.vocab_size:,}; evaluate it on a text in its own tokens"
+        )
+    tokens = np.concatenate([getattr(corpus, part) for part in parts])
+    if len(tokens) < 2:
+        raise UserError(f"{corpus.name} has {len(tokens)} tokens; expected at least 2, one to predict from another")
+    with Workers(1 if model.device == "cuda" else arguments.threads) as workers:
+        loss = mean_loss(model, workers, windows(tokens, arguments.batch_size, model.config.block_size))
+    rows = {
+        "model": f"{arguments.out_dir}, {model.config.n_params:,} parameters",
+        "text": f"{corpus.name} ({' and '.join(parts)}), {len(tokens) - 1:,} tokens predicted",
+        "loss": f"{loss:.4f} nats per token",
+        "perplexity": f"{np.exp(loss):.4f} per token",
+    }
+    if tokenizer is not None:
+        characters = len(tokenizer.decode(tokens[1:]))
+        rows["bits per character"] = f"{loss / np.log(2) * (len(tokens) - 1) / characters:.4f}"
+    print(screens.facts(rows))
+    return 0
+
+
+def _evaluation_text(arguments: argparse.Namespace, tokenizer: Any) -> tuple[Corpus, tuple[str, ...]]:
+    """The text to evaluate on: the one given, whole; else the validation part of the run's own."""
+    own = tokenizer if tokenizer is not None else "char"
+    if arguments.data is not None:
+        return load_corpus(data=arguments.data, tokenizer=own), ("train", "val")
+    if arguments.dataset is not None:
+        return load_corpus(arguments.dataset, tokenizer=own), ("val",)
+    if (Path(arguments.out_dir) / "last").is_dir():
+        config = checkpoint.load_state(arguments.out_dir)[0]["config"]
+        return load_corpus(config["dataset"], config["data"], own), ("val",)
+    raise UserError(f"{arguments.out_dir} does not say what it was trained on; give --data FILE or --dataset NAME")
+
+
+def info_command(arguments: argparse.Namespace, _: str) -> int:
+    """Print a model's parameters, FLOPs and memory, layer by layer."""
+    if arguments.out_dir is not None:
+        config, batch_size = load_model(arguments.out_dir, "cpu")[0].config, 1
+    else:
+        run = TrainConfig(**PRESETS.get(arguments.preset, {}))
+        batch_size = run.batch_size
+        if arguments.preset in PRESETS and arguments.preset != "gpt2":
+            vocab_size = 97 if run.tokenizer == "char" else 50257  # of the default corpus
+            config = GPTConfig(vocab_size=vocab_size, **{name: getattr(run, name) for name in MODEL_SHAPE})
+        else:
+            config = GPTConfig.preset(arguments.preset)
+            batch_size = 1
+    print(cost_table(config, arguments.batch_size or batch_size))
+    return 0
+
+
+# Flags
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one sentence for an error, and the nearest flag for an unknown one."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
+        arguments, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            parser = getattr(arguments, "parser", self)
+            flag = unknown[0].split("=")[0]
+            known = [name for name in parser._option_string_actions if name.startswith("--")]
+            nearest = difflib.get_close_matches(flag, known, n=1)
+            kind = "flag" if flag.startswith("-") else "argument"
+            parser.error(f"unknown {kind} {flag}" + (f"; did you mean {nearest[0]}?" if nearest else ""))
+        return arguments
+
+
+def _parser(prog: str | None) -> Parser:
+    """One parser for all commands; with `prog` ("python train.py") only that of `train`, under that name."""
+    parser = Parser(prog="tinygpt", description="A GPT whose every gradient is written by hand.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"tinygpt {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="train | sample | eval | info")
+
+    def command(name: str, run: Callable[[argparse.Namespace, str], int], help: str) -> Parser:
+        sub = commands.add_parser(
+            name, help=help, description=help, allow_abbrev=False, prog=prog or f"tinygpt {name}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        sub.set_defaults(run=run, parser=sub)
+        return sub
+
+    sub = command("train", train_command, "Train a GPT; with no flags a small one, on this computer, in minutes.")
+    _add_train_flags(sub)
+
+    sub = command("sample", sample_command, "Print text from a trained model.")
+    sub.add_argument("--out_dir", default="out", help="a run's folder, or a Hugging Face GPT-2 folder (default: out)")
+    sub.add_argument("--start", default="\n", metavar="TEXT", help="the prompt, or FILE:path (default: a newline)")
+    sub.add_argument("--num_samples", type=_at_least(1), default=1, metavar="N", help="samples (default: 1)")
+    sub.add_argument("--max_new_tokens", type=_at_least(0), default=500, metavar="N", help="tokens (default: 500)")
+    sub.add_argument("--temperature", type=float, default=0.8, metavar="X", help="0 for the likeliest (default: 0.8)")
+    sub.add_argument("--top_k", type=int, default=200, metavar="N", help="draw from the N likeliest (default: 200)")
+    sub.add_argument("--top_p", type=float, metavar="P", help="draw from the likeliest that reach P together")
+    sub.add_argument("--stop", default="", metavar="TEXT", help="end a sample before this text")
+    sub.add_argument("--seed", type=_at_least(0), metavar="N", help="the same text again (default: another each time)")
+    sub.add_argument("--exact_window", **_bool(False), help="slide the context by one token, uncached, as nanoGPT does")
+    _add_system_flags(sub)
+
+    sub = command("eval", eval_command, "Print loss, perplexity and bits per character of a model on a text.")
+    sub.add_argument("--out_dir", default="out", help="a run's folder, or a Hugging Face GPT-2 folder (default: out)")
+    sub.add_argument("--data", metavar="FILE", help="a UTF-8 text, all of it (default: the run's validation text)")
+    sub.add_argument("--dataset", metavar="NAME", help="the validation part of a corpus instead")
+    sub.add_argument("--batch_size", type=_at_least(1), default=16, metavar="N", help="windows at a time (default: 16)")
+    _add_system_flags(sub)
+
+    sub = command("info", info_command, "Print a model's parameters, FLOPs and memory by layer.")
+    sub.add_argument(
+        "--preset", default="cpu", choices=list(dict.fromkeys((*PRESETS, *GPT2_SIZES))), help="(default: cpu)"
+    )
+    sub.add_argument("--out_dir", help="a run's folder, or a Hugging Face GPT-2 folder, instead of a preset")
+    sub.add_argument("--batch_size", type=_at_least(1), metavar="N", help="sequences held for a step")
+    return parser
+
+
+def _add_system_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--dtype", default="float32", help="float32 or float64 (default: float32)")
+    parser.add_argument("--threads", type=_at_least(1), metavar="N", help="CPU cores to use (default: all)")
+    parser.add_argument("--kernels", default="auto", help="auto or reference (default: auto)")
+
+
+def _add_train_flags(parser: argparse.ArgumentParser) -> None:
+    """A flag for every field of TrainConfig; those not given stay out of the namespace."""
+    parser.epilog = "presets (flags override them):\n" + "\n".join(
+        f"  {name:<6}" + (", ".join(f"{key}={value}" for key, value in preset.items()) or "the defaults above")
+        for name, preset in PRESETS.items()
+    )
+    parser.add_argument("config", nargs="?", metavar="CONFIG.py", help="a nanoGPT configuration file, read as literals")
+    parser.add_argument("--preset", default="cpu", choices=list(PRESETS), help="where to start from (default: cpu)")
+    hints = typing.get_type_hints(TrainConfig)
+    groups: dict[str, Any] = {}
+    for field in fields(TrainConfig):
+        group = field.metadata["group"]
+        if group not in groups:
+            groups[group] = parser.add_argument_group(group)
+        help = field.metadata["help"] + ("" if field.default is None else f" (default: {field.default})")
+        kind = _plain_type(hints[field.name])
+        options = _bool(argparse.SUPPRESS) if kind is bool else {"type": kind, "default": argparse.SUPPRESS}
+        if kind is not bool:
+            options["metavar"] = {int: "N", float: "X", str: "TEXT"}[kind]
+        groups[group].add_argument(f"--{field.name}", help=help.replace("%", "%%"), **options)
+    for name in WITHOUT_MEANING:
+        parser.add_argument(f"--{name}", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def _plain_type(hint: Any) -> type:
+    """int for `int | None`, and so on."""
+    if isinstance(hint, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not type(None))
+    return hint
+
+
+def _bool(default: Any) -> dict[str, Any]:
+    """The options of a flag that is written --bias, --bias=True or --bias False."""
+
+    def parse(text: str) -> bool:
+        values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if text.lower() not in values:
+            raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+        return values[text.lower()]
+
+    return {"type": parse, "nargs": "?", "const": True, "default": default, "metavar": "True|False"}
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+        return number
+
+    return parse
+
+
+def _train_settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """The settings given by file and by flags, flags last, and notes on what was left alone."""
+    known = {field.name for field in fields(TrainConfig)}
+    given = vars(arguments)
+    settings, notes = {}, []
+    if arguments.config is not None:
+        settings, notes = read_nanogpt_config(arguments.config)
+    settings |= {name: given[name] for name in known & given.keys()}
+    if ignored := [f"--{name}" for name in WITHOUT_MEANING if name in given]:
+        notes.append(f"{', '.join(ignored)} has no meaning here and is left alone")
+    return settings, notes
+
+
+# nanoGPT's configuration files
+
+ARITHMETIC = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.USub: operator.neg,
+}
+
+
+def read_nanogpt_config(path: str) -> tuple[dict[str, Any], list[str]]:
+    """The assignments of a nanoGPT configuration file, and notes on what in it was left alone.
+
+    Nothing is executed: values are literals, or arithmetic on numbers (`5 * 8`). Raises UserError for a file that
+    cannot be read, an unknown setting, or one whose value is neither.
+    """
+    try:
+        tree = ast.parse(Path(path).read_bytes())
+    except OSError as error:
+        raise UserError(f"could not read the configuration file {path}: {error.strerror}") from error
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{path} is not a configuration file of assignments such as `n_layer = 6` ({error})") from error
+    hints = typing.get_type_hints(TrainConfig)
+    settings: dict[str, Any] = {}
+    ignored = []
+    for statement in tree.body:
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            continue  # a docstring
+        if not isinstance(statement, ast.Assign) or not all(isinstance(name, ast.Name) for name in statement.targets):
+            ignored.append(ast.unparse(statement).splitlines()[0])
+            continue
+        for target in statement.targets:
+            name = target.id  # type: ignore[attr-defined]
+            if name in WITHOUT_MEANING:
+                ignored.append(name)
+                continue
+            if name not in hints:
+                nearest = difflib.get_close_matches(name, hints, n=1)
+                hint = f"; did you mean {nearest[0]}?" if nearest else "; tinygpt train --help lists what there is"
+                raise UserError(f"{path}, line {statement.lineno}: unknown setting {name}{hint}")
+            kind = _plain_type(hints[name])
+            value = _literal(statement.value)
+            if kind is float and type(value) is int:
+                value = float(value)
+            if type(value) is not kind:
+                written = ast.unparse(statement.value)
+                raise UserError(
+                    f"{path}, line {statement.lineno}: {name} = {written}; expected a plain {kind.__name__}"
+                )
+            settings[name] = value
+    return settings, [f"{path}: left alone: {', '.join(ignored)}"] if ignored else []
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of a literal or of arithmetic on numbers; None for anything else."""
+    if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
+        left, right = _literal(node.left), _literal(node.right)
+        if all(type(value) in (int, float) for value in (left, right)):
+            try:
+                return ARITHMETIC[type(node.op)](left, right)
+            except ZeroDivisionError:
+                return None
+        return None
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None

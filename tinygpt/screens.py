@@ -1,0 +1,233 @@
+"""What a training run shows and writes down: consumers of the records that `train` yields."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from tinygpt.backend import peak_memory
+from tinygpt.errors import UserError
+from tinygpt.sample import text_stream
+from tinygpt.train import EvalRecord, Record, StepRecord, TrainState
+
+
+def facts(rows: dict[str, str]) -> str:
+    """Names and values in two aligned columns."""
+    width = max(map(len, rows))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: "48 s", "2 min 5 s", "1 h 2 min"."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def heading(state: TrainState, remark: str = "") -> str:
+    """What is about to be trained, on what, and where to."""
+    config, corpus, model = state.config, state.corpus, state.model
+    shape = model.config
+    text = f"{len(corpus.train):,} tokens to train on, {len(corpus.val):,} to validate"
+    if corpus.n_characters:
+        text = f"{corpus.n_characters:,} characters, {text}"
+    workers = f"{state.threads} thread{'s' if state.threads > 1 else ''}"
+    batch = f"{config.batch_size} sequences of {config.block_size}"
+    if config.gradient_accumulation_steps > 1:
+        batch += f", {config.gradient_accumulation_steps} times"
+    return facts(
+        {
+            "corpus": f"{corpus.name}: {text}",
+            "vocabulary": f"{corpus.vocab_size:,} " + (f"({corpus.tokenizer.name})" if corpus.tokenizer else "tokens"),
+            "model": f"{shape.n_layer} layers, {shape.n_head} heads, {shape.n_embd} channels, "
+            f"context {shape.block_size}, {shape.n_params:,} parameters",
+            "step": f"{config.tokens_per_step:,} tokens ({batch})",
+            "device": f"{model.device}, {workers}, {model.dtype}, {config.kernels} kernels"
+            + (f" ({remark})" if remark else ""),
+            "writes to": f"{Path(config.out_dir)}{os.sep}",
+        }
+    )
+
+
+class Screen:
+    """A live progress line on a terminal, plain lines anywhere else, and a sample of text at each evaluation."""
+
+    def __init__(self, state: TrainState):
+        self.state = state
+        self.console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self.began = time.perf_counter()
+        self.evaluating = 0.0  # seconds spent in evaluations so far
+        self.first_step = state.step
+        self.progress: Progress | None = None
+        if self.console.is_terminal:
+            self.progress = Progress(
+                TextColumn("step {task.completed:,.0f} of {task.total:,.0f}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[numbers]}"),
+                console=self.console,
+                auto_refresh=False,  # nothing moves between steps, and a refreshing thread costs training time
+            )
+            self.task = self.progress.add_task("", total=state.config.max_iters, completed=state.step, numbers="")
+
+    def __enter__(self) -> "Screen":
+        if self.progress:
+            self.progress.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.progress:
+            self.progress.stop()
+
+    def line(self, text: str, style: str | None = None) -> None:
+        """Print a line, above the progress line where there is one."""
+        self.console.print(text, style=style)
+
+    def show(self, record: Record) -> None:
+        """Show one record."""
+        if isinstance(record, EvalRecord):
+            self._evaluation(record)
+        elif record.loss is not None:
+            self._step(record)
+
+    def _step(self, record: StepRecord) -> None:
+        done = record.step - self.first_step
+        left = (time.perf_counter() - self.began) / done * (self.state.config.max_iters - record.step)
+        numbers = (
+            f"loss {record.loss:.4f}  lr {record.lr:.2e}  {record.tokens_per_second:,.0f} tokens/s  "
+            f"{duration(left)} left"
+        )
+        if self.progress:
+            self.progress.update(self.task, completed=record.step, numbers=numbers, refresh=True)
+        else:
+            self.line(f"step {record.step:>6,}  {numbers}")
+
+    def _evaluation(self, record: EvalRecord) -> None:
+        text = f"step {record.step:>6,}  train loss {record.train_loss:.4f}  val loss {record.val_loss:.4f}"
+        if record.bits_per_character is not None:
+            text += f"  ({record.bits_per_character:.3f} bits per character)"
+        if record.accuracy is not None:
+            text += f"  {record.accuracy:.1%} of unseen sums right"
+        self.line(text + ("  best so far" if record.best else ""), style="bold")
+        if self.state.config.sample_length:
+            sample = sample_text(self.state, self.state.config.sample_length)
+            if sample is not None:
+                self.line("\n".join(f"    | {line}" for line in sample.split("\n")), style="dim")
+
+
+def sample_text(state: TrainState, length: int) -> str | None:
+    """`length` tokens of text from the model as it is, the same draws each time; None without a tokenizer."""
+    tokenizer = state.corpus.tokenizer
+    if tokenizer is None:
+        return None
+    prompt = state.corpus.prompt()
+    tokens = (int(token[0]) for token in state.model.stream([prompt], length, temperature=0.8, top_k=200, seed=1))
+    return printable("".join(text_stream(tokens, tokenizer.decode_bytes)))
+
+
+def printable(text: str) -> str:
+    """`text` without the control characters that would act on a terminal, tabs and newlines aside."""
+    return "".join(c if c in "\t\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+class Metrics:
+    """`metrics.jsonl`: one JSON object for each logged step and each evaluation. A resumed run continues the file."""
+
+    def __init__(self, state: TrainState):
+        self.path = Path(state.config.out_dir) / "metrics.jsonl"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            kept = [row for row in read_metrics(self.path) if self._happened(row, state)] if state.step else []
+            self.file = self.path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"could not write {self.path}: {error.strerror}; choose another --out_dir") from error
+        for row in kept:
+            self._write(row)
+
+    @staticmethod
+    def _happened(row: dict[str, Any], state: TrainState) -> bool:
+        """False for what a killed run wrote after the state that this one resumes from."""
+        return row.get("step", 0) <= (state.evaluated_step if "val_loss" in row else state.step)
+
+    def write(self, record: Record) -> None:
+        """Write one record, unless it is a step that was not logged."""
+        if isinstance(record, EvalRecord) or record.loss is not None:
+            self._write({name: value for name, value in vars(record).items() if value is not None})
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The objects of a metrics file; none if it does not exist, and without a last line cut short by a kill."""
+    rows = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+    return rows
+
+
+def plot(out_dir: str | Path) -> Path | None:
+    """Draw `loss.png` from `metrics.jsonl`; None where matplotlib (the `plot` extra) is not installed."""
+    try:
+        from matplotlib.figure import Figure  # not pyplot, which looks for a display
+    except ImportError:
+        return None
+    rows = read_metrics(Path(out_dir) / "metrics.jsonl")
+    steps = [row for row in rows if "loss" in row]
+    evaluations = [row for row in rows if "val_loss" in row]
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([row["step"] for row in steps], [row["loss"] for row in steps], color="0.75", lw=0.8, label="batch")
+    for name, color in (("train_loss", "tab:blue"), ("val_loss", "tab:red")):
+        label = name.removesuffix("_loss")
+        axes.plot(
+            [e["step"] for e in evaluations], [e[name] for e in evaluations], "o-", color=color, ms=3, label=label
+        )
+    axes.set(xlabel="step", ylabel="loss (nats per token)")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    path = Path(out_dir) / "loss.png"
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def closing(state: TrainState, seconds: float, command: str) -> str:
+    """How the run ended, and the commands that go on from here."""
+    out_dir = state.config.out_dir
+    run = "tinygpt" if command == "tinygpt train" else "python -m tinygpt"
+    tail = "" if out_dir == "out" else f" --out_dir={out_dir}"
+    rows = {"time": duration(seconds)}
+    if state.best_val_loss < float("inf"):
+        rows = {"best val loss": f"{state.best_val_loss:.4f} nats per token"} | rows
+    if memory := peak_memory(state.model.device):
+        rows["peak memory"] = f"{memory / 2**20:,.0f} MiB"
+    if state.step > 0:
+        rows["sample more"] = (
+            f'{run} sample{tail} --start="def "' if state.corpus.name == "stdlib" else f"{run} sample{tail}"
+        )
+        rows["train longer"] = f"{command} --init_from=resume{tail} --max_iters={max(state.config.max_iters * 2, 1)}"
+        rows["go bigger"] = f"{command} --preset=baby --out_dir=out-baby"
+    return facts(rows)
+
+
+def quit_at_once(code: int) -> None:
+    """Leave without another step, giving the terminal its cursor back."""
+    if sys.stdout.isatty():
+        sys.stdout.write("\x1b[?25h\n")
+        sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,316 @@
+"""Text to token ids and back: single characters, byte-pair encoding trained here, and GPT-2's own encoding.
+
+All three share one small interface: `encode(text)` gives a one-dimensional uint32 array, `decode(ids)` a string,
+`decode_bytes(ids)` the bytes (what a stream of tokens needs, since a token may end in the middle of a character),
+`vocab_size`, `name`, `save(path)`, and `==`. `load(path)` brings back what `save` wrote.
+
+Byte-pair encoding was brought to text by Sennrich, Haddow and Birch (2016, "Neural Machine Translation of Rare Words
+with Subword Units", algorithm 1). Its byte-level form, which knows every text, is that of Radford et al. (2019,
+"Language Models are Unsupervised Multitask Learners", section 2.2).
+"""
+
+import heapq
+import json
+import os
+import re
+import uuid
+from collections import Counter, defaultdict
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import tiktoken
+
+from tinygpt.errors import UserError
+
+FORMAT = "tinygpt tokenizer 1"
+
+# Merges never cross the pieces that this pattern cuts a text into: words, numbers, punctuation, each with the one space
+# before it, and runs of white space. Everything beyond ASCII counts as a letter. It has to mean the same to Python's
+# `re`, which trains, and to tiktoken's Rust, which encodes: so only explicit code points, first alternative first, no
+# look-around and no Unicode classes, whose tables differ between the two. At most 64 characters, so that a text without
+# spaces costs no more than another.
+SPLIT = (
+    r" ?[^\x00-@\[-^`{-\x7f]{1,64}"  # letters and _
+    r"| ?[0-9]{1,64}"
+    r"| ?[!-/:-@\[-^`{-~]{1,64}"
+    r"|[\x00-\x20\x7f]{1,64}"
+)
+
+
+class Tokenizer:
+    """What the three tokenizers share."""
+
+    name: str
+    vocab_size: int  # ids run from 0 to vocab_size - 1
+    token_bytes: list[bytes]  # of each token, by id
+    state: dict  # all that makes it what it is, ready for JSON: tokenizers are equal where their states are
+
+    def encode(self, text: str) -> np.ndarray:
+        """text -> ids, uint32 of shape (number of tokens,). UserError for what the vocabulary cannot express."""
+        raise NotImplementedError
+
+    def decode_bytes(self, ids) -> bytes:
+        """ids, a list or array of shape (n,) -> the bytes of all tokens. UserError for what is no id."""
+        ids = np.asarray(ids)
+        if ids.size == 0:
+            return b""
+        if ids.ndim != 1 or ids.dtype.kind not in "iu":
+            raise UserError(f"decode takes a flat list of token ids, but got {ids.dtype} of shape {ids.shape}")
+        if ids.min() < 0 or ids.max() >= self.vocab_size:
+            wrong = ids[(ids < 0) | (ids >= self.vocab_size)][0]
+            raise UserError(
+                f"Token id {wrong} is outside this {self.name} vocabulary of {self.vocab_size:,} tokens; "
+                "decode with the tokenizer that the model was trained with"
+            )
+        return b"".join(map(self.token_bytes.__getitem__, ids.tolist()))
+
+    def decode(self, ids) -> str:
+        """ids, a list or array of shape (n,) -> text; bytes that are no UTF-8 become U+FFFD. Errors: `decode_bytes`."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def save(self, path) -> None:
+        """Write a JSON file that `load` reads; whoever looks sees the old file or the new one, never half of one."""
+        write_atomically(path, json.dumps({"format": FORMAT, **self.state}).encode())
+
+    def __eq__(self, other):
+        return self.state == other.state if isinstance(other, Tokenizer) else NotImplemented
+
+
+class CharTokenizer(Tokenizer):
+    """One token per character. The id of a character is its place in `characters`, a string without repeats."""
+
+    name = "char"
+
+    def __init__(self, characters: str):
+        if not characters:
+            raise UserError("A character tokenizer needs at least one character, but the text is empty")
+        character, count = Counter(characters).most_common(1)[0]
+        if count > 1:
+            raise UserError(f"Character {character!r} is listed {count} times in the vocabulary; list it once")
+        try:
+            self.token_bytes = [c.encode() for c in characters]
+        except UnicodeEncodeError as error:
+            raise _lone_surrogate(error) from None
+        self.vocab_size = len(characters)
+        self.state = {"name": self.name, "characters": characters}
+        # A table from code point to id; its last entry stands for every code point beyond the largest known one.
+        codes = _code_points(characters)
+        self._ids = np.full(codes.max() + 2, len(codes), dtype=np.uint32)
+        self._ids[codes] = np.arange(len(codes), dtype=np.uint32)
+
+    @classmethod
+    def train(cls, text: str) -> "CharTokenizer":
+        """The distinct characters of text, in code point order, as nanoGPT numbers them."""
+        return cls("".join(sorted(set(text))))
+
+    def encode(self, text):
+        """text -> ids, uint32 of shape (len(text),). UserError for a character that is not in the vocabulary."""
+        ids = self._ids[np.minimum(_code_points(text), len(self._ids) - 1)]
+        unknown = ids == self.vocab_size
+        if unknown.any():
+            position = int(unknown.argmax())
+            raise UserError(
+                f"Character {text[position]!r} (U+{ord(text[position]):04X}) at position {position:,} is not among the "
+                f"{self.vocab_size} characters of this tokenizer; "
+                "leave it out, or train with --tokenizer=bpe, which knows every character"
+            )
+        return ids
+
+
+class BPETokenizer(Tokenizer):
+    """Byte-level byte-pair encoding. Ids 0 to 255 are the bytes; id 256 + i is the pair of ids `merges[i]`.
+
+    `train` learns the merges; tiktoken applies them, several megabytes a second. It joins the two neighbours whose
+    joint bytes have the lowest rank. With rank = id that is the order of the merges, because training never forms the
+    same bytes in two ways: what lies between two boundaries is merged alike wherever it stands.
+    """
+
+    name = "bpe"
+
+    def __init__(self, merges):
+        self.token_bytes = [bytes([i]) for i in range(256)]
+        for a, b in merges:
+            if min(a, b) < 0 or max(a, b) >= len(self.token_bytes):
+                raise UserError(f"Merge {a, b} comes before the tokens that it joins; the list of merges is damaged")
+            self.token_bytes.append(self.token_bytes[a] + self.token_bytes[b])
+        ranks = {token: i for i, token in enumerate(self.token_bytes)}
+        if len(ranks) < len(self.token_bytes):
+            raise UserError("Two merges spell the same token; the list of merges is damaged")
+        self.vocab_size = len(ranks)
+        self.state = {"name": self.name, "merges": [list(pair) for pair in merges]}
+        self._encoding = tiktoken.Encoding("tinygpt-bpe", pat_str=SPLIT, mergeable_ranks=ranks, special_tokens={})
+
+    @classmethod
+    def train(cls, text: str, vocab_size: int = 1024) -> "BPETokenizer":
+        """Join the most frequent pair of neighbours, the smallest of equals, until there are `vocab_size` tokens.
+
+        Counts are kept per distinct piece of the text and corrected only for the pieces that a merge changes.
+        UserError where `vocab_size` is below 257 or the text has too few pairs to reach it.
+        """
+        if vocab_size < 257:
+            raise UserError(
+                f"vocab_size is {vocab_size}, but byte-pair encoding starts from the 256 bytes and adds to them; "
+                "ask for --vocab_size=257 or more"
+            )
+        distinct = Counter(re.findall(SPLIT, text))
+        try:
+            pieces = [list(piece.encode()) for piece in distinct]
+        except UnicodeEncodeError as error:
+            raise _lone_surrogate(error) from None
+        repeats = list(distinct.values())
+        counts: Counter = Counter()  # pair -> how often it occurs
+        holders = defaultdict(set)  # pair -> the pieces that it occurs in, or once did
+        for i, piece in enumerate(pieces):
+            for pair in pairwise(piece):
+                counts[pair] += repeats[i]
+                holders[pair].add(i)
+        queue = [(-count, pair) for pair, count in counts.items()]
+        heapq.heapify(queue)
+
+        merges: list[tuple[int, int]] = []
+        while len(merges) < vocab_size - 256:
+            if not queue:
+                raise UserError(
+                    f"vocab_size is {vocab_size:,}, but this text allows only {len(merges):,} merges; "
+                    f"ask for at most {256 + len(merges):,}, or give more text"
+                )
+            count, pair = heapq.heappop(queue)
+            if counts[pair] != -count:  # counted anew since: a fresher entry waits, or none is left
+                continue
+            changed = set()
+            for i in holders.pop(pair):
+                before = pieces[i]
+                pieces[i] = merge(before, pair, 256 + len(merges))
+                for old in pairwise(before):
+                    counts[old] -= repeats[i]
+                    changed.add(old)
+                for new in pairwise(pieces[i]):
+                    counts[new] += repeats[i]
+                    holders[new].add(i)
+                    changed.add(new)
+            for other in changed:
+                if counts[other]:
+                    heapq.heappush(queue, (-counts[other], other))
+            merges.append(pair)
+        return cls(merges)
+
+    def encode(self, text):
+        """text -> ids, uint32 of shape (number of tokens,). UserError for a lone surrogate, which UTF-8 cannot hold."""
+        return _tiktoken_encode(self._encoding, text)
+
+    def encode_bytes(self, data: bytes) -> np.ndarray:
+        """Any bytes -> ids, uint32 of shape (number of tokens,): as text where they are UTF-8, else byte by byte."""
+        parts = re.split("([\udc80-\udcff]+)", data.decode("utf-8", errors="surrogateescape"))
+        ids = [
+            np.frombuffer(part.encode("utf-8", "surrogateescape"), np.uint8) if i % 2 else self.encode(part)
+            for i, part in enumerate(parts)  # text and stretches that are no UTF-8, in turns
+        ]
+        return np.concatenate(ids)
+
+
+class GPT2Tokenizer(Tokenizer):
+    """GPT-2's encoding (Radford et al. 2019), through tiktoken, which fetches its two files on first use.
+
+    `<|endoftext|>` in a text becomes its special token, 50256, as in nanoGPT's sampling.
+    """
+
+    name = "gpt2"
+    vocab_size = 50257  # known without the files
+    state = {"name": "gpt2"}
+
+    @cached_property
+    def _encoding(self):
+        try:
+            return tiktoken.get_encoding("gpt2")
+        except (OSError, ValueError) as error:  # OSError covers every network error of requests
+            raise UserError(
+                f"GPT-2's encoding is not on this machine and could not be fetched ({type(error).__name__}); connect "
+                "to the internet once, or set TIKTOKEN_CACHE_DIR to a folder that holds tiktoken's two files for it, "
+                "or use --tokenizer=char or --tokenizer=bpe, which need no network"
+            ) from error
+
+    @cached_property
+    def token_bytes(self):
+        return [self._encoding.decode_single_token_bytes(i) for i in range(self.vocab_size)]
+
+    def encode(self, text):
+        """text -> ids, uint32 of shape (number of tokens,). UserError for a lone surrogate, or without the files."""
+        return _tiktoken_encode(self._encoding, text)
+
+
+def merge(ids: list[int], pair: tuple[int, int], new_id: int) -> list[int]:
+    """Replace each `pair` of neighbours by `new_id`, from left to right: merge([7, 7, 7], (7, 7), 9) is [9, 7]."""
+    merged = []
+    i = 0
+    while i < len(ids):
+        if i + 1 < len(ids) and (ids[i], ids[i + 1]) == pair:
+            merged.append(new_id)
+            i += 2
+        else:
+            merged.append(ids[i])
+            i += 1
+    return merged
+
+
+def load(path) -> Tokenizer:
+    """The tokenizer that `save` wrote to `path`. UserError where the file is missing, damaged or something else."""
+    try:
+        state = json.loads(Path(path).read_bytes())
+        if state["format"] != FORMAT:
+            raise ValueError(f"its format is {state['format']!r}")
+        if state["name"] == "char":
+            return CharTokenizer(state["characters"])
+        if state["name"] == "bpe":
+            return BPETokenizer(state["merges"])
+        if state["name"] == "gpt2":
+            return GPT2Tokenizer()
+        raise ValueError(f"its name is {state['name']!r}")
+    except FileNotFoundError:
+        raise UserError(f"There is no tokenizer file {path}") from None
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is not a tokenizer file that this version can read ({error}); expected JSON with "
+            f'"format": "{FORMAT}"'
+        ) from error
+
+
+def write_atomically(path, data: bytes) -> None:
+    """Write bytes to a file by way of a second one beside it, so that `path` is never seen half written.
+
+    UserError where the folder is missing or cannot be written.
+    """
+    path = Path(path)
+    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        beside.write_bytes(data)
+        os.replace(beside, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error})") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _code_points(text: str) -> np.ndarray:
+    """text -> its code points, uint32 of shape (len(text),)."""
+    return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")
+
+
+def _tiktoken_encode(encoding: tiktoken.Encoding, text: str) -> np.ndarray:
+    try:
+        return encoding.encode_to_numpy(text, allowed_special="all")
+    except UnicodeEncodeError as error:
+        raise _lone_surrogate(error) from None
+    except ValueError as error:
+        raise UserError(
+            f"tiktoken could not split this text ({error}); shorten its longest run of white space"
+        ) from error
+
+
+def _lone_surrogate(error: UnicodeEncodeError) -> UserError:
+    code = ord(error.object[error.start])
+    return UserError(
+        f"The text holds a lone surrogate, U+{code:04X}, which is half a character and has no UTF-8 form; "
+        "read the text again with the encoding that it was written in"
+    )

@@ -1,0 +1,432 @@
+"""The training loop: a generator of records over a state that the caller owns. It knows no screen.
+
+    state = start(TrainConfig(max_iters=100))       # or resume("out")
+    for record in train(state):
+        ...                                         # print it, plot it, write it down
+
+Setting `state.stop` ends the loop after the step under way, with everything saved.
+"""
+
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygpt import checkpoint
+from tinygpt.backend import (
+    Array,
+    array_module,
+    cpu_count,
+    device_module,
+    generator,
+    keep_freed_pages,
+    resolve_device,
+    to_host,
+)
+from tinygpt.data import Corpus, load_corpus
+from tinygpt.errors import UserError
+from tinygpt.model import GPT, GPTConfig
+from tinygpt.ops import build
+from tinygpt.optim import AdamW, cosine_schedule
+from tinygpt.parallel import Workers, count_targets
+from tinygpt.parameters import Parameters
+from tinygpt.tokenizer import GPT2Tokenizer, Tokenizer
+from tinygpt.tokenizer import load as load_tokenizer
+
+MODEL_SHAPE = "block_size", "n_layer", "n_head", "n_embd", "bias", "activation_function"
+MOMENTS, TOKENIZER = "moments.safetensors", "tokenizer.tinygpt.json"
+
+
+def option(default: Any, group: str, help: str) -> Any:
+    """A field of TrainConfig, with what `--help` says about it."""
+    return field(default=default, metadata={"group": group, "help": help})
+
+
+@dataclass
+class TrainConfig:
+    """Everything a run is made of, under nanoGPT's names. The defaults are the `cpu` preset."""
+
+    dataset: str = option(
+        "stdlib", "data", "stdlib, shakespeare_char, addition, or a folder with train.bin and val.bin"
+    )
+    data: str | None = option(None, "data", "a UTF-8 text file, or a folder with train.bin and val.bin, instead")
+    tokenizer: str = option("char", "data", "char, bpe (trained on the text) or gpt2")
+    vocab_size: int | None = option(None, "data", "tokens of a bpe tokenizer (1024 if not given)")
+    out_dir: str = option("out", "output", "folder for checkpoints, metrics.jsonl and loss.png")
+    eval_interval: int = option(250, "output", "steps between evaluations, each of which saves the run")
+    eval_iters: int = option(20, "output", "batches in an evaluation, the same ones every time")
+    eval_only: bool = option(False, "output", "evaluate once and stop")
+    sample_length: int = option(200, "output", "tokens of text shown at each evaluation, 0 for none")
+    log_interval: int = option(10, "output", "steps between readings of the loss")
+    always_save_checkpoint: bool = option(False, "output", "keep the weights of every evaluation, not only the best")
+    init_from: str = option("scratch", "model", "scratch, resume, a Hugging Face GPT-2 folder, or gpt2 to gpt2-xl")
+    n_layer: int = option(4, "model", "blocks")
+    n_head: int = option(4, "model", "attention heads in a block")
+    n_embd: int = option(128, "model", "channels, a multiple of n_head")
+    block_size: int = option(64, "model", "context, in tokens")
+    dropout: float = option(0.0, "model", "probability that an activation is dropped in training")
+    bias: bool = option(False, "model", "biases in linear layers and LayerNorms, as GPT-2 has")
+    activation_function: str = option("gelu_new", "model", "gelu_new (tanh, GPT-2's) or gelu (exact, nanoGPT's)")
+    batch_size: int = option(12, "optimisation", "sequences in a micro-batch")
+    gradient_accumulation_steps: int = option(1, "optimisation", "micro-batches in a step")
+    max_iters: int = option(2000, "optimisation", "steps in all")
+    learning_rate: float = option(1e-3, "optimisation", "the largest learning rate")
+    decay_lr: bool = option(True, "optimisation", "warm up, then decay along a cosine; otherwise constant")
+    warmup_iters: int = option(100, "optimisation", "steps of linear warm-up")
+    lr_decay_iters: int | None = option(None, "optimisation", "step that reaches min_lr (max_iters if not given)")
+    min_lr: float | None = option(None, "optimisation", "learning rate at the end (learning_rate / 10 if not given)")
+    weight_decay: float = option(0.1, "optimisation", "decay of matrices and embeddings")
+    beta1: float = option(0.9, "optimisation", "AdamW's decay of the first moment")
+    beta2: float = option(0.99, "optimisation", "AdamW's decay of the second moment")
+    grad_clip: float = option(1.0, "optimisation", "largest global gradient norm, 0 for no limit")
+    device: str = option("auto", "system", "auto, cpu or cuda")
+    dtype: str = option("float32", "system", "float32 or float64")
+    seed: int = option(1337, "system", "of initialisation, batches and dropout")
+    threads: int | None = option(None, "system", "CPU cores to use (all if not given)")
+    kernels: str = option("auto", "system", "auto, or reference for the definitions in tinygpt/layers alone")
+
+    def __post_init__(self) -> None:
+        at_least = dict.fromkeys(("eval_interval", "eval_iters", "log_interval", "batch_size"), 1)
+        at_least |= {"sample_length": 0}
+        at_least |= {"gradient_accumulation_steps": 1, "max_iters": 0, "warmup_iters": 0, "threads": 1, "seed": 0}
+        at_least |= {"learning_rate": 0, "min_lr": 0, "weight_decay": 0, "grad_clip": 0, "lr_decay_iters": 1}
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:  # "not >=" also refuses NaN
+                raise UserError(f"--{name} is {value}; expected at least {least}")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"--{name} is {getattr(self, name)}; expected at least 0 and below 1")
+
+    def lr(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if not self.decay_lr:
+            return self.learning_rate
+        min_lr = self.learning_rate / 10 if self.min_lr is None else self.min_lr
+        decay_iters = self.max_iters if self.lr_decay_iters is None else self.lr_decay_iters
+        return cosine_schedule(step, self.learning_rate, min_lr, self.warmup_iters, decay_iters)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens in a step, over all its micro-batches."""
+        return self.gradient_accumulation_steps * self.batch_size * self.block_size
+
+
+# Presets: what differs from the defaults above; flags override them.
+PRESETS: dict[str, dict[str, Any]] = {
+    "cpu": {},  # 4 layers, 4 heads, 128 channels, context 64: minutes on a laptop
+    "baby": {  # nanoGPT's train_shakespeare_char
+        "n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 64, "dropout": 0.2,
+        "max_iters": 5000, "eval_iters": 200,
+    },
+    "gpt2": {  # GPT-2's smallest, 124M parameters, trained as nanoGPT trains it
+        "n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "batch_size": 12, "tokenizer": "gpt2",
+        "gradient_accumulation_steps": 40, "max_iters": 600_000, "learning_rate": 6e-4, "warmup_iters": 2000,
+        "beta2": 0.95, "eval_interval": 2000, "eval_iters": 200, "log_interval": 1,
+    },
+}  # fmt: skip
+
+
+@dataclass
+class TrainState:
+    """A run: what it is made of, where it stands, and the request to stop."""
+
+    config: TrainConfig
+    corpus: Corpus
+    model: GPT
+    optimizer: AdamW
+    threads: int  # workers' cores; the same number gives the same bits
+    step: int = 0
+    best_val_loss: float = math.inf
+    evaluated_step: int = -1  # the last step that was evaluated
+    saved_step: int = -1  # the last step that was saved
+    stop: bool = False  # read between steps
+
+    @property
+    def best_folder(self) -> Path:
+        """The folder of the best weights so far."""
+        return Path(self.config.out_dir) / "best"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """A step done. The loss, gradient norm and speed are read every `log_interval` steps and None between."""
+
+    step: int  # steps done so far
+    lr: float
+    loss: float | None = None  # nats per token, mean over the step's batch
+    grad_norm: float | None = None  # before clipping
+    tokens_per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class EvalRecord:
+    """An evaluation, on the same batches each time."""
+
+    step: int
+    train_loss: float  # nats per token
+    val_loss: float
+    best: bool  # the lowest val_loss so far
+    bits_per_character: float | None = None  # of val_loss
+    accuracy: float | None = None  # share of unseen problems solved exactly, where the corpus has problems
+
+
+Record = StepRecord | EvalRecord
+
+
+# Starting and resuming
+
+
+def start(config: TrainConfig) -> TrainState:
+    """A new run: corpus, model and optimiser. Raises UserError for whatever does not fit together."""
+    if config.init_from == "scratch":
+        corpus = load_corpus(config.dataset, config.data, config.tokenizer, config.vocab_size)
+        shape = {name: getattr(config, name) for name in MODEL_SHAPE}
+        model_config = GPTConfig(vocab_size=corpus.vocab_size, dropout=config.dropout, **shape)
+        device, _ = resolve_device(config.device)
+        return _state(config, corpus, GPT(model_config, device, config.dtype, config.seed, build(config.kernels)))
+    model, tokenizer = load_model(config.init_from, config.device, config.dtype, config.kernels)
+    model = _fit(model, config)
+    return _state(config, _corpus(config, tokenizer, model, config.init_from), model)
+
+
+def _corpus(config: TrainConfig, tokenizer: Any, model: GPT, source: str | Path) -> Corpus:
+    """The run's text in the tokens of a model that was loaded from `source`."""
+    if tokenizer is None:
+        corpus = load_corpus(config.dataset, config.data, config.tokenizer, config.vocab_size)
+    else:
+        corpus = load_corpus(config.dataset, config.data, tokenizer)
+    if corpus.vocab_size > model.config.vocab_size:
+        raise UserError(
+            f"{corpus.name} has a vocabulary of {corpus.vocab_size:,} tokens, but the model in {source} was trained "
+            f"with {model.config.vocab_size:,}; train it on a text in its own tokens"
+        )
+    return corpus
+
+
+def _state(config: TrainConfig, corpus: Corpus, model: GPT) -> TrainState:
+    optimizer = AdamW(model.params, (config.beta1, config.beta2), weight_decay=config.weight_decay)
+    threads = 1 if model.device == "cuda" else config.threads or cpu_count()
+    return TrainState(config, corpus, model, optimizer, threads)
+
+
+def _fit(model: GPT, config: TrainConfig) -> GPT:
+    """A loaded model with the run's dropout and, where that is shorter, its context; `config` then says its shape."""
+    shape = dataclasses.asdict(model.config) | {"dropout": config.dropout}
+    shape["block_size"] = min(config.block_size, shape["block_size"])
+    if shape["block_size"] < model.config.block_size:
+        whole, model = model, GPT(GPTConfig(**shape), model.device, str(model.dtype), seed=None, ops=model.ops)
+        for name, array in whole.params.items():
+            model.params[name] = array[: shape["block_size"]] if name == "wpe.weight" else array
+    model.config = GPTConfig(**shape)
+    model.seed = config.seed
+    for name in MODEL_SHAPE:
+        setattr(config, name, shape[name])
+    return model
+
+
+def load_model(
+    folder: str | Path, device: str = "auto", dtype: str = "float32", kernels: str = "auto"
+) -> tuple[GPT, Tokenizer | None]:
+    """A model and, where one is known, its tokenizer.
+
+    folder: a run's (its best weights, or its last ones if none were evaluated yet), a Hugging Face GPT-2 folder, or
+    "gpt2" to "gpt2-xl". Raises UserError if there is no model or it is damaged.
+    """
+    device, _ = resolve_device(device)
+    if (best := Path(folder) / "best").is_dir():
+        folder = best
+    elif (Path(folder) / "last").is_dir():
+        _, folder = checkpoint.load_state(folder)
+    model = GPT.from_pretrained(folder, device, dtype, build(kernels))
+    if (Path(folder) / TOKENIZER).exists():
+        return model, load_tokenizer(Path(folder) / TOKENIZER)
+    return model, GPT2Tokenizer() if model.config.vocab_size == GPT2Tokenizer.vocab_size else None
+
+
+def resume(out_dir: str | Path, changes: dict[str, Any] | None = None) -> TrainState:
+    """The run saved in `out_dir`, as it was; `changes` are settings to change from here on.
+
+    Raises UserError if nothing is saved there, a file is damaged, the text is no longer the same, or a change would
+    make it another model.
+    """
+    changes = {name: value for name, value in (changes or {}).items() if name != "init_from"}
+    meta, folder = checkpoint.load_state(out_dir)
+    try:
+        saved = meta["config"]
+        config = TrainConfig(**(saved | changes | {"init_from": "resume", "out_dir": str(out_dir)}))
+        numbers = {name: meta[name] for name in ("step", "evaluated_step", "best_val_loss")}
+        threads = config.threads or meta["threads"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / 'state.json'} is of another version of tinygpt ({error}); start anew") from None
+    for name in (*MODEL_SHAPE, "dtype"):
+        if name in changes and changes[name] != saved[name]:
+            raise UserError(
+                f"--{name}={changes[name]} would be another model: the run in {out_dir} has {name}={saved[name]}; "
+                f"leave the flag out, or start a new run with another --out_dir"
+            )
+    model, tokenizer = load_model(folder, config.device, config.dtype, config.kernels)
+    model = _fit(model, config)
+    corpus = _corpus(config, tokenizer, model, folder)
+    if meta["text"] != corpus.fingerprint() and not changes.keys() & {"dataset", "data"}:
+        raise UserError(
+            f"the text of {corpus.name} is no longer the one that the run in {out_dir} was saved with, so it cannot go "
+            f"on exactly; name the text to go on with (--data FILE or --dataset={config.dataset}), or start a new run"
+        )
+    state = dataclasses.replace(_state(config, corpus, model), threads=threads)
+    moments = checkpoint.read_tensors(folder / MOMENTS)
+    for prefix, target in (("m.", state.optimizer.m), ("v.", state.optimizer.v)):
+        part = {name.removeprefix(prefix): array for name, array in moments.items() if name.startswith(prefix)}
+        checkpoint.copy_tensors(part, target, folder / MOMENTS)
+    state.optimizer.steps = state.step = state.saved_step = numbers["step"]
+    state.evaluated_step = numbers["evaluated_step"]
+    state.best_val_loss = math.inf if numbers["best_val_loss"] is None else numbers["best_val_loss"]
+    return state
+
+
+def save(state: TrainState) -> None:
+    """Save the run in `out_dir/last`, so that `resume` goes on bit for bit. Raises UserError if it cannot."""
+    meta = {
+        "step": state.step,
+        "evaluated_step": state.evaluated_step,
+        "best_val_loss": None if math.isinf(state.best_val_loss) else state.best_val_loss,
+        "threads": state.threads,
+        "text": state.corpus.fingerprint(),
+        "config": dataclasses.asdict(state.config),
+    }
+
+    def write(folder: Path) -> None:
+        save_weights(state, folder)
+        moments = {f"m.{name}": to_host(array) for name, array in state.optimizer.m.items()}
+        moments |= {f"v.{name}": to_host(array) for name, array in state.optimizer.v.items()}
+        checkpoint.save_file(moments, folder / MOMENTS)
+
+    checkpoint.save_state(state.config.out_dir, state.step, write, meta)
+    state.saved_step = state.step
+
+
+def save_weights(state: TrainState, folder: Path) -> None:
+    """Write a model's folder, with the tokenizer beside it, for sampling or for another program."""
+    state.model.save_pretrained(folder)
+    if state.corpus.tokenizer:
+        state.corpus.tokenizer.save(folder / TOKENIZER)
+
+
+# The loop
+
+
+def train(state: TrainState) -> Iterator[Record]:
+    """Train from where `state` stands to `max_iters`, yielding a record for each step and each evaluation.
+
+    Each evaluation saves the run and, if it is the best so far, the weights. Raises UserError when the loss or the
+    gradient is no longer finite; what was last saved is then from before.
+    """
+    keep_freed_pages()
+    config, model = state.config, state.model
+    grads = model.params.zeros_like()
+    measured: Array | None = None  # loss and gradient norm of the last step, still on the device
+    clock, clock_step = time.perf_counter(), state.step
+    with Workers(state.threads) as workers:
+        while True:
+            due = state.step % config.eval_interval == 0 or state.step >= config.max_iters or config.eval_only
+            if due and state.evaluated_step != state.step:
+                began = time.perf_counter()
+                _check_finite(state, measured)
+                record = evaluate(state, workers)
+                if record is not None:
+                    yield record
+                clock += time.perf_counter() - began  # neither the evaluation nor who watches it counts as training
+            if state.step >= config.max_iters or state.stop or config.eval_only:
+                break
+            lr = config.lr(state.step)
+            measured = _step(state, workers, grads, lr)
+            state.step += 1
+            if state.step % config.log_interval == 0 or state.step == config.max_iters:
+                loss, norm = _check_finite(state, measured)
+                now = time.perf_counter()
+                speed = (state.step - clock_step) * config.tokens_per_step / (now - clock)
+                clock, clock_step = now, state.step
+                yield StepRecord(state.step, lr, loss, norm, speed)
+            else:
+                yield StepRecord(state.step, lr)
+        if state.saved_step != state.step and state.step > 0 and not config.eval_only:
+            _check_finite(state, measured)
+            save(state)
+
+
+def _step(state: TrainState, workers: Workers, grads: Parameters, lr: float) -> Array:
+    """One optimiser step over all its micro-batches; returns loss and gradient norm, (2,), on the device."""
+    config, model = state.config, state.model
+    rng = generator(config.seed, "batches", state.step)  # from the step alone, so that there is nothing to save
+    shape = config.batch_size, config.block_size
+    batches = [state.corpus.batch("train", *shape, rng) for _ in range(config.gradient_accumulation_steps)]
+    denominator = max(1, sum(count_targets(targets) for _, targets in batches))
+    grads.flat[...] = 0
+    loss = device_module(model.device).zeros((), dtype=model.dtype)
+    for number, (idx, targets) in enumerate(batches):
+        row = number * config.batch_size
+        loss = loss + workers.gradients(model, idx, targets, grads, denominator, state.step, row)
+    norm = state.optimizer.step(grads, lr, config.grad_clip)
+    return array_module(norm).stack((loss, norm))
+
+
+def evaluate(state: TrainState, workers: Workers) -> EvalRecord | None:
+    """Measure the loss on both splits, and save the run and the weights as the configuration says.
+
+    None, with nothing saved, if `state.stop` was set meanwhile.
+    """
+    config, model, corpus = state.config, state.model, state.corpus
+    losses = {}
+    for split in ("train", "val"):
+        rng = generator(config.seed, "evaluation", split)  # the same batches every time, so that losses compare
+        batches = (corpus.batch(split, config.batch_size, config.block_size, rng) for _ in range(config.eval_iters))
+        losses[split] = mean_loss(model, workers, itertools.takewhile(lambda _: not state.stop, batches))
+    accuracy = None if state.stop else corpus.accuracy(model)
+    if state.stop:
+        return None
+    best = losses["val"] < state.best_val_loss
+    state.best_val_loss = min(losses["val"], state.best_val_loss)
+    state.evaluated_step = state.step
+    if state.step > 0 and not config.eval_only:
+        if best:
+            save_weights(state, state.best_folder)
+        if config.always_save_checkpoint:
+            save_weights(state, Path(config.out_dir) / f"step-{state.step:08d}")
+        save(state)
+    bits = corpus.bits_per_character(losses["val"])
+    return EvalRecord(state.step, losses["train"], losses["val"], best, bits, accuracy)
+
+
+def mean_loss(model: GPT, workers: Workers, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> float:
+    """The mean loss over all counted targets of the batches, in nats per token."""
+    sums, counts = [], []
+    for idx, targets in batches:
+        counts.append(count_targets(targets))
+        sums.append(workers.loss(model, idx, targets) * counts[-1])
+    if not sums:
+        return math.nan
+    return float(to_host(array_module(sums[0]).stack(sums)).astype(np.float64).sum()) / max(1, sum(counts))
+
+
+def _check_finite(state: TrainState, measured: Array | None) -> tuple[float, float]:
+    """Loss and gradient norm of the last step as numbers. Raises UserError if one of them is not finite."""
+    if measured is None:
+        return math.nan, math.nan
+    loss, norm = (float(number) for number in to_host(measured))
+    if math.isfinite(loss) and math.isfinite(norm):
+        return loss, norm
+    lr = state.config.lr(state.step - 1)
+    saved = Path(state.config.out_dir) / "last"
+    way_out = (
+        f"the last good checkpoint is step {state.saved_step:,} in {saved}; resume it with a lower --learning_rate"
+        if state.saved_step >= 0
+        else "nothing was saved yet; start again with a lower --learning_rate or more --warmup_iters"
+    )
+    raise UserError(f"at step {state.step:,} the loss is {loss:.4g} and the gradient norm {norm:.4g} "
+                    f"(learning rate {lr:.3g}); {way_out}")  # fmt: skip

@@ -1,0 +1,8 @@
+"""The main job: `python train.py` trains a small GPT on this computer; `python train.py --help` lists what to change."""
+
+import sys
+
+from tinygpt.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]], prog="python train.py"))
