@@ -1,4 +1,4 @@
-"""The main job: `python train.py` trains a small GPT on this computer; `python train.py --help` lists what to change."""
+"""The main job: `python train.py` trains a small GPT here and now; `python train.py --help` lists what to change."""
 
 import sys
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from tinygpt import data
-from tinygpt.data import Corpus, cache_folder, load_corpus
+from tinygpt.data import Corpus, load_corpus
 from tinygpt.errors import UserError
+from tinygpt.files import cache_folder
 from tinygpt.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer
 
 TEXT = "O naïve 🙂, wherefore art thou?\r\n\tDeny thy father\nand refuse thy name;\n" * 20
@@ -465,7 +466,7 @@ def test_shakespeare_is_fetched_again_where_the_copy_is_damaged(shakespeare, tmp
 
 def test_shakespeare_that_comes_damaged_is_refused_and_not_kept(shakespeare, tmp_path):
     shakespeare.write_bytes(shakespeare.read_bytes().swapcase())
-    with pytest.raises(UserError, match="is not tiny Shakespeare.*--data FILE"):
+    with pytest.raises(UserError, match="is not the file expected.*--data FILE"):
         load_corpus("shakespeare_char")
     assert files_under(tmp_path / "cache") == []
 

@@ -112,9 +112,7 @@ def sample_command(arguments: argparse.Namespace, _: str) -> int:
     check_rules(arguments.temperature, arguments.top_k, arguments.top_p)
     model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels)
     if tokenizer is None:
-        raise UserError(
-            f"{arguments.out_dir} has no tokenizer, so there is no text to print; use GPT.generate"
-        )
+        raise UserError(f"{arguments.out_dir} has no tokenizer, so there is no text to print; use GPT.generate")
     start_text = arguments.start
     if start_text.startswith("FILE:"):
         try:

@@ -7,24 +7,24 @@ nanoGPT writes them, is read as it is.
 
 import contextlib
 import difflib
-import getpass
 import hashlib
-import http.client
 import json
 import math
 import os
 import shutil
-import sys
 import sysconfig
 import tempfile
-import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinygpt.errors import UserError
-from tinygpt.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer, Tokenizer, load, write_atomically
+from tinygpt.files import cache_folder, download
+from tinygpt.layers.cross_entropy import IGNORED
+from tinygpt.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer, Tokenizer, load
 
 FORMAT = "1"  # of the token files; a new number leaves the old files unused
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -49,6 +49,7 @@ class Corpus:
     n_bytes: int | None = None  # of the whole text as UTF-8
     n_characters: int | None = None  # of the whole text
     val_characters: int | None = None  # of the part that became `val`
+    fingerprint: str = ""  # a hash of the text: the same text, the same fingerprint
 
     def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator):
         """Windows at random places of `split`, "train" or "val", each equally likely.
@@ -65,6 +66,17 @@ class Corpus:
         starts = rng.integers(len(tokens) - block_size, size=(batch_size, 1))
         places = starts + np.arange(block_size)  # (B, T)
         return tokens[places].astype(np.int64), tokens[places + 1].astype(np.int64)
+
+    def prompt(self) -> np.ndarray:
+        """What a sample of this corpus starts from, (1,) token ids: a newline, or the first token where none has it."""
+        try:
+            return self.tokenizer.encode("\n")[:1].astype(np.int64)
+        except (AttributeError, UserError):  # no tokenizer, or one of characters without a newline
+            return self.val[:1].astype(np.int64)
+
+    def accuracy(self, model: Any) -> float | None:
+        """The share of unseen problems that `model` solves exactly; None for a corpus of plain text."""
+        return None
 
     def bits_per_character(self, loss: float) -> float | None:
         """Loss on `val` in nats per token -> bits per character, comparable between tokenizers; None if unknown."""
@@ -84,8 +96,8 @@ def load_corpus(dataset="stdlib", data=None, tokenizer="char", vocab_size=None, 
         raise UserError(_unknown("tokenizer", tokenizer, TOKENIZERS))
     if vocab_size is not None and tokenizer != "bpe":
         raise UserError(f"--vocab_size={vocab_size} goes with --tokenizer=bpe; every other has a size of its own")
-    if data is None and dataset not in DATASETS and Path(dataset).is_dir():
-        data = dataset
+    if data is None and dataset not in DATASETS:  # a folder, by its path or as nanoGPT finds it
+        data = next((str(path) for path in (Path(dataset), Path("data") / dataset) if path.is_dir()), None)
     if data is not None and Path(data).is_dir():
         return _read_token_folder(Path(data), tokenizer)
 
@@ -128,19 +140,9 @@ def shakespeare_char(cache: Path) -> tuple[bytes, None]:
     path = cache / "shakespeare_char.txt"
     text = path.read_bytes() if path.is_file() else b""
     if not _is_shakespeare(text):
-        instead = f"use {_other_datasets('shakespeare_char')}"
-        try:
-            with urllib.request.urlopen(SHAKESPEARE_URL, timeout=30) as response:
-                text = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            problem = str(error) or type(error).__name__
-            raise UserError(f"Could not fetch {SHAKESPEARE_URL} ({problem}); {instead}") from error
-        if not _is_shakespeare(text):
-            raise UserError(
-                f"What came from {SHAKESPEARE_URL} is not tiny Shakespeare: {len(text):,} bytes where "
-                f"{SHAKESPEARE_BYTES:,} were expected, or other ones; {instead}"
-            )
-        write_atomically(path, text)
+        way_out = f"fetch it elsewhere and use --data FILE, or use {_other_datasets('shakespeare_char')}"
+        download(SHAKESPEARE_URL, path, way_out, check=lambda fetched: _is_shakespeare(fetched.read_bytes()))
+        text = path.read_bytes()
     return text, None
 
 
@@ -187,15 +189,14 @@ def _load_text(name: str, text_bytes: bytes, tokenizer, vocab_size: int, cache: 
             "convert the file to UTF-8 first"
         ) from None
     identity = tokenizer.state if isinstance(tokenizer, Tokenizer) else [tokenizer, vocab_size]
-    key = hashlib.blake2b(json.dumps([FORMAT, identity]).encode(), digest_size=16)
-    key.update(text_bytes)
-    entry = cache / key.hexdigest()
+    fingerprint = _hash(text_bytes)
+    entry = cache / _hash(json.dumps([FORMAT, identity, fingerprint]).encode())
     split = int(len(text) * 0.9)  # as nanoGPT divides a text
     for _ in range(3):  # look, build, look again; the third time for another process that is at the same entry
         if found := _open_entry(entry):
             tokenizer, train, val = found
             counts = len(text_bytes), len(text), len(text) - split
-            return Corpus(name, train, val, tokenizer, tokenizer.vocab_size, *counts)
+            return Corpus(name, train, val, tokenizer, tokenizer.vocab_size, *counts, fingerprint)
         if tokenizer == "char":
             tokenizer = CharTokenizer.train(text)
         elif tokenizer == "bpe":
@@ -259,7 +260,9 @@ def _read_token_folder(folder: Path, tokenizer) -> Corpus:
             f"{folder} holds token id {largest}, but the {tokenizer.name} vocabulary has only {vocab_size:,} tokens; "
             "use the tokenizer that the files were written with"
         )
-    corpus = Corpus(folder.resolve().name, train, val, tokenizer, vocab_size)
+    ends = [part[edge].tobytes() for part in (train, val) for edge in (slice(1 << 20), slice(-(1 << 20), None))]
+    fingerprint = _hash(b"".join(ends) + f"{len(train)} {len(val)}".encode())  # not all: it may be many gigabytes
+    corpus = Corpus(folder.resolve().name, train, val, tokenizer, vocab_size, fingerprint=fingerprint)
     if tokenizer and tokenizer.name == "char":
         corpus.n_characters, corpus.val_characters = len(train) + len(val), len(val)
     return corpus
@@ -284,6 +287,25 @@ def _guess_tokenizer(folder: Path, train: np.ndarray, largest: int) -> Tokenizer
     return tokenizer if np.array_equal(tokenizer.encode(text[: len(first)]), first) else None
 
 
+def windows(tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All of `tokens`, (n,), as batches of idx and targets, int64 (B, T) each, in order and without overlap.
+
+    Every token but the first is a target once; what fills up the last window is ignored (-1).
+    """
+    per_batch = batch_size * block_size
+    for start in range(0, len(tokens) - 1, per_batch):
+        piece = tokens[start : start + per_batch + 1].astype(np.int64)
+        rows = -(-(len(piece) - 1) // block_size)
+        idx = np.zeros(rows * block_size, np.int64)
+        targets = np.full(rows * block_size, IGNORED)
+        idx[: len(piece) - 1], targets[: len(piece) - 1] = piece[:-1], piece[1:]
+        yield idx.reshape(rows, block_size), targets.reshape(rows, block_size)
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
 def _token_dtype(vocab_size: int):
     return np.uint16 if vocab_size <= 65_536 else np.uint32
 
@@ -293,22 +315,3 @@ def _map_tokens(path: Path, dtype) -> np.ndarray:
     if path.stat().st_size == 0:  # which cannot be mapped
         return np.empty(0, dtype)
     return np.memmap(path, dtype, mode="r")
-
-
-def cache_folder(cache_dir=None) -> Path:
-    """The folder for token files and downloads, made if missing: `cache_dir`, else $TINYGPT_CACHE, else tinygpt in the
-    system's usual place. Where that cannot be written, a folder among the temporary files; UserError if not even that.
-    """
-    usual = {
-        "darwin": "~/Library/Caches",
-        "win32": os.environ.get("LOCALAPPDATA") or "~/AppData/Local",
-    }.get(sys.platform, os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-    wanted = cache_dir or os.environ.get("TINYGPT_CACHE") or os.path.join(usual, "tinygpt")
-    for place in (wanted, os.path.join(tempfile.gettempdir(), f"tinygpt-{user}")):
-        folder = Path(os.path.expanduser(place))
-        with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
-    raise UserError(f"Neither {wanted} nor the temporary folder can be written; set TINYGPT_CACHE to a folder that can")

@@ -1,10 +1,13 @@
 """Files that are whole or not there at all: atomic writes, downloads, and the cache folder."""
 
+import contextlib
+import getpass
+import http.client
 import os
 import sys
 import tempfile
-import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +20,7 @@ def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) 
     Raises UserError if the folder cannot be written to or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.writing")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(write, bytes):
@@ -28,7 +31,7 @@ def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) 
         os.replace(temporary, path)
         flush_to_disk(path.parent)
     except OSError as error:
-        raise UserError(f"could not write {path}: {error.strerror or error}; check the disk and --out_dir") from error
+        raise UserError(f"could not write {path}: {error.strerror or error}; check the disk and the path") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -47,23 +50,23 @@ def flush_to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def cache_folder() -> Path:
-    """Where downloads and token files are kept: $TINYGPT_CACHE, or `tinygpt` in the platform's usual cache folder."""
-    if folder := os.environ.get("TINYGPT_CACHE"):
-        return Path(folder)
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif os.name == "nt":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "tinygpt"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    return folder if writable else Path(tempfile.gettempdir()) / f"tinygpt-{os.environ.get('USER', 'user')}"
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
+    """The folder for token files and downloads, made if missing: `cache_dir`, else $TINYGPT_CACHE, else tinygpt in the
+    system's usual place. Where that cannot be written, a folder among the temporary files; UserError if not even that.
+    """
+    usual = {
+        "darwin": "~/Library/Caches",
+        "win32": os.environ.get("LOCALAPPDATA") or "~/AppData/Local",
+    }.get(sys.platform, os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    wanted = cache_dir or os.environ.get("TINYGPT_CACHE") or os.path.join(usual, "tinygpt")
+    for place in (wanted, os.path.join(tempfile.gettempdir(), f"tinygpt-{user}")):
+        folder = Path(os.path.expanduser(place))
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+    raise UserError(f"Neither {wanted} nor the temporary folder can be written; set TINYGPT_CACHE to a folder that can")
 
 
 def download(url: str, path: Path, way_out: str, check: Callable[[Path], bool] = lambda path: True) -> None:
@@ -74,10 +77,9 @@ def download(url: str, path: Path, way_out: str, check: Callable[[Path], bool] =
             with urllib.request.urlopen(url, timeout=60) as response, temporary.open("wb") as file:
                 while piece := response.read(1 << 20):
                     file.write(piece)
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            reason = getattr(error, "reason", error)
-            raise UserError(f"could not download {url} ({reason}); {way_out}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise UserError(f"Could not fetch {url} ({getattr(error, 'reason', error)}); {way_out}") from error
         if not check(temporary):
-            raise UserError(f"what came from {url} is not the file expected; {way_out}")
+            raise UserError(f"What came from {url} is not the file expected; {way_out}")
 
     write_atomically(path, fetch)

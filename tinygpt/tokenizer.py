@@ -11,9 +11,7 @@ with Subword Units", algorithm 1). Its byte-level form, which knows every text, 
 
 import heapq
 import json
-import os
 import re
-import uuid
 from collections import Counter, defaultdict
 from functools import cached_property
 from itertools import pairwise
@@ -23,6 +21,7 @@ import numpy as np
 import tiktoken
 
 from tinygpt.errors import UserError
+from tinygpt.files import write_atomically
 
 FORMAT = "tinygpt tokenizer 1"
 
@@ -274,22 +273,6 @@ def load(path) -> Tokenizer:
             f"{path} is not a tokenizer file that this version can read ({error}); expected JSON with "
             f'"format": "{FORMAT}"'
         ) from error
-
-
-def write_atomically(path, data: bytes) -> None:
-    """Write bytes to a file by way of a second one beside it, so that `path` is never seen half written.
-
-    UserError where the folder is missing or cannot be written.
-    """
-    path = Path(path)
-    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        beside.write_bytes(data)
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error})") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _code_points(text: str) -> np.ndarray:

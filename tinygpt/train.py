@@ -274,7 +274,7 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None) -> TrainS
     model, tokenizer = load_model(folder, config.device, config.dtype, config.kernels)
     model = _fit(model, config)
     corpus = _corpus(config, tokenizer, model, folder)
-    if meta["text"] != corpus.fingerprint() and not changes.keys() & {"dataset", "data"}:
+    if meta["text"] != corpus.fingerprint and not changes.keys() & {"dataset", "data"}:
         raise UserError(
             f"the text of {corpus.name} is no longer the one that the run in {out_dir} was saved with, so it cannot go "
             f"on exactly; name the text to go on with (--data FILE or --dataset={config.dataset}), or start a new run"
@@ -297,7 +297,7 @@ def save(state: TrainState) -> None:
         "evaluated_step": state.evaluated_step,
         "best_val_loss": None if math.isinf(state.best_val_loss) else state.best_val_loss,
         "threads": state.threads,
-        "text": state.corpus.fingerprint(),
+        "text": state.corpus.fingerprint,
         "config": dataclasses.asdict(state.config),
     }
 

@@ -52,9 +52,7 @@ def test_output_never_moves_when_a_later_token_changes(rng):
 def test_decode_of_the_newest_positions_equals_forward(rng, t):
     qkv = rng.standard_normal((2, 6, 3 * 8))
     q, k, v = attention.split_heads(qkv, 4)
-    np.testing.assert_allclose(
-        attention.decode(q[:, :, -t:], k, v), attention.forward(qkv, 4)[0][:, -t:], rtol=1e-12
-    )
+    np.testing.assert_allclose(attention.decode(q[:, :, -t:], k, v), attention.forward(qkv, 4)[0][:, -t:], rtol=1e-12)
 
 
 def test_extreme_scores_stay_finite_in_float32(rng):

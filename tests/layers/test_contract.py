@@ -1,6 +1,7 @@
 """What holds for every layer alike: purity, dtypes, and the letters of the contract."""
 
 import inspect
+import pkgutil
 
 import numpy as np
 import pytest
@@ -66,7 +67,9 @@ def arrays_in(tree):
 def test_every_layer_is_here():
     import pkgutil
 
-    assert {layer.__name__.split(".")[-1] for layer in LAYERS} == {m.name for m in pkgutil.iter_modules(layers.__path__)}
+    assert {layer.__name__.split(".")[-1] for layer in LAYERS} == {
+        m.name for m in pkgutil.iter_modules(layers.__path__)
+    }
 
 
 @by_layer

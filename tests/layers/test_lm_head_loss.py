@@ -14,9 +14,7 @@ TARGETS = np.array([3, -1, 0, 3, 6])
 def test_gradients(rng, layer, denominator, monkeypatch):
     monkeypatch.setattr(chunked, "CHUNK_BYTES", 2 * 7 * 8)  # two rows at a time
     inputs = {"x": rng.standard_normal((5, 4)), "w": rng.standard_normal((7, 4))}
-    assert_gradients(
-        lambda x, w: layer.forward(x, w, TARGETS, denominator, ops=DEFINITIONS), layer.backward, inputs
-    )
+    assert_gradients(lambda x, w: layer.forward(x, w, TARGETS, denominator, ops=DEFINITIONS), layer.backward, inputs)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])
