@@ -422,7 +422,7 @@ def test_stdlib_takes_top_level_modules_in_order_and_only_printable_ascii(tmp_pa
         "c.txt": b"no module",
     }
     fake_stdlib(monkeypatch, lib, modules)
-    text, characters = data.DATASETS["stdlib"](tmp_path)
+    text, characters = data.TEXTS["stdlib"](tmp_path)
     assert text == b"x" * 500_000 + b"\none\ntwo\nthree\n\n" + b"?????|\t~ ??"
     assert set(text.decode()) <= set(characters)
 

@@ -110,7 +110,7 @@ def load_pretrained(folder: str | Path) -> tuple[dict[str, Any], dict[str, np.nd
     tensors = {name.removeprefix("transformer."): array for name, array in read_tensors(folder / WEIGHTS).items()}
     tensors = {name: array for name, array in tensors.items() if not BUFFERS.fullmatch(name)}
     head = tensors.pop("lm_head.weight", None)
-    if head is not None and not np.array_equal(head, tensors.get("wte.weight")):
+    if head is not None and not np.array_equal(head, tensors.get("wte.weight", np.empty(0))):
         raise UserError(f"{folder / WEIGHTS} has a head that is not tied to wte.weight; this library ties them")
     if not settings["bias"]:
         biases = [name for name in tensors if name.endswith(".bias")]

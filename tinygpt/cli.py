@@ -20,7 +20,7 @@ import numpy as np
 from tinygpt import __version__, checkpoint, screens
 from tinygpt.backend import cpu_count, resolve_device
 from tinygpt.costs import cost_table
-from tinygpt.data import Corpus, load_corpus, windows
+from tinygpt.data import Corpus, load_corpus
 from tinygpt.errors import UserError
 from tinygpt.model import GPT2_SIZES, GPTConfig
 from tinygpt.parallel import Workers, blas_threads
@@ -151,7 +151,7 @@ def eval_command(arguments: argparse.Namespace, _: str) -> int:
     if len(tokens) < 2:
         raise UserError(f"{corpus.name} has {len(tokens)} tokens; expected at least 2, one to predict from another")
     with Workers(1 if model.device == "cuda" else arguments.threads) as workers:
-        loss = mean_loss(model, workers, windows(tokens, arguments.batch_size, model.config.block_size))
+        loss = mean_loss(model, workers, corpus.windows(tokens, arguments.batch_size, model.config.block_size))
     rows = {
         "model": f"{arguments.out_dir}, {model.config.n_params:,} parameters",
         "text": f"{corpus.name} ({' and '.join(parts)}), {len(tokens) - 1:,} tokens predicted",
@@ -161,6 +161,8 @@ def eval_command(arguments: argparse.Namespace, _: str) -> int:
     if tokenizer is not None:
         characters = len(tokenizer.decode(tokens[1:]))
         rows["bits per character"] = f"{loss / np.log(2) * (len(tokens) - 1) / characters:.4f}"
+    if (accuracy := corpus.accuracy(model)) is not None:
+        rows["unseen sums"] = f"{accuracy:.1%} right"
     print(screens.facts(rows))
     return 0
 
@@ -329,7 +331,8 @@ def _train_settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list
     """The settings given by file and by flags, flags last, and notes on what was left alone."""
     known = {field.name for field in fields(TrainConfig)}
     given = vars(arguments)
-    settings, notes = {}, []
+    settings: dict[str, Any] = {}
+    notes: list[str] = []
     if arguments.config is not None:
         settings, notes = read_nanogpt_config(arguments.config)
     settings |= {name: given[name] for name in known & given.keys()}
@@ -340,13 +343,12 @@ def _train_settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list
 
 # nanoGPT's configuration files
 
-ARITHMETIC = {
+ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
-    ast.USub: operator.neg,
 }
 
 

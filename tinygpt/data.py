@@ -67,12 +67,31 @@ class Corpus:
         places = starts + np.arange(block_size)  # (B, T)
         return tokens[places].astype(np.int64), tokens[places + 1].astype(np.int64)
 
+    def windows(self, tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All of `tokens`, (n,), as batches of idx and targets, int64 (B, T) each, in order and without overlap.
+
+        Every token but the first is a target once; what fills up the last window is ignored (-1).
+        """
+        per_batch = batch_size * block_size
+        for start in range(0, len(tokens) - 1, per_batch):
+            piece = tokens[start : start + per_batch + 1].astype(np.int64)
+            rows = -(-(len(piece) - 1) // block_size)
+            idx = np.zeros(rows * block_size, np.int64)
+            targets = np.full(rows * block_size, IGNORED)
+            idx[: len(piece) - 1], targets[: len(piece) - 1] = piece[:-1], piece[1:]
+            yield idx.reshape(rows, block_size), targets.reshape(rows, block_size)
+
+    def describe(self) -> str:
+        """What there is to learn from, in a line."""
+        tokens = f"{len(self.train):,} tokens to train on, {len(self.val):,} to validate"
+        return f"{self.name}: " + (f"{self.n_characters:,} characters, {tokens}" if self.n_characters else tokens)
+
     def prompt(self) -> np.ndarray:
-        """What a sample of this corpus starts from, (1,) token ids: a newline, or the first token where none has it."""
-        try:
-            return self.tokenizer.encode("\n")[:1].astype(np.int64)
-        except (AttributeError, UserError):  # no tokenizer, or one of characters without a newline
-            return self.val[:1].astype(np.int64)
+        """What a sample of this corpus starts from, (n,) token ids: a newline, or the first token where none has it."""
+        if self.tokenizer is not None:
+            with contextlib.suppress(UserError):  # a tokenizer of characters without a newline
+                return self.tokenizer.encode("\n")[:1].astype(np.int64)
+        return self.val[:1].astype(np.int64)
 
     def accuracy(self, model: Any) -> float | None:
         """The share of unseen problems that `model` solves exactly; None for a corpus of plain text."""
@@ -83,6 +102,94 @@ class Corpus:
         if not self.val_characters:
             return None
         return loss / math.log(2) * len(self.val) / self.val_characters
+
+
+class AdditionCorpus(Corpus):
+    """Sums of two numbers of up to three digits, one to a line: 123 + 45 = 168 is written `123+045=8610`.
+
+    The sum comes last digit first, the order in which it is computed and carried; zeros make every line 13 characters,
+    so that a digit's place is its value. A batch's lines are drawn anew; each starts a row, and the loss counts only
+    what can be known: the sum and the newline after it. A tenth of all pairs, chosen by a hash of the two numbers in
+    either order, is never trained on. `train` and `val` are extracts: 10,000 lines, and the 1,000 sums that `accuracy`
+    asks.
+    """
+
+    CHARACTERS = "\n+0123456789="
+    LINE = 13  # characters, of which the last ANSWER are the sum and the newline
+    ANSWER = 5
+
+    def __init__(self) -> None:
+        tokenizer = self.alphabet = CharTokenizer(self.CHARACTERS)
+        rng = np.random.default_rng(12345)
+        unseen = rng.integers(1000, size=(12_000, 2))
+        self.unseen = unseen[self.held_out(*unseen.T)][:1000]  # (1000, 2), each pair equally likely
+        super().__init__(
+            "addition", np.empty(0), np.empty(0), tokenizer, tokenizer.vocab_size, fingerprint="addition 1"
+        )
+        self.train = self.lines(self.draw(10_000, rng, held_out=False)).reshape(-1).astype(np.uint16)
+        self.val = self.lines(self.unseen).reshape(-1).astype(np.uint16)
+
+    @staticmethod
+    def held_out(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """True for the pairs kept for evaluation, (n,) -> (n,): one in ten, and b + a with a + b."""
+        pair = np.minimum(a, b).astype(np.uint64) * np.uint64(1000) + np.maximum(a, b).astype(np.uint64)
+        pair *= np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: the last digits alone would hold out whole columns
+        return (pair ^ pair >> np.uint64(32)) % np.uint64(10) == 0
+
+    def draw(self, count: int, rng: np.random.Generator, held_out: bool) -> np.ndarray:
+        """Pairs of numbers, (count, 2): each of one, two or three digits, equally likely.
+
+        Numbers equally likely from 0 to 999 would nearly all have three digits. Short ones leave zeros, and columns
+        whose sum is a copy; that is where learning gets hold: without them it stays at chance.
+        """
+        pairs = np.empty((0, 2), np.int64)
+        while len(pairs) < count:
+            digits = rng.integers(1, 4, size=(2 * count + 20, 2))
+            more = rng.integers(np.where(digits == 1, 0, 10 ** (digits - 1)), 10**digits)
+            pairs = np.concatenate([pairs, more[self.held_out(*more.T) == held_out]])
+        return pairs[:count]
+
+    def lines(self, pairs: np.ndarray) -> np.ndarray:
+        """The token ids of the pairs' lines: (n, 2) -> (n, 13) int64."""
+        text = "".join(f"{a:03d}+{b:03d}=" + f"{a + b:04d}"[::-1] + "\n" for a, b in pairs.tolist())
+        return self.alphabet.encode(text).astype(np.int64).reshape(-1, self.LINE)
+
+    def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator):
+        """Rows of whole lines, the last one cut where the row ends; shapes and dtypes as every corpus's."""
+        per_row = -(-(block_size + 1) // self.LINE)
+        pairs = self.draw(batch_size * per_row, rng, held_out=split == "val")
+        rows = self.lines(pairs).reshape(batch_size, -1)[:, : block_size + 1]
+        return np.ascontiguousarray(rows[:, :-1]), self._answers(rows[:, 1:])
+
+    def windows(self, tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """As every corpus's, with whole lines in each row and the targets that can be known."""
+        lines = max(1, (block_size + 1) // self.LINE)
+        for start in range(0, len(tokens), batch_size * lines * self.LINE):
+            rows = tokens[start : start + batch_size * lines * self.LINE].astype(np.int64)
+            rows = np.pad(rows, (0, -len(rows) % (lines * self.LINE)), constant_values=IGNORED)
+            rows = rows.reshape(-1, lines * self.LINE)[:, : block_size + 1]
+            yield np.maximum(rows[:, :-1], 0), self._answers(rows[:, 1:])
+
+    def _answers(self, targets: np.ndarray) -> np.ndarray:
+        """`targets`, (B, T), of rows that start a line, where they belong to an answer, and -1 elsewhere."""
+        place = np.arange(1, targets.shape[1] + 1) % self.LINE
+        return np.where(place >= self.LINE - self.ANSWER, targets, IGNORED)
+
+    def describe(self) -> str:
+        """What there is to learn from, in a line."""
+        return (
+            "addition: sums of two numbers of up to three digits, drawn anew for every batch, a tenth of all held out"
+        )
+
+    def prompt(self) -> np.ndarray:
+        """The first of the unseen sums, up to its answer."""
+        return self.lines(self.unseen[:1])[0, : -self.ANSWER]
+
+    def accuracy(self, model: Any) -> float:
+        """The share of the 1,000 unseen sums that `model` completes exactly, newline included, taking the likeliest."""
+        lines = self.lines(self.unseen)
+        out = model.generate(lines[:, : -self.ANSWER], self.ANSWER, temperature=0)
+        return float((out == lines).all(axis=1).mean())
 
 
 def load_corpus(dataset="stdlib", data=None, tokenizer="char", vocab_size=None, cache_dir=None) -> Corpus:
@@ -101,12 +208,20 @@ def load_corpus(dataset="stdlib", data=None, tokenizer="char", vocab_size=None, 
     if data is not None and Path(data).is_dir():
         return _read_token_folder(Path(data), tokenizer)
 
+    if data is None and dataset == "addition":
+        corpus = AdditionCorpus()
+        if tokenizer not in ("char", corpus.tokenizer):
+            raise UserError(
+                "addition is written in 13 characters of its own; leave out --tokenizer, or start a new run"
+            )
+        return corpus
+
     cache = cache_folder(cache_dir)
     characters = None
     if data is not None:
         name, text_bytes = Path(data).name, _read_file(Path(data))
-    elif dataset in DATASETS:
-        name, (text_bytes, characters) = dataset, DATASETS[dataset](cache)
+    elif dataset in TEXTS:
+        name, (text_bytes, characters) = dataset, TEXTS[dataset](cache)
     else:
         raise UserError(_unknown("dataset", dataset, DATASETS) + "; your own text goes in with --data FILE")
     if tokenizer == "char" and characters:
@@ -140,7 +255,7 @@ def shakespeare_char(cache: Path) -> tuple[bytes, None]:
     path = cache / "shakespeare_char.txt"
     text = path.read_bytes() if path.is_file() else b""
     if not _is_shakespeare(text):
-        way_out = f"fetch it elsewhere and use --data FILE, or use {_other_datasets('shakespeare_char')}"
+        way_out = f"use {_other_datasets('shakespeare_char')}"
         download(SHAKESPEARE_URL, path, way_out, check=lambda fetched: _is_shakespeare(fetched.read_bytes()))
         text = path.read_bytes()
     return text, None
@@ -151,7 +266,8 @@ def _is_shakespeare(text: bytes) -> bool:
 
 
 # name -> function of the cache folder that returns the text as UTF-8 bytes and, where they are fixed, its characters
-DATASETS = {"stdlib": stdlib, "shakespeare_char": shakespeare_char}
+TEXTS = {"stdlib": stdlib, "shakespeare_char": shakespeare_char}
+DATASETS = (*TEXTS, "addition")
 TOKENIZERS = ("char", "bpe", "gpt2")
 
 
@@ -285,21 +401,6 @@ def _guess_tokenizer(folder: Path, train: np.ndarray, largest: int) -> Tokenizer
     tokenizer = CharTokenizer.train(text)
     first = train[:10_000]
     return tokenizer if np.array_equal(tokenizer.encode(text[: len(first)]), first) else None
-
-
-def windows(tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All of `tokens`, (n,), as batches of idx and targets, int64 (B, T) each, in order and without overlap.
-
-    Every token but the first is a target once; what fills up the last window is ignored (-1).
-    """
-    per_batch = batch_size * block_size
-    for start in range(0, len(tokens) - 1, per_batch):
-        piece = tokens[start : start + per_batch + 1].astype(np.int64)
-        rows = -(-(len(piece) - 1) // block_size)
-        idx = np.zeros(rows * block_size, np.int64)
-        targets = np.full(rows * block_size, IGNORED)
-        idx[: len(piece) - 1], targets[: len(piece) - 1] = piece[:-1], piece[1:]
-        yield idx.reshape(rows, block_size), targets.reshape(rows, block_size)
 
 
 def _hash(content: bytes) -> str:

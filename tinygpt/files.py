@@ -33,7 +33,8 @@ def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) 
     except OSError as error:
         raise UserError(f"could not write {path}: {error.strerror or error}; check the disk and the path") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is there only if something failed, and then perhaps out of reach
+            temporary.unlink(missing_ok=True)
 
 
 def flush_to_disk(path: Path) -> None:

@@ -218,7 +218,7 @@ class GPT:
 
     # Backward
 
-    def backward(self, cache: tuple, grads: Any = None, dout: Array | None = None) -> Any:
+    def backward(self, cache: tuple | None, grads: Any = None, dout: Array | None = None) -> Any:
         """The gradient of every parameter, added into `grads`.
 
         cache: from `loss` or `forward`. grads: a mapping with the keys and shapes of `params`; new zeros if None.
@@ -306,7 +306,8 @@ class GPT:
         rng = generator(seed, "sampling") if seed is not None else np.random.default_rng()
         block_size = self.config.block_size
         tokens = new = tokens[:, -block_size:]
-        memory = None if exact_window else self._memory(len(tokens))
+        capacity = min(block_size, tokens.shape[1] + max_new_tokens)
+        memory = None if exact_window else self._memory(len(tokens), capacity)
         for _ in range(max_new_tokens):
             if memory is None:
                 new = tokens
@@ -320,9 +321,9 @@ class GPT:
             new = drawn[:, None]
             tokens = np.concatenate([tokens, new], axis=1)[:, -block_size:]
 
-    def _memory(self, batch_size: int) -> sample.KeyValueCache:
+    def _memory(self, batch_size: int, capacity: int) -> sample.KeyValueCache:
         config = self.config
-        shape = (config.n_layer, batch_size, config.n_head, config.block_size, config.n_embd // config.n_head)
+        shape = (config.n_layer, batch_size, config.n_head, capacity, config.n_embd // config.n_head)
         return sample.KeyValueCache(shape, self.dtype, device_module(self.device))
 
     # Saving and loading

@@ -36,22 +36,19 @@ def heading(state: TrainState, remark: str = "") -> str:
     """What is about to be trained, on what, and where to."""
     config, corpus, model = state.config, state.corpus, state.model
     shape = model.config
-    text = f"{len(corpus.train):,} tokens to train on, {len(corpus.val):,} to validate"
-    if corpus.n_characters:
-        text = f"{corpus.n_characters:,} characters, {text}"
     workers = f"{state.threads} thread{'s' if state.threads > 1 else ''}"
     batch = f"{config.batch_size} sequences of {config.block_size}"
     if config.gradient_accumulation_steps > 1:
         batch += f", {config.gradient_accumulation_steps} times"
     return facts(
         {
-            "corpus": f"{corpus.name}: {text}",
+            "corpus": corpus.describe(),
             "vocabulary": f"{corpus.vocab_size:,} " + (f"({corpus.tokenizer.name})" if corpus.tokenizer else "tokens"),
             "model": f"{shape.n_layer} layers, {shape.n_head} heads, {shape.n_embd} channels, "
             f"context {shape.block_size}, {shape.n_params:,} parameters",
             "step": f"{config.tokens_per_step:,} tokens ({batch})",
             "device": f"{model.device}, {workers}, {model.dtype}, {config.kernels} kernels"
-            + (f" ({remark})" if remark else ""),
+            + (f" ({remark.split(';')[0]})" if remark else ""),
             "writes to": f"{Path(config.out_dir)}{os.sep}",
         }
     )
@@ -128,8 +125,9 @@ def sample_text(state: TrainState, length: int) -> str | None:
     if tokenizer is None:
         return None
     prompt = state.corpus.prompt()
-    tokens = (int(token[0]) for token in state.model.stream([prompt], length, temperature=0.8, top_k=200, seed=1))
-    return printable("".join(text_stream(tokens, tokenizer.decode_bytes)))
+    tokens = (int(token[0]) for token in state.model.stream(prompt[None], length, temperature=0.8, top_k=200, seed=1))
+    text = tokenizer.decode(prompt) + "".join(text_stream(tokens, tokenizer.decode_bytes))
+    return printable(text.removeprefix("\n"))
 
 
 def printable(text: str) -> str:

@@ -75,7 +75,7 @@ class TrainConfig:
     activation_function: str = option("gelu_new", "model", "gelu_new (tanh, GPT-2's) or gelu (exact, nanoGPT's)")
     batch_size: int = option(12, "optimisation", "sequences in a micro-batch")
     gradient_accumulation_steps: int = option(1, "optimisation", "micro-batches in a step")
-    max_iters: int = option(2000, "optimisation", "steps in all")
+    max_iters: int = option(3000, "optimisation", "steps in all")
     learning_rate: float = option(1e-3, "optimisation", "the largest learning rate")
     decay_lr: bool = option(True, "optimisation", "warm up, then decay along a cosine; otherwise constant")
     warmup_iters: int = option(100, "optimisation", "steps of linear warm-up")

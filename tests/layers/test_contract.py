@@ -65,7 +65,6 @@ def arrays_in(tree):
 
 
 def test_every_layer_is_here():
-    import pkgutil
 
     assert {layer.__name__.split(".")[-1] for layer in LAYERS} == {
         m.name for m in pkgutil.iter_modules(layers.__path__)

@@ -22,7 +22,7 @@ def forward(
         denominator = (targets != IGNORED).sum().astype(x.dtype)
     rows = max(1, CHUNK_BYTES // (w.shape[0] * x.dtype.itemsize))
     loss = xp.zeros((), dtype=x.dtype)
-    dx, dw = (xp.empty_like(x), xp.zeros_like(w)) if need_grad else (None, None)
+    dx, dw = (xp.empty_like(x), xp.zeros_like(w)) if need_grad else (x[:0], w[:0])
     for start in range(0, len(x), rows):
         chunk = slice(start, start + rows)
         logits = x[chunk] @ w.T  # (n, C) @ (C, V) -> (n, V)

@@ -1,0 +1,251 @@
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+from tests.test_model import IDX, model_with_weights_of_order_one
+from tinygpt import GPT, GPTConfig, UserError, checkpoint
+from tinygpt.checkpoint import load_state, read_tensors, save_file, save_state
+
+
+@pytest.fixture
+def model():
+    return model_with_weights_of_order_one(dtype="float32")
+
+
+# Model folders
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_saved_model_comes_back_the_same(tmp_path, bias):
+    config = GPTConfig(5, 7, 2, 2, 6, dropout=0.25, bias=bias, activation_function="gelu", layer_norm_epsilon=1e-3)
+    model = model_with_weights_of_order_one(config, dtype="float32")
+    model.save_pretrained(tmp_path)
+    again = GPT.from_pretrained(tmp_path)
+    assert again.config == config
+    np.testing.assert_array_equal(again.params.flat, model.params.flat)
+
+
+def test_names_and_shapes_on_disk_are_gpt2s(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    tensors = read_tensors(tmp_path / "model.safetensors")
+    assert tensors["h.1.attn.c_attn.weight"].shape == (6, 18) and tensors["wpe.weight"].shape == (5, 6)
+    assert tensors.keys() == model.params.keys()
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (
+        config["model_type"] == "gpt2" and config["n_positions"] == 5 and config["architectures"] == ["GPT2LMHeadModel"]
+    )
+
+
+def test_prefix_buffers_and_a_tied_head_are_understood(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    tensors = {f"transformer.{name}": array for name, array in read_tensors(tmp_path / "model.safetensors").items()}
+    tensors["transformer.h.0.attn.bias"] = np.tril(np.ones((1, 1, 5, 5), np.float32))
+    tensors["transformer.h.1.attn.masked_bias"] = np.array(-1e4, np.float32)
+    tensors["lm_head.weight"] = tensors["transformer.wte.weight"]
+    save_file(tensors, tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(GPT.from_pretrained(tmp_path).forward(IDX)[0], model.forward(IDX)[0])
+
+
+def edit(folder, **changes):
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v != "remove"}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model_type": "llama"}, "model_type = 'llama'; this library computes only 'gpt2'"),
+        ({"tie_word_embeddings": False}, "tie_word_embeddings"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
+        ({"n_inner": 99}, "n_inner = 99"),
+        ({"n_embd": "remove"}, "lacks 'n_embd'"),
+        ({"n_head": 4}, "n_embd is 6 and n_head is 4"),
+        ({"activation_function": "relu"}, "'relu'"),
+        ({"vocab_size": 8}, r"wte.weight has shape \(8, 6\), but the array given has shape \(7, 6\)"),
+        ({"n_layer": 3}, "lacks h.2.attn.c_attn.bias, .* and 9 more"),
+        ({"n_layer": 1}, "has an unknown h.1.attn.c_attn.bias"),
+        ({"bias": False}, "no biases, but model.safetensors has some that are not zero"),
+    ],
+)
+def test_a_config_of_another_model_is_explained(model, tmp_path, changes, sentence):
+    model.save_pretrained(tmp_path)
+    edit(tmp_path, **changes)
+    with pytest.raises(UserError, match=sentence):
+        GPT.from_pretrained(tmp_path)
+
+
+def test_an_untied_head_is_refused(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    tensors = read_tensors(tmp_path / "model.safetensors")
+    save_file(tensors | {"lm_head.weight": tensors["wte.weight"] + 1}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="head that is not tied"):
+        GPT.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, 3000])
+def test_truncated_weights_are_explained(model, tmp_path, keep):
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match="model.safetensors is damaged"):
+        GPT.from_pretrained(tmp_path)
+
+
+def test_missing_and_damaged_files_are_named(model, tmp_path):
+    with pytest.raises(UserError, match="there is no folder .*nowhere"):
+        GPT.from_pretrained(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="could not read .*config.json"):
+        GPT.from_pretrained(tmp_path)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="config.json is damaged"):
+        GPT.from_pretrained(tmp_path)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="could not read .*model.safetensors: no such file"):
+        GPT.from_pretrained(tmp_path)
+
+
+def test_openais_weights_without_a_network_name_the_folder_to_fill(monkeypatch):
+    def no_network(url, timeout):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
+    with pytest.raises(UserError, match="Could not fetch https://huggingface.co/.*gpt2-medium.*or put config.json"):
+        GPT.from_pretrained("gpt2-medium")
+
+
+def test_openais_weights_are_fetched_once(model, tmp_path, monkeypatch):
+    model.save_pretrained(tmp_path / "server")
+    fetched = []
+
+    def urlopen(url, timeout):
+        fetched.append(url.rsplit("/", 1)[1])
+        return (tmp_path / "server" / fetched[-1]).open("rb")
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path / "cache"))
+    for _ in range(2):
+        np.testing.assert_array_equal(GPT.from_pretrained("gpt2").params.flat, model.params.flat)
+    assert fetched == ["config.json", "model.safetensors"]
+
+
+# Runs
+
+
+def write_state(out_dir, value: int) -> None:
+    def write(folder):
+        save_file({"x": np.full(1000, value)}, folder / "x.safetensors")
+
+    save_state(out_dir, value, write, {"value": value})
+
+
+def read_state(out_dir) -> int:
+    """The state's value, which its meta and its file must agree on."""
+    meta, folder = load_state(out_dir)
+    assert (read_tensors(folder / "x.safetensors")["x"] == meta["value"]).all()
+    return meta["value"]
+
+
+def test_the_last_state_is_the_one_in_use_and_the_only_one_kept(tmp_path):
+    for value in (1, 2, 2, 7):
+        write_state(tmp_path, value)
+    assert read_state(tmp_path) == 7
+    assert sorted(path.name for path in (tmp_path / "last").iterdir()) == ["current", "step-00000007.1"]
+
+
+def dying(function, countdown: list[int]):
+    """`function`, killing this process with SIGKILL when the countdown, one before and one after a call, is over."""
+
+    def tick():
+        countdown[0] -= 1
+        if countdown[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def call(*arguments, **options):
+        tick()
+        result = function(*arguments, **options)
+        tick()
+        return result
+
+    return call
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to kill a process in the middle of a save")
+def test_killed_at_any_moment_of_a_save_the_old_state_or_the_new_one_is_whole(tmp_path):
+    """A child saves the state n and is killed before or after its first, second, ... call that touches the disk."""
+    write_state(tmp_path, 1)
+    outcomes = [1]
+    for n in range(2, 100):
+        pid = os.fork()
+        if pid == 0:
+            countdown = [n - 1]
+            for module, name in ((os, "fsync"), (os, "replace"), (shutil, "rmtree")):
+                setattr(module, name, dying(getattr(module, name), countdown))
+            write_state(tmp_path, n)
+            os._exit(0)
+        status = os.waitpid(pid, 0)[1]
+        outcomes.append(read_state(tmp_path))
+        assert outcomes[-1] in (outcomes[-2], n)
+        if status == 0:  # it got through before the countdown was over
+            break
+        assert os.WTERMSIG(status) == signal.SIGKILL
+    assert outcomes[-1] == n and n > 10
+    assert outcomes.count(1) > 5 and outcomes[-2] == n - 1  # early deaths left the old state, late ones the new
+    assert len(list((tmp_path / "last").glob("step-*"))) == 1  # and what the dead left lying about is gone
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda folder: (folder / "x.safetensors").unlink(), "x.safetensors is missing"),
+        (lambda folder: (folder / "x.safetensors").write_bytes(b"x" * 8104), "x.safetensors is damaged"),
+        (lambda folder: (folder / "state.json").write_text("{"), "state.json is damaged"),
+        (lambda folder: (folder / "state.json").unlink(), "could not read .*state.json"),
+        (lambda folder: (folder.parent / "current").unlink(), "holds no run to resume"),
+        (lambda folder: (folder.parent / "current").write_text("step-9"), "could not read .*step-9"),
+    ],
+)
+def test_a_damaged_state_is_explained(tmp_path, damage, sentence):
+    write_state(tmp_path, 3)
+    damage(load_state(tmp_path)[1])
+    with pytest.raises(UserError, match=sentence):
+        load_state(tmp_path)
+
+
+def test_one_flipped_bit_is_noticed(tmp_path):
+    write_state(tmp_path, 3)
+    path = load_state(tmp_path)[1] / "x.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="its SHA-256 has changed"):
+        load_state(tmp_path)
+
+
+def test_a_save_that_fails_leaves_the_one_before(tmp_path):
+    write_state(tmp_path, 1)
+
+    def full(folder):
+        (folder / "x.safetensors").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match="No space left on device.*the save before it, if any, is intact"):
+        save_state(tmp_path, 2, full, {})
+    assert read_state(tmp_path) == 1 and len(list((tmp_path / "last").glob("step-*"))) == 1
+
+
+def test_an_earlier_run_is_set_aside_whole_and_twice(tmp_path):
+    assert checkpoint.set_aside(tmp_path) is None and checkpoint.set_aside(tmp_path / "nowhere") is None
+    for number in (1, 2):
+        write_state(tmp_path, number)
+        (tmp_path / "metrics.jsonl").write_text(f"{number}")
+        (tmp_path / "notes.txt").write_text("the user's own")
+        assert checkpoint.set_aside(tmp_path) == tmp_path / f"run-{number}"
+        assert read_state(tmp_path / f"run-{number}") == number
+        assert (tmp_path / f"run-{number}" / "metrics.jsonl").read_text() == f"{number}"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "run-1", "run-2"]

@@ -1,0 +1,83 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.test_model import SMALL, model_with_weights_of_order_one
+from tinygpt import ops
+from tinygpt.parallel import Workers, count_targets
+
+rng = np.random.default_rng(0)
+IDX, TARGETS = rng.integers(7, size=(5, 4)), rng.integers(-1, 7, size=(5, 4))  # an odd batch, some targets ignored
+
+
+def loss_and_gradients(threads, dropout=0.0, dtype="float64"):
+    model = model_with_weights_of_order_one(dataclasses.replace(SMALL, dropout=dropout), dtype=dtype)
+    grads = model.params.zeros_like()
+    with Workers(threads) as workers:
+        loss = workers.gradients(model, IDX, TARGETS, grads, count_targets(TARGETS), step=4, row=10)
+    return float(loss), grads
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5, 8])
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_any_number_of_workers_gives_one_workers_result(threads, dropout):
+    loss, grads = loss_and_gradients(threads, dropout)
+    expected_loss, expected = loss_and_gradients(1, dropout)
+    assert loss == pytest.approx(expected_loss, rel=1e-13)
+    for name in expected:
+        np.testing.assert_allclose(grads[name], expected[name], rtol=1e-9, atol=1e-13)
+
+
+def test_the_same_number_of_workers_gives_the_same_bits():
+    runs = [loss_and_gradients(3, 0.2, "float32") for _ in range(20)]
+    assert len({loss for loss, _ in runs}) == 1
+    assert all(np.array_equal(grads.flat, runs[0][1].flat) for _, grads in runs)
+
+
+def test_gradients_are_added_to_what_is_there():
+    model = model_with_weights_of_order_one()
+    grads = model.params.zeros_like()
+    with Workers(2) as workers:
+        for _ in range(2):
+            workers.gradients(model, IDX, TARGETS, grads, count_targets(TARGETS), step=4)
+    np.testing.assert_allclose(grads.flat, 2 * loss_and_gradients(2)[1].flat, rtol=1e-12, atol=1e-15)
+
+
+def test_evaluation_equals_the_models_own():
+    model = model_with_weights_of_order_one()
+    for threads in (1, 2, 9):
+        with Workers(threads) as workers:
+            loss = workers.loss(model, IDX, TARGETS)
+        assert float(loss) == pytest.approx(float(model.loss(IDX, TARGETS, need_grad=False)[0]), rel=1e-13)
+
+
+@pytest.mark.parametrize("failing_row", [0, 4])
+def test_a_failing_worker_is_reported_and_the_others_do_not_wait_for_ever(failing_row):
+    class Fails:
+        def forward(self, x, *rest):
+            if np.array_equal(x[0, 0], embedded):
+                raise ZeroDivisionError("this worker's own error")
+            return ops.DEFINITIONS.dropout.forward(x, *rest)
+
+        backward = staticmethod(ops.DEFINITIONS.dropout.backward)
+
+    model = model_with_weights_of_order_one(ops=ops.DEFINITIONS.replace(dropout=Fails()))
+    idx = np.arange(20).reshape(5, 4) % 6
+    with Workers(5) as workers:
+        embedded = model.params["wte.weight"][idx[failing_row, 0]] + model.params["wpe.weight"][0]
+        with pytest.raises(ZeroDivisionError, match="own error"):
+            workers.gradients(model, idx, idx, model.params.zeros_like(), 20.0)
+
+
+def test_threads_left_over_go_to_blas():
+    with Workers(8) as workers:
+        limits = []
+
+        def look(worker, shard):
+            limits.append({lib["num_threads"] for lib in workers._blas.info()})
+            return 0
+
+        workers._run(look, workers._shards(2))
+    assert all(numbers <= {1, 2, 4} for numbers in limits) and workers._shards(2) == [slice(0, 1), slice(1, 2)]
+    assert [s.stop - s.start for s in Workers(3)._shards(5)] == [1, 2, 2]
