@@ -429,7 +429,9 @@ def test_stdlib_takes_top_level_modules_in_order_and_only_printable_ascii(tmp_pa
 
 def test_stdlib_without_sources_names_the_other_corpora(tmp_path, monkeypatch):
     fake_stdlib(monkeypatch, tmp_path / "lib", {"a.py": b"x" * 1000})
-    with pytest.raises(UserError, match="only 1,000 bytes .* --dataset=shakespeare_char or --data FILE"):
+    with pytest.raises(
+        UserError, match="only 1,000 bytes .* --dataset=shakespeare_char or --dataset=addition or --data FILE"
+    ):
         load_corpus()
 
 
@@ -477,7 +479,9 @@ def test_shakespeare_without_a_network_names_the_ways_out(monkeypatch, error):
         raise error
 
     monkeypatch.setattr("urllib.request.urlopen", no_network)
-    with pytest.raises(UserError, match="Could not fetch https://.*; use --dataset=stdlib or --data FILE"):
+    with pytest.raises(
+        UserError, match="Could not fetch https://.*; use --dataset=stdlib or --dataset=addition or --data FILE"
+    ):
         load_corpus("shakespeare_char")
 
 
@@ -571,3 +575,106 @@ def test_an_empty_token_file_is_a_short_split(tmp_path):
     corpus = load_corpus(data=token_folder(tmp_path / "t", [1, 2], []))
     with pytest.raises(UserError, match="val part of t has 0 tokens"):
         corpus.batch("val", 1, 1, np.random.default_rng(0))
+
+
+# addition
+
+
+@pytest.fixture(scope="module")
+def addition():
+    return load_corpus("addition")
+
+
+def test_a_line_is_the_sum_last_digit_first(addition):
+    text = addition.tokenizer.decode(addition.lines(np.array([[123, 45], [999, 999], [0, 7]])).reshape(-1))
+    assert text == "123+045=8610\n999+999=8991\n000+007=7000\n"
+
+
+def test_a_tenth_of_all_pairs_is_held_out_whichever_comes_first(addition):
+    a, b = np.divmod(np.arange(1_000_000), 1000)
+    held = addition.held_out(a, b)
+    assert abs(held.mean() - 0.1) < 0.002
+    np.testing.assert_array_equal(held, addition.held_out(b, a))
+    by_last_digits = [held[(a % 10 == i) & (b % 10 == j)].mean() for i in range(10) for j in range(10)]
+    assert min(by_last_digits) > 0.05 and max(by_last_digits) < 0.15  # no column of digits is held out as a whole
+
+
+@pytest.mark.parametrize(("split", "held_out"), [("train", False), ("val", True)])
+@pytest.mark.parametrize("block_size", [12, 64, 100])
+def test_rows_hold_sums_of_their_split_and_targets_only_answers(addition, split, held_out, block_size):
+    idx, targets = addition.batch(split, 40, block_size, np.random.default_rng(1))
+    assert idx.shape == targets.shape == (40, block_size) and idx.dtype == targets.dtype == np.int64
+    for row, answers in zip(idx, targets, strict=True):
+        text = addition.tokenizer.decode(row) + addition.tokenizer.decode(answers[-1:] if answers[-1] >= 0 else [])
+        for line in text.split("\n"):
+            if len(line) == 12:
+                a, b, total = int(line[:3]), int(line[4:7]), int(line[8:][::-1])
+                assert a + b == total and addition.held_out(np.array([a]), np.array([b]))[0] == held_out
+        for place in range(block_size):
+            expected = addition.tokenizer.encode(text)[place + 1] if (place + 1) % 13 >= 8 else -1
+            if place + 1 < len(text):
+                assert answers[place] == expected
+
+
+def test_the_same_generator_gives_the_same_sums_and_another_others(addition):
+    first, again, other = (addition.batch("train", 4, 64, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_accuracy_counts_exact_answers_to_unseen_sums(addition):
+    assert addition.unseen.shape == (1000, 2) and addition.held_out(*addition.unseen.T).all()
+
+    class Knows:
+        def __init__(self, share):
+            self.right = int(1000 * share)
+
+        def generate(self, idx, count, temperature):
+            out = np.concatenate([idx, np.zeros((len(idx), count), np.int64)], axis=1)
+            out[: self.right] = addition.lines(addition.unseen)[: self.right]
+            return out
+
+    assert addition.accuracy(Knows(1.0)) == 1.0 and addition.accuracy(Knows(0.25)) == 0.25
+
+
+def test_a_sample_of_addition_shows_sums_as_people_write_them_and_what_is_wrong(addition):
+    (a, b), (c, d) = addition.unseen[:2].tolist()
+
+    class KnowsOne:
+        def generate(self, idx, count, temperature):
+            return np.stack([addition.lines(np.array([[a, b]]))[0], addition.lines(np.array([[c, d + 1]]))[0]])
+
+    assert addition.sample(KnowsOne(), 80) == f"{a} + {b} = {a + b}\n{c} + {d} = {c + d + 1}  (wrong: {c + d})"
+
+
+def test_windows_of_addition_predict_every_answer_once(addition):
+    idx, targets = zip(*addition.windows(addition.val[: 7 * 13], 2, 64), strict=True)
+    predicted = np.concatenate([t[t >= 0] for t in targets])
+    answers = addition.val[: 7 * 13].reshape(7, 13)[:, -5:].reshape(-1)
+    np.testing.assert_array_equal(predicted, answers)
+    assert all(rows.shape[1] == 64 for rows in idx)
+
+
+def test_addition_has_its_own_characters():
+    with pytest.raises(UserError, match="13 characters of its own"):
+        load_corpus("addition", tokenizer="bpe")
+
+
+# windows
+
+
+@pytest.mark.parametrize("length", [2, 9, 10, 41, 100])
+def test_windows_make_every_token_but_the_first_a_target_once(length):
+    tokens = np.arange(length, dtype=np.uint16)
+    corpus = Corpus("test", tokens, tokens, None, length)
+    batches = list(corpus.windows(tokens, batch_size=2, block_size=10))
+    for idx, targets in batches:
+        assert idx.shape == targets.shape and idx.shape[1] == 10 and idx.shape[0] <= 2
+        assert ((targets == idx + 1) | (targets == -1)).all()
+    np.testing.assert_array_equal(np.concatenate([t[t >= 0] for _, t in batches]), np.arange(1, length))
+
+
+def test_the_fingerprint_is_the_texts_own(tmp_path, text_file):
+    first = load_corpus(data=text_file)
+    assert load_corpus(data=text_file, tokenizer="bpe", vocab_size=260).fingerprint == first.fingerprint
+    text_file.write_text(text_file.read_text(encoding="utf-8") + "!", encoding="utf-8")
+    assert load_corpus(data=text_file).fingerprint != first.fingerprint

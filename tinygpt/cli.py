@@ -102,7 +102,8 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
         print(f"\nstopped, {saved}; go on with: {command} --init_from=resume{where}")
         return 130
     if not state.config.eval_only:
-        screen.line("\n" + (screens.sample_text(state, 500) or ""))
+        if state.config.sample_length and (text := state.corpus.sample(state.model, 500)):
+            screen.line("\n" + screens.printable(text))
         screen.line("\n" + screens.closing(state, time.perf_counter() - began, command))
     return 0
 
@@ -352,6 +353,9 @@ ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
 }
 
 
+A_VALUE_OF = {int: "a whole number", float: "a number", bool: "True or False", str: "text in quotes"}
+
+
 def read_nanogpt_config(path: str) -> tuple[dict[str, Any], list[str]]:
     """The assignments of a nanoGPT configuration file, and notes on what in it was left alone.
 
@@ -388,9 +392,7 @@ def read_nanogpt_config(path: str) -> tuple[dict[str, Any], list[str]]:
                 value = float(value)
             if type(value) is not kind:
                 written = ast.unparse(statement.value)
-                raise UserError(
-                    f"{path}, line {statement.lineno}: {name} = {written}; expected a plain {kind.__name__}"
-                )
+                raise UserError(f"{path}, line {statement.lineno}: {name} = {written}; expected {A_VALUE_OF[kind]}")
             settings[name] = value
     return settings, [f"{path}: left alone: {', '.join(ignored)}"] if ignored else []
 

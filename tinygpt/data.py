@@ -86,12 +86,19 @@ class Corpus:
         tokens = f"{len(self.train):,} tokens to train on, {len(self.val):,} to validate"
         return f"{self.name}: " + (f"{self.n_characters:,} characters, {tokens}" if self.n_characters else tokens)
 
-    def prompt(self) -> np.ndarray:
-        """What a sample of this corpus starts from, (n,) token ids: a newline, or the first token where none has it."""
-        if self.tokenizer is not None:
-            with contextlib.suppress(UserError):  # a tokenizer of characters without a newline
-                return self.tokenizer.encode("\n")[:1].astype(np.int64)
-        return self.val[:1].astype(np.int64)
+    def sample(self, model: Any, length: int) -> str | None:
+        """About `length` tokens of text from `model`, the same draws each time; None where there is no tokenizer.
+
+        It starts after a newline, or after the first token of `val` where the tokenizer knows no newline.
+        """
+        if self.tokenizer is None:
+            return None
+        try:
+            prompt = self.tokenizer.encode("\n")
+        except UserError:
+            prompt = self.val[:1]
+        tokens = model.generate(prompt[None].astype(np.int64), length, temperature=0.8, top_k=200, seed=1)[0]
+        return self.tokenizer.decode(tokens).removeprefix("\n")
 
     def accuracy(self, model: Any) -> float | None:
         """The share of unseen problems that `model` solves exactly; None for a corpus of plain text."""
@@ -181,15 +188,23 @@ class AdditionCorpus(Corpus):
             "addition: sums of two numbers of up to three digits, drawn anew for every batch, a tenth of all held out"
         )
 
-    def prompt(self) -> np.ndarray:
-        """The first of the unseen sums, up to its answer."""
-        return self.lines(self.unseen[:1])[0, : -self.ANSWER]
+    def sample(self, model: Any, length: int) -> str:
+        """`length` tokens' worth of unseen sums as `model` completes them, in the usual order of digits."""
+        pairs = self.unseen[: max(1, length // (3 * self.LINE))]
+        out = self._complete(model, pairs)
+        sums = [self.alphabet.decode(answer[:-1])[::-1] for answer in out[:, -self.ANSWER :]]
+        return "\n".join(
+            f"{a} + {b} = {total.lstrip('0') or '0'}" + ("" if total == f"{a + b:04d}" else f"  (wrong: {a + b})")
+            for (a, b), total in zip(pairs.tolist(), sums, strict=True)
+        )
 
     def accuracy(self, model: Any) -> float:
         """The share of the 1,000 unseen sums that `model` completes exactly, newline included, taking the likeliest."""
-        lines = self.lines(self.unseen)
-        out = model.generate(lines[:, : -self.ANSWER], self.ANSWER, temperature=0)
-        return float((out == lines).all(axis=1).mean())
+        return float((self._complete(model, self.unseen) == self.lines(self.unseen)).all(axis=1).mean())
+
+    def _complete(self, model: Any, pairs: np.ndarray) -> np.ndarray:
+        """The pairs' lines with the likeliest answers of `model`: (n, 2) -> (n, 13) token ids."""
+        return model.generate(self.lines(pairs)[:, : -self.ANSWER], self.ANSWER, temperature=0)
 
 
 def load_corpus(dataset="stdlib", data=None, tokenizer="char", vocab_size=None, cache_dir=None) -> Corpus:

@@ -70,6 +70,7 @@ class Workers:
         )
 
     def _run(self, work: Callable[[int, slice], Array], shards: list[slice]) -> list[Array]:
+        work = _quietly(work)
         with self._blas.limit(limits=max(1, self.threads // len(shards))):
             if len(shards) == 1:
                 return [work(0, shards[0])]
@@ -94,6 +95,16 @@ def blas_threads(limit: int) -> AbstractContextManager:
 def count_targets(targets: np.ndarray) -> int:
     """The number of targets that are not ignored."""
     return int(np.count_nonzero(targets != IGNORED))
+
+
+def _quietly(work: Callable[[int, slice], Array]) -> Callable[[int, slice], Array]:
+    """`work` without NumPy's warnings: a loss that is no longer finite is for the caller to see and report."""
+
+    def quiet(worker: int, shard: slice) -> Array:
+        with np.errstate(all="ignore"):
+            return work(worker, shard)
+
+    return quiet
 
 
 class _Abandoned(Exception):

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from tinygpt.backend import peak_memory
 from tinygpt.errors import UserError
-from tinygpt.sample import text_stream
 from tinygpt.train import EvalRecord, Record, StepRecord, TrainState
 
 
@@ -114,20 +113,9 @@ class Screen:
             text += f"  {record.accuracy:.1%} of unseen sums right"
         self.line(text + ("  best so far" if record.best else ""), style="bold")
         if self.state.config.sample_length:
-            sample = sample_text(self.state, self.state.config.sample_length)
+            sample = self.state.corpus.sample(self.state.model, self.state.config.sample_length)
             if sample is not None:
-                self.line("\n".join(f"    | {line}" for line in sample.split("\n")), style="dim")
-
-
-def sample_text(state: TrainState, length: int) -> str | None:
-    """`length` tokens of text from the model as it is, the same draws each time; None without a tokenizer."""
-    tokenizer = state.corpus.tokenizer
-    if tokenizer is None:
-        return None
-    prompt = state.corpus.prompt()
-    tokens = (int(token[0]) for token in state.model.stream(prompt[None], length, temperature=0.8, top_k=200, seed=1))
-    text = tokenizer.decode(prompt) + "".join(text_stream(tokens, tokenizer.decode_bytes))
-    return printable(text.removeprefix("\n"))
+                self.line("\n".join(f"    | {line}" for line in printable(sample).split("\n")), style="dim")
 
 
 def printable(text: str) -> str:

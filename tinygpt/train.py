@@ -372,7 +372,8 @@ def _step(state: TrainState, workers: Workers, grads: Parameters, lr: float) -> 
     for number, (idx, targets) in enumerate(batches):
         row = number * config.batch_size
         loss = loss + workers.gradients(model, idx, targets, grads, denominator, state.step, row)
-    norm = state.optimizer.step(grads, lr, config.grad_clip)
+    with np.errstate(all="ignore"):  # _check_finite sees what is no longer finite, and says more
+        norm = state.optimizer.step(grads, lr, config.grad_clip)
     return array_module(norm).stack((loss, norm))
 
 

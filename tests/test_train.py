@@ -1,0 +1,309 @@
+import dataclasses
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygpt import UserError
+from tinygpt.train import EvalRecord, StepRecord, TrainConfig, load_model, resume, start, train
+
+TEXT = Path(__file__).with_name("memorised.txt")
+ROOT = Path(__file__).parents[1]
+
+
+def tiny(out_dir, **changes) -> TrainConfig:
+    settings = dict(
+        data=str(TEXT), out_dir=str(out_dir), n_layer=2, n_head=2, n_embd=16, block_size=8, batch_size=4, max_iters=12,
+        warmup_iters=2, eval_interval=5, eval_iters=2, log_interval=1, device="cpu", threads=2,
+    )  # fmt: skip
+    return TrainConfig(**settings | changes)
+
+
+def everything(state) -> list[np.ndarray]:
+    return [state.model.params.flat, state.optimizer.m.flat, state.optimizer.v.flat]
+
+
+def run(state) -> list:
+    return list(train(state))
+
+
+# The whole path
+
+
+def test_two_kilobytes_are_memorised_and_written_back(tmp_path):
+    config = tiny(
+        tmp_path, n_layer=1, n_head=4, n_embd=128, block_size=64, batch_size=16, max_iters=700, warmup_iters=20,
+        learning_rate=5e-3, beta2=0.95, weight_decay=0.0, eval_interval=1000, log_interval=50,
+    )  # fmt: skip
+    state = start(config)
+    records = run(state)
+    assert records[-1].train_loss < 0.15
+    decode = state.corpus.tokenizer.decode
+    text = state.corpus.train
+    assert len(text) >= 2048
+    written = state.model.generate(text[None, :64], 2048 - 64, temperature=0, exact_window=True)[0]
+    assert decode(written) == decode(text[:2048])
+
+
+def test_records_tell_what_happened_in_order(tmp_path):
+    records = run(start(tiny(tmp_path, log_interval=4)))
+    assert [r.step for r in records if isinstance(r, EvalRecord)] == [0, 5, 10, 12]
+    steps = [r for r in records if isinstance(r, StepRecord)]
+    assert [r.step for r in steps] == list(range(1, 13))
+    assert [r.step for r in steps if r.loss is not None] == [4, 8, 12]
+    assert all(r.loss > 0 and r.grad_norm > 0 and r.tokens_per_second > 0 for r in steps if r.loss is not None)
+    assert steps[0].lr == pytest.approx(1e-3 / 3) and steps[2].lr == 1e-3
+    bests = [r for r in records if isinstance(r, EvalRecord) and r.best]
+    assert bests[0].step == 0 and [r.val_loss for r in bests] == sorted((r.val_loss for r in bests), reverse=True)
+
+
+def test_the_learning_rate_follows_the_configuration(tmp_path):
+    config = tiny(tmp_path, max_iters=100, warmup_iters=10)
+    assert config.lr(9) == pytest.approx(1e-3 * 10 / 11) and config.lr(99) == pytest.approx(1e-4, rel=0.01)
+    assert dataclasses.replace(config, decay_lr=False).lr(0) == 1e-3
+    assert dataclasses.replace(config, lr_decay_iters=50, min_lr=0.0).lr(60) == 0.0
+
+
+def test_evaluation_uses_the_same_batches_every_time(tmp_path):
+    config = tiny(tmp_path, learning_rate=0.0, min_lr=0.0)  # nothing changes, so the losses must not either
+    losses = {(r.train_loss, r.val_loss) for r in run(start(config)) if isinstance(r, EvalRecord)}
+    assert len(losses) == 1
+
+
+def test_accumulated_microbatches_equal_one_large_batch(tmp_path):
+    """The same sums are drawn for 2 x 4 rows as for 1 x 8, with unequal numbers of targets that count."""
+    settings = dict(data=None, dataset="addition", block_size=20, learning_rate=1e-3, max_iters=3, dtype="float64")
+    small = start(tiny(tmp_path / "a", batch_size=4, gradient_accumulation_steps=2, **settings))
+    large = start(tiny(tmp_path / "b", batch_size=8, **settings))
+    batch = large.corpus.batch
+
+    def same_rows(split, batch_size, block_size, rng):
+        parts = [batch(split, 4, block_size, rng) for _ in range(batch_size // 4)]
+        return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+    large.corpus.batch = same_rows
+    run(small), run(large)
+    np.testing.assert_allclose(small.model.params.flat, large.model.params.flat, rtol=1e-9, atol=1e-12)
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("stop_at", [3, 5, 8])
+def test_resumed_runs_equal_uninterrupted_ones_bit_for_bit(tmp_path, stop_at):
+    options = dict(dropout=0.2, gradient_accumulation_steps=2, bias=True)
+    straight = start(tiny(tmp_path / "straight", **options))
+    expected = run(straight)
+
+    first = start(tiny(tmp_path / "parts", **options))
+    records = []
+    for record in train(first):
+        records.append(record)
+        first.stop = isinstance(record, StepRecord) and record.step == stop_at
+    second = resume(tmp_path / "parts")
+    assert second.step == stop_at and second.threads == 2
+    records += run(second)
+
+    for ours, theirs in zip(everything(second), everything(straight), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    without_speed = [
+        dataclasses.replace(r, tokens_per_second=None) if isinstance(r, StepRecord) else r for r in records
+    ]
+    expected = [dataclasses.replace(r, tokens_per_second=None) if isinstance(r, StepRecord) else r for r in expected]
+    assert without_speed == expected
+    assert second.best_val_loss == straight.best_val_loss
+
+
+def test_runs_that_only_differ_in_threads_agree_to_rounding(tmp_path):
+    losses = [
+        [r.loss for r in run(start(tiny(tmp_path / str(n), threads=n, dropout=0.1))) if isinstance(r, StepRecord)]
+        for n in (1, 2, 3)
+    ]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    np.testing.assert_allclose(losses[2], losses[0], rtol=1e-5)
+
+
+def test_a_run_can_be_resumed_for_longer_and_with_another_learning_rate(tmp_path):
+    run(start(tiny(tmp_path)))
+    state = resume(tmp_path, {"max_iters": 15, "learning_rate": 5e-4, "decay_lr": False})
+    records = run(state)
+    assert [r.step for r in records if isinstance(r, StepRecord)] == [13, 14, 15]
+    assert all(r.lr == 5e-4 for r in records if isinstance(r, StepRecord))
+
+
+def test_a_resumed_run_refuses_another_model_and_another_text(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_bytes(TEXT.read_bytes())
+    run(start(tiny(tmp_path / "out", data=str(text))))
+    with pytest.raises(UserError, match="--n_layer=3 would be another model: the run in .* has n_layer=2"):
+        resume(tmp_path / "out", {"n_layer": 3})
+    text.write_bytes(TEXT.read_bytes() + b"one more line\n")
+    with pytest.raises(UserError, match="the text of text.txt is no longer the one"):
+        resume(tmp_path / "out")
+    assert resume(tmp_path / "out", {"data": str(text)}).step == 12  # asked for by name
+    text.write_text("text with a cedilla: ç" * 50, encoding="utf-8")
+    with pytest.raises(UserError, match="ç"):
+        resume(tmp_path / "out", {"data": str(text)})
+    text.unlink()
+    with pytest.raises(UserError, match="text.txt"):
+        resume(tmp_path / "out")
+
+
+def test_a_state_of_another_version_is_explained(tmp_path):
+    run(start(tiny(tmp_path)))
+    path = next((tmp_path / "last").glob("step-*")) / "state.json"
+    meta = json.loads(path.read_text())
+    path.write_text(json.dumps({**meta, "config": {**meta["config"], "n_wheels": 4}}))
+    with pytest.raises(UserError, match="another version of tinygpt.*n_wheels"):
+        resume(tmp_path)
+
+
+def test_moments_of_another_model_are_explained(tmp_path):
+    run(start(tiny(tmp_path / "a")))
+    run(start(tiny(tmp_path / "b", n_embd=8)))
+    ours, theirs = (next((tmp_path / name / "last").glob("step-*")) for name in "ab")
+    meta = json.loads((ours / "state.json").read_text())
+    (ours / "moments.safetensors").write_bytes((theirs / "moments.safetensors").read_bytes())
+    meta["sha256"]["moments.safetensors"] = json.loads((theirs / "state.json").read_text())["sha256"][
+        "moments.safetensors"
+    ]
+    (ours / "state.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match="moments.safetensors.*shape"):
+        resume(tmp_path / "a")
+
+
+def test_a_killed_run_resumes_from_its_last_complete_state(tmp_path):
+    """SIGKILL at whatever moment it comes, several times over, while every step is saved."""
+    command = [
+        sys.executable, str(ROOT / "train.py"), f"--data={TEXT}", f"--out_dir={tmp_path}", "--n_layer=1", "--n_head=1",
+        "--n_embd=16", "--block_size=8", "--batch_size=4", "--eval_interval=1", "--eval_iters=1", "--sample_length=0",
+        "--max_iters=1000000", "--threads=1",
+    ]  # fmt: skip
+    reached = 0
+    for attempt in range(4):
+        process = subprocess.Popen(
+            command + ["--init_from=resume"] * (attempt > 0), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            current = tmp_path / "last" / "current"
+            if current.exists() and int(current.read_text()[5:13]) > reached + 3:
+                break
+            time.sleep(0.003 + 0.001 * attempt)
+        assert process.poll() is None, process.stderr.read().decode()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        state = resume(tmp_path)
+        assert state.step > reached and math.isfinite(state.best_val_loss)
+        reached = state.step
+
+
+# Trouble
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path):
+    state = start(tiny(tmp_path, max_iters=30, log_interval=2, eval_interval=4))
+    with pytest.raises(UserError, match=r"at step 6 the loss is .* \(learning rate .*last good checkpoint is step 4"):
+        for record in train(state):
+            if record.step == 5:
+                state.model.params["ln_f.weight"][0] = np.nan
+    good = resume(tmp_path)
+    assert good.step == 4 and np.isfinite(good.model.params.flat).all()
+
+
+def test_trouble_is_seen_before_a_save_even_between_log_steps(tmp_path):
+    state = start(tiny(tmp_path, max_iters=30, log_interval=100, eval_interval=4))
+    with pytest.raises(UserError, match="at step 8 .*last good checkpoint is step 4"):
+        for record in train(state):
+            if record.step == 6:
+                state.model.params["wpe.weight"][...] = np.inf
+    assert resume(tmp_path).step == 4
+
+
+def test_a_run_that_diverges_before_anything_was_saved_says_so(tmp_path):
+    state = start(tiny(tmp_path))
+    with pytest.raises(UserError, match="nothing was saved yet; start again with a lower --learning_rate"):
+        for record in train(state):
+            if record.step == 1:
+                state.model.params["ln_f.weight"][...] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"batch_size": 0}, "--batch_size is 0; expected at least 1"),
+        ({"eval_iters": 0}, "--eval_iters is 0"),
+        ({"max_iters": -1}, "--max_iters is -1"),
+        ({"learning_rate": -1e-3}, "--learning_rate is -0.001"),
+        ({"learning_rate": float("nan")}, "--learning_rate is nan"),
+        ({"beta2": 1.0}, "--beta2 is 1.0; expected at least 0 and below 1"),
+        ({"threads": 0}, "--threads is 0"),
+        ({"n_embd": 10, "n_head": 4}, "n_embd is 10 and n_head is 4"),
+        ({"dtype": "bfloat16"}, "dtype is 'bfloat16'"),
+        ({"kernels": "quick"}, "kernels is 'quick'"),
+        ({"device": "tpu"}, "device is 'tpu'"),
+        ({"block_size": 5000}, "--block_size=5000 needs at least 5,001"),
+        ({"data": "nowhere.txt"}, "nowhere.txt"),
+        ({"data": None, "dataset": "stdlb"}, "stdlib"),
+        ({"tokenizer": "words"}, "words"),
+        ({"init_from": "nowhere"}, "there is no folder nowhere"),
+    ],
+)
+def test_settings_that_do_not_fit_are_explained(tmp_path, changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        run(start(tiny(tmp_path, **changes)))
+
+
+# Weights
+
+
+def test_best_holds_the_best_weights_and_last_the_last_ones(tmp_path):
+    state = start(tiny(tmp_path, max_iters=20, eval_interval=10, learning_rate=1e-2))
+    best = None
+    for record in train(state):
+        if isinstance(record, EvalRecord) and record.step > 0 and record.best:
+            best = state.model.params.flat.copy()
+        if record.step == 12:
+            state.model.params["wte.weight"][...] *= 3  # so that step 20 cannot be the best
+    assert not state.model.params.flat.tolist() == best.tolist()
+    model, tokenizer = load_model(tmp_path, "cpu")
+    np.testing.assert_array_equal(model.params.flat, best)
+    assert tokenizer == state.corpus.tokenizer
+    np.testing.assert_array_equal(resume(tmp_path).model.params.flat, state.model.params.flat)
+
+
+def test_every_evaluations_weights_are_kept_on_request(tmp_path):
+    run(start(tiny(tmp_path, always_save_checkpoint=True)))
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000005", "step-00000010", "step-00000012"]
+    assert load_model(tmp_path / "step-00000005", "cpu")[1] is not None
+
+
+def test_a_run_starts_from_another_runs_weights_with_its_tokens(tmp_path):
+    first = start(tiny(tmp_path / "first", tokenizer="bpe", vocab_size=280))
+    run(first)
+    state = start(tiny(tmp_path / "second", init_from=str(tmp_path / "first" / "best"), block_size=6, dropout=0.1))
+    assert state.corpus.tokenizer == first.corpus.tokenizer and state.model.config.dropout == 0.1
+    assert state.model.config.block_size == 6 and state.model.params["wpe.weight"].shape == (6, 16)
+    np.testing.assert_array_equal(
+        state.model.params["wpe.weight"], load_model(tmp_path / "first", "cpu")[0].params["wpe.weight"][:6]
+    )
+    assert len(run(state)) > 0
+
+
+def test_evaluation_only_writes_nothing(tmp_path):
+    records = run(start(tiny(tmp_path, eval_only=True)))
+    assert [type(record) for record in records] == [EvalRecord] and not list(tmp_path.iterdir())
+
+
+def test_reference_kernels_train_to_the_same_losses(tmp_path):
+    losses = [
+        [r.loss for r in run(start(tiny(tmp_path / k, kernels=k, dtype="float64"))) if isinstance(r, StepRecord)]
+        for k in ("auto", "reference")
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-10)
