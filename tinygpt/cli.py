@@ -20,8 +20,9 @@ import numpy as np
 from tinygpt import __version__, checkpoint, screens
 from tinygpt.backend import cpu_count, resolve_device
 from tinygpt.costs import cost_table
-from tinygpt.data import Corpus, load_corpus
+from tinygpt.data import STDLIB_CHARACTERS, Corpus, load_corpus
 from tinygpt.errors import UserError
+from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.model import GPT2_SIZES, GPTConfig
 from tinygpt.parallel import Workers, blas_threads
 from tinygpt.sample import check_rules, text_stream
@@ -151,17 +152,19 @@ def eval_command(arguments: argparse.Namespace, _: str) -> int:
     tokens = np.concatenate([getattr(corpus, part) for part in parts])
     if len(tokens) < 2:
         raise UserError(f"{corpus.name} has {len(tokens)} tokens; expected at least 2, one to predict from another")
+    batches = list(corpus.windows(tokens, arguments.batch_size, model.config.block_size))
     with Workers(1 if model.device == "cuda" else arguments.threads) as workers:
-        loss = mean_loss(model, workers, corpus.windows(tokens, arguments.batch_size, model.config.block_size))
+        loss = mean_loss(model, workers, iter(batches))
+    predicted = np.concatenate([targets[targets != IGNORED] for _, targets in batches])
     rows = {
         "model": f"{arguments.out_dir}, {model.config.n_params:,} parameters",
-        "text": f"{corpus.name} ({' and '.join(parts)}), {len(tokens) - 1:,} tokens predicted",
+        "text": f"{corpus.name} ({' and '.join(parts)}), {len(predicted):,} tokens predicted",
         "loss": f"{loss:.4f} nats per token",
         "perplexity": f"{np.exp(loss):.4f} per token",
     }
     if tokenizer is not None:
-        characters = len(tokenizer.decode(tokens[1:]))
-        rows["bits per character"] = f"{loss / np.log(2) * (len(tokens) - 1) / characters:.4f}"
+        bits = loss / np.log(2) * len(predicted) / len(tokenizer.decode(predicted))
+        rows["bits per character"] = f"{bits:.4f}"
     if (accuracy := corpus.accuracy(model)) is not None:
         rows["unseen sums"] = f"{accuracy:.1%} right"
     print(screens.facts(rows))
@@ -185,15 +188,12 @@ def info_command(arguments: argparse.Namespace, _: str) -> int:
     """Print a model's parameters, FLOPs and memory, layer by layer."""
     if arguments.out_dir is not None:
         config, batch_size = load_model(arguments.out_dir, "cpu")[0].config, 1
+    elif arguments.preset in GPT2_SIZES:
+        config, batch_size = GPTConfig.preset(arguments.preset), 1
     else:
-        run = TrainConfig(**PRESETS.get(arguments.preset, {}))
-        batch_size = run.batch_size
-        if arguments.preset in PRESETS and arguments.preset != "gpt2":
-            vocab_size = 97 if run.tokenizer == "char" else 50257  # of the default corpus
-            config = GPTConfig(vocab_size=vocab_size, **{name: getattr(run, name) for name in MODEL_SHAPE})
-        else:
-            config = GPTConfig.preset(arguments.preset)
-            batch_size = 1
+        run = TrainConfig(**PRESETS[arguments.preset])
+        shape = {name: getattr(run, name) for name in MODEL_SHAPE}
+        config, batch_size = GPTConfig(vocab_size=len(STDLIB_CHARACTERS), **shape), run.batch_size
     print(cost_table(config, arguments.batch_size or batch_size))
     return 0
 
@@ -278,6 +278,7 @@ def _add_train_flags(parser: argparse.ArgumentParser) -> None:
         f"  {name:<6}" + (", ".join(f"{key}={value}" for key, value in preset.items()) or "the defaults above")
         for name, preset in PRESETS.items()
     )
+    parser.usage = "%(prog)s [CONFIG.py] [--flag=value ...]"
     parser.add_argument("config", nargs="?", metavar="CONFIG.py", help="a nanoGPT configuration file, read as literals")
     parser.add_argument("--preset", default="cpu", choices=list(PRESETS), help="where to start from (default: cpu)")
     hints = typing.get_type_hints(TrainConfig)
