@@ -14,10 +14,10 @@ import os
 import shutil
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -32,6 +32,7 @@ SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2d
 SHAKESPEARE_BYTES = 1_115_394
 STDLIB_CHARACTERS = "\t\n" + "".join(map(chr, range(32, 127)))
 STDLIB_MIN_BYTES = 500_000
+Batch: TypeAlias = tuple[np.ndarray, np.ndarray]  # idx and targets, int64 (B, T) each
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Corpus:
     val_characters: int | None = None  # of the part that became `val`
     fingerprint: str = ""  # a hash of the text: the same text, the same fingerprint
 
-    def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator):
+    def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
         """Windows at random places of `split`, "train" or "val", each equally likely.
 
         Returns idx and targets, int64 arrays of shape (batch_size, block_size); targets are the tokens one place on.
@@ -67,7 +68,7 @@ class Corpus:
         places = starts + np.arange(block_size)  # (B, T)
         return tokens[places].astype(np.int64), tokens[places + 1].astype(np.int64)
 
-    def windows(self, tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def windows(self, tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[Batch]:
         """All of `tokens`, (n,), as batches of idx and targets, int64 (B, T) each, in order and without overlap.
 
         Every token but the first is a target once; what fills up the last window is ignored (-1).
@@ -161,14 +162,14 @@ class AdditionCorpus(Corpus):
         text = "".join(f"{a:03d}+{b:03d}=" + f"{a + b:04d}"[::-1] + "\n" for a, b in pairs.tolist())
         return self.alphabet.encode(text).astype(np.int64).reshape(-1, self.LINE)
 
-    def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator):
+    def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
         """Rows of whole lines, the last one cut where the row ends; shapes and dtypes as every corpus's."""
         per_row = -(-(block_size + 1) // self.LINE)
         pairs = self.draw(batch_size * per_row, rng, held_out=split == "val")
         rows = self.lines(pairs).reshape(batch_size, -1)[:, : block_size + 1]
         return np.ascontiguousarray(rows[:, :-1]), self._answers(rows[:, 1:])
 
-    def windows(self, tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def windows(self, tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[Batch]:
         """As every corpus's, with whole lines in each row and the targets that can be known."""
         lines = max(1, (block_size + 1) // self.LINE)
         for start in range(0, len(tokens), batch_size * lines * self.LINE):
@@ -207,7 +208,13 @@ class AdditionCorpus(Corpus):
         return model.generate(self.lines(pairs)[:, : -self.ANSWER], self.ANSWER, temperature=0)
 
 
-def load_corpus(dataset="stdlib", data=None, tokenizer="char", vocab_size=None, cache_dir=None) -> Corpus:
+def load_corpus(
+    dataset: str = "stdlib",
+    data: str | Path | None = None,
+    tokenizer: str | Tokenizer = "char",
+    vocab_size: int | None = None,
+    cache_dir: str | Path | None = None,
+) -> Corpus:
     """The corpus of that name, or of the user's own `data`: a UTF-8 text file or a folder with train.bin and val.bin.
 
     `tokenizer` is "char", "bpe" (with `vocab_size` tokens, 1024 if None), "gpt2", or a tokenizer made before.
@@ -291,7 +298,7 @@ def _other_datasets(name: str) -> str:
     return " or ".join([*others, "--data FILE with a text of your own"])
 
 
-def _unknown(kind: str, name: str, names) -> str:
+def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(str(name), names, n=1)
     hint = f" (did you mean {nearest[0]}?)" if nearest else ""
     return f"There is no {kind} {name!r}{hint}; choose from {', '.join(names)}"
@@ -310,7 +317,7 @@ def _read_file(path: Path) -> bytes:
     return text
 
 
-def _load_text(name: str, text_bytes: bytes, tokenizer, vocab_size: int, cache: Path) -> Corpus:
+def _load_text(name: str, text_bytes: bytes, tokenizer: str | Tokenizer, vocab_size: int, cache: Path) -> Corpus:
     """The corpus of a text, from its token files in the cache; they are written where missing or damaged."""
     try:
         text = text_bytes.decode()
@@ -328,15 +335,14 @@ def _load_text(name: str, text_bytes: bytes, tokenizer, vocab_size: int, cache: 
             tokenizer, train, val = found
             counts = len(text_bytes), len(text), len(text) - split
             return Corpus(name, train, val, tokenizer, tokenizer.vocab_size, *counts, fingerprint)
-        if tokenizer == "char":
-            tokenizer = CharTokenizer.train(text)
-        elif tokenizer == "bpe":
-            tokenizer = BPETokenizer.train(text[:split], vocab_size)
+        if not isinstance(tokenizer, Tokenizer):
+            bpe = tokenizer == "bpe"
+            tokenizer = BPETokenizer.train(text[:split], vocab_size) if bpe else CharTokenizer.train(text)
         _write_entry(entry, tokenizer, {"train": text[:split], "val": text[split:]})
     raise UserError(f"The token files in {entry} cannot be read back; set TINYGPT_CACHE to another folder")
 
 
-def _open_entry(entry: Path):
+def _open_entry(entry: Path) -> tuple[Tokenizer, np.ndarray, np.ndarray] | None:
     """(tokenizer, train, val) of a cache entry, or None where it is missing or damaged."""
     try:
         sizes = json.loads((entry / "sizes.json").read_bytes())
@@ -368,7 +374,7 @@ def _write_entry(entry: Path, tokenizer: Tokenizer, parts: dict[str, str]) -> No
         raise UserError(f"Token files cannot be written in {entry.parent} ({error.strerror or error})") from error
 
 
-def _read_token_folder(folder: Path, tokenizer) -> Corpus:
+def _read_token_folder(folder: Path, tokenizer: Any) -> Corpus:
     """The corpus of a folder with nanoGPT's train.bin and val.bin, uint16 tokens, mapped where they lie."""
     if tokenizer == "bpe":
         raise UserError(f"{folder} holds tokens already, so --tokenizer=bpe is too late; give the text as --data FILE")
@@ -422,11 +428,11 @@ def _hash(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _token_dtype(vocab_size: int):
+def _token_dtype(vocab_size: int) -> type[np.unsignedinteger]:
     return np.uint16 if vocab_size <= 65_536 else np.uint32
 
 
-def _map_tokens(path: Path, dtype) -> np.ndarray:
+def _map_tokens(path: Path, dtype: Any) -> np.ndarray:
     """The file's tokens, shape (n,), memory-mapped. ValueError if its size is no multiple of a token's."""
     if path.stat().st_size == 0:  # which cannot be mapped
         return np.empty(0, dtype)

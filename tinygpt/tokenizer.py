@@ -12,7 +12,9 @@ with Subword Units", algorithm 1). Its byte-level form, which knows every text, 
 import heapq
 import json
 import re
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -38,7 +40,7 @@ SPLIT = (
 )
 
 
-class Tokenizer:
+class Tokenizer(ABC):
     """What the three tokenizers share."""
 
     name: str
@@ -46,11 +48,11 @@ class Tokenizer:
     token_bytes: list[bytes]  # of each token, by id
     state: dict  # all that makes it what it is, ready for JSON: tokenizers are equal where their states are
 
+    @abstractmethod
     def encode(self, text: str) -> np.ndarray:
         """text -> ids, uint32 of shape (number of tokens,). UserError for what the vocabulary cannot express."""
-        raise NotImplementedError
 
-    def decode_bytes(self, ids) -> bytes:
+    def decode_bytes(self, ids: Sequence[int] | np.ndarray) -> bytes:
         """ids, a list or array of shape (n,) -> the bytes of all tokens. UserError for what is no id."""
         ids = np.asarray(ids)
         if ids.size == 0:
@@ -65,15 +67,15 @@ class Tokenizer:
             )
         return b"".join(map(self.token_bytes.__getitem__, ids.tolist()))
 
-    def decode(self, ids) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """ids, a list or array of shape (n,) -> text; bytes that are no UTF-8 become U+FFFD. Errors: `decode_bytes`."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
-    def save(self, path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write a JSON file that `load` reads; whoever looks sees the old file or the new one, never half of one."""
         write_atomically(path, json.dumps({"format": FORMAT, **self.state}).encode())
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return self.state == other.state if isinstance(other, Tokenizer) else NotImplemented
 
 
@@ -104,7 +106,7 @@ class CharTokenizer(Tokenizer):
         """The distinct characters of text, in code point order, as nanoGPT numbers them."""
         return cls("".join(sorted(set(text))))
 
-    def encode(self, text):
+    def encode(self, text: str) -> np.ndarray:
         """text -> ids, uint32 of shape (len(text),). UserError for a character that is not in the vocabulary."""
         ids = self._ids[np.minimum(_code_points(text), len(self._ids) - 1)]
         unknown = ids == self.vocab_size
@@ -128,7 +130,7 @@ class BPETokenizer(Tokenizer):
 
     name = "bpe"
 
-    def __init__(self, merges):
+    def __init__(self, merges: Iterable[Sequence[int]]):
         self.token_bytes = [bytes([i]) for i in range(256)]
         for a, b in merges:
             if min(a, b) < 0 or max(a, b) >= len(self.token_bytes):
@@ -195,7 +197,7 @@ class BPETokenizer(Tokenizer):
             merges.append(pair)
         return cls(merges)
 
-    def encode(self, text):
+    def encode(self, text: str) -> np.ndarray:
         """text -> ids, uint32 of shape (number of tokens,). UserError for a lone surrogate, which UTF-8 cannot hold."""
         return _tiktoken_encode(self._encoding, text)
 
@@ -220,7 +222,7 @@ class GPT2Tokenizer(Tokenizer):
     state = {"name": "gpt2"}
 
     @cached_property
-    def _encoding(self):
+    def _encoding(self) -> tiktoken.Encoding:
         try:
             return tiktoken.get_encoding("gpt2")
         except (OSError, ValueError) as error:  # OSError covers every network error of requests
@@ -231,10 +233,10 @@ class GPT2Tokenizer(Tokenizer):
             ) from error
 
     @cached_property
-    def token_bytes(self):
+    def token_bytes(self) -> list[bytes]:  # type: ignore[override]
         return [self._encoding.decode_single_token_bytes(i) for i in range(self.vocab_size)]
 
-    def encode(self, text):
+    def encode(self, text: str) -> np.ndarray:
         """text -> ids, uint32 of shape (number of tokens,). UserError for a lone surrogate, or without the files."""
         return _tiktoken_encode(self._encoding, text)
 
@@ -253,7 +255,7 @@ def merge(ids: list[int], pair: tuple[int, int], new_id: int) -> list[int]:
     return merged
 
 
-def load(path) -> Tokenizer:
+def load(path: str | Path) -> Tokenizer:
     """The tokenizer that `save` wrote to `path`. UserError where the file is missing, damaged or something else."""
     try:
         state = json.loads(Path(path).read_bytes())
