@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from tests.test_model import IDX, model_with_weights_of_order_one
 from tinygpt import GPT, GPTConfig, UserError, checkpoint
@@ -65,6 +66,11 @@ def edit(folder, **changes):
         ({"n_embd": "remove"}, "lacks 'n_embd'"),
         ({"n_head": 4}, "n_embd is 6 and n_head is 4"),
         ({"activation_function": "relu"}, "'relu'"),
+        ({"activation_function": ["gelu"]}, r"activation_function is \['gelu'\]"),
+        ({"layer_norm_epsilon": None}, "layer_norm_epsilon is None"),
+        ({"layer_norm_epsilon": "1e-5"}, "layer_norm_epsilon is '1e-5'"),
+        ({"n_embd": None}, "n_embd is None"),
+        ({"bias": "no"}, "bias is 'no'"),
         ({"vocab_size": 8}, r"wte.weight has shape \(8, 6\), but the array given has shape \(7, 6\)"),
         ({"n_layer": 3}, "lacks h.2.attn.c_attn.bias, .* and 9 more"),
         ({"n_layer": 1}, "has an unknown h.1.attn.c_attn.bias"),
@@ -205,6 +211,7 @@ def test_killed_at_any_moment_of_a_save_the_old_state_or_the_new_one_is_whole(tm
         (lambda folder: (folder / "x.safetensors").unlink(), "x.safetensors is missing"),
         (lambda folder: (folder / "x.safetensors").write_bytes(b"x" * 8104), "x.safetensors is damaged"),
         (lambda folder: (folder / "state.json").write_text("{"), "state.json is damaged"),
+        (lambda folder: (folder / "state.json").write_text('{"value": 4}'), "state.json is damaged"),
         (lambda folder: (folder / "state.json").unlink(), "could not read .*state.json"),
         (lambda folder: (folder.parent / "current").unlink(), "holds no run to resume"),
         (lambda folder: (folder.parent / "current").write_text("step-9"), "could not read .*step-9"),
@@ -237,6 +244,16 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path):
     with pytest.raises(UserError, match="No space left on device.*the save before it, if any, is intact"):
         save_state(tmp_path, 2, full, {})
     assert read_state(tmp_path) == 1 and len(list((tmp_path / "last").glob("step-*"))) == 1
+
+
+def test_a_full_disk_is_a_sentence_wherever_it_is_met(model, tmp_path, monkeypatch):
+    def full(tensors, path, metadata):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(UserError, match="could not write .*model.safetensors.*No space left"):
+        model.save_pretrained(tmp_path / "model")
+    assert not list((tmp_path / "model").iterdir())
 
 
 def test_an_earlier_run_is_set_aside_whole_and_twice(tmp_path):

@@ -169,7 +169,13 @@ def test_mistakes_get_one_sentence(arguments, status, sentence, capsys, monkeypa
 
 def test_a_mistake_overwrites_nothing(trained, capsys):
     before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
-    for mistake in (["--n_head=3"], ["--data=nowhere.txt"], ["--init_from=resume", "--n_layer=7"], ["--device=tpu"]):
+    for mistake in (
+        ["--block_size=5000"],
+        ["--n_head=3"],
+        ["--data=nowhere.txt"],
+        ["--init_from=resume", "--n_layer=7"],
+        ["--device=tpu"],
+    ):
         assert outcome(capsys, "train", *TINY, f"--out_dir={trained}", *mistake)[0] == 1
     assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
 
@@ -184,7 +190,7 @@ def test_help_names_every_flag_with_its_default(capsys):
         "dataset data preset"
     ).split():
         assert f"--{flag} " in out, flag
-    assert "(default: 0.001)" in out and "optimisation:" in out and "baby" in out
+    assert "(default: 0.003)" in out and "optimisation:" in out and "baby" in out
 
 
 # sample, eval, info
@@ -275,7 +281,7 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_resume(tmp_path):
     stopped = re.search(r"stopped, saved at step ([\d,]+); go on with: python train.py --init_from=resume", out)
     step = int(stopped[1].replace(",", ""))
     meta = json.loads(next((tmp_path / "last").glob("*/state.json")).read_text())
-    assert meta["step"] == step and not (tmp_path / "best").exists()
+    assert meta["step"] == step
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to another process")
@@ -288,7 +294,8 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
     process.send_signal(signal.SIGINT)
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130 and not (tmp_path / "last").exists()
+    assert process.wait(timeout=60) == 130
+    assert (tmp_path / "last" / "current").read_text().startswith("step-00000000.1")  # the last save is intact
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
@@ -314,11 +321,39 @@ def test_on_a_terminal_a_progress_line_lives_below_the_evaluations(tmp_path):
 
 
 def test_output_into_a_closed_pipe_is_no_traceback(trained):
-    process = subprocess.run(
-        f"{sys.executable} -m tinygpt sample --out_dir={trained} --max_new_tokens=2000 | head -c 10",
-        shell=True, cwd=ROOT, capture_output=True, text=True,
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinygpt", "sample", f"--out_dir={trained}", "--max_new_tokens=2000"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    assert process.stderr == "" and len(process.stdout) == 10
+    assert process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait(timeout=60) == 1
+
+
+def test_a_redirected_stream_of_another_encoding_is_no_traceback(tmp_path):
+    text = tmp_path / "greek.txt"
+    text.write_text("\u03b1\u03b2\u03b3 \u03b4\u03b5\n" * 200, encoding="utf-8")
+    process = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *TINY, f"--data={text}", f"--out_dir={tmp_path / 'out'}"],
+        env={**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}, capture_output=True,
+    )  # fmt: skip
+    assert process.returncode == 0 and process.stderr == b""
+
+
+def test_commands_to_type_quote_what_a_shell_would_cut():
+    assert screens.out_dir_flag("out") == "" and screens.out_dir_flag("out-2") == " --out_dir=out-2"
+    assert screens.out_dir_flag("my run") in (" --out_dir='my run'", ' --out_dir="my run"')
+
+
+def test_the_loss_is_drawn_where_matplotlib_is_installed(trained):
+    pytest.importorskip("matplotlib", reason="matplotlib, the `plot` extra, is not installed")
+    content = (trained / "loss.png").read_bytes()
+    assert content.startswith(b"\x89PNG") and len(content) > 5000
+
+
+def test_without_matplotlib_there_is_no_plot_and_no_complaint(trained, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert screens.plot(trained) is None
 
 
 def test_every_command_is_reached_by_name():

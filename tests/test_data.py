@@ -1,5 +1,6 @@
 import hashlib
 import http.client
+import io
 import os
 import pickle
 import string
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.error
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import pytest
 from tinygpt import data
 from tinygpt.data import Corpus, load_corpus
 from tinygpt.errors import UserError
-from tinygpt.files import cache_folder
+from tinygpt.files import cache_folder, download, write_atomically
 from tinygpt.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer
 
 TEXT = "O naïve 🙂, wherefore art thou?\r\n\tDeny thy father\nand refuse thy name;\n" * 20
@@ -360,8 +362,7 @@ def test_losing_the_race_to_another_process_is_no_loss(text_file, tmp_path, monk
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_cache_folder_follows_argument_environment_and_system(tmp_path, monkeypatch):
-    assert cache_folder(tmp_path / "mine" / "deep") == tmp_path / "mine" / "deep"
+def test_cache_folder_follows_environment_and_system(tmp_path, monkeypatch):
     assert cache_folder() == tmp_path / "cache"
     assert cache_folder().is_dir()
     monkeypatch.delenv("TINYGPT_CACHE")
@@ -384,11 +385,12 @@ def test_a_cache_folder_that_cannot_be_written_gives_way_to_a_temporary_one(tmp_
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    folder = cache_folder(tmp_path / "file" / "cache")
+    monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path / "file" / "cache"))
+    folder = cache_folder()
     assert folder.parent == tmp_path / "temporary" and folder.name.startswith("tinygpt-")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
     with pytest.raises(UserError, match="Neither .* nor the temporary folder can be written; set TINYGPT_CACHE"):
-        cache_folder(tmp_path / "file" / "cache")
+        cache_folder()
 
 
 # the corpora with names
@@ -483,6 +485,25 @@ def test_shakespeare_without_a_network_names_the_ways_out(monkeypatch, error):
         UserError, match="Could not fetch https://.*; use --dataset=stdlib or --dataset=addition or --data FILE"
     ):
         load_corpus("shakespeare_char")
+
+
+def test_a_download_that_breaks_off_is_refused(tmp_path, monkeypatch):
+    class Response(io.BytesIO):
+        length = 996_000  # what http.client says is still to come
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: Response(b"only the beginning"))
+    with pytest.raises(UserError, match="broke off 996,000 bytes before the end.*; do this"):
+        download("https://example.org/file", tmp_path / "file", "do this")
+    assert not list(tmp_path.iterdir())
+
+
+def test_leftovers_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path):
+    for name, age in (("dead", 90_000), ("alive", 10)):
+        leftover = tmp_path / f".file.{name}.writing"
+        leftover.write_bytes(b"half")
+        os.utime(leftover, (time.time() - age, time.time() - age))
+    write_atomically(tmp_path / "file", b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".file.alive.writing", "file"]
 
 
 # folders of token files

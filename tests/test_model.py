@@ -57,6 +57,23 @@ def test_impossible_configurations_are_refused_by_name(wrong, sentence):
         GPTConfig(**wrong)
 
 
+def test_numpys_numbers_become_pythons():
+    """A float64 scalar would turn a float32 model's arrays into float64, and an int64 cannot be written as JSON."""
+    config = GPTConfig(
+        np.int64(5),
+        np.int32(7),
+        1,
+        1,
+        np.int64(6),
+        np.float64(0.1),
+        np.bool_(True),
+        layer_norm_epsilon=np.float64(1e-5),
+    )
+    assert all(type(value) in (int, float, bool, str) for value in dataclasses.asdict(config).values())
+    loss, _ = GPT(config).loss(IDX, TARGETS)
+    assert loss.dtype == np.float32
+
+
 def test_unknown_preset_dtype_and_kernels_are_named():
     with pytest.raises(UserError, match="'gpt3'.*gpt2-xl"):
         GPTConfig.preset("gpt3")
@@ -173,6 +190,14 @@ def test_microbatches_with_unequal_counts_sum_to_the_whole():
         np.testing.assert_allclose(grads[name], expected[name], rtol=1e-10, atol=1e-14)
 
 
+def test_a_denominator_below_one_divides_too():
+    model = model_with_weights_of_order_one()
+    for build in ("auto", "reference"):
+        model.ops = ops.build(build)
+        whole, half = (model.loss(IDX, TARGETS, denominator=d)[0] for d in (1.0, 0.5))
+        np.testing.assert_allclose(half, 2 * whole, rtol=1e-14)
+
+
 def test_all_targets_ignored_is_zero_not_nan():
     model = model_with_weights_of_order_one()
     loss, cache = model.loss(IDX, np.full_like(IDX, -1))
@@ -185,6 +210,25 @@ def test_dropout_acts_in_training_only_and_changes_with_the_step():
     assert model.loss(IDX, TARGETS, need_grad=False)[0] == plain.loss(IDX, TARGETS, need_grad=False)[0]
     losses = {float(model.loss(IDX, TARGETS, step=step)[0]) for step in (0, 1, 2)}
     assert len(losses) == 3 and model.loss(IDX, TARGETS, step=1)[0] in losses
+
+
+def test_every_place_of_dropout_has_a_mask_of_its_own():
+    masks = []
+
+    class Spy:
+        def forward(self, x, p, key, row):
+            masks.append(ops.DEFINITIONS.dropout.forward(np.ones((2, 4, 6)), 0.5, key, row)[0])
+            return ops.DEFINITIONS.dropout.forward(x, p, key, row)
+
+    class AttentionSpy:
+        def forward(self, qkv, n_head, p, key, row):
+            masks.append(ops.DEFINITIONS.dropout.forward(np.ones((2, 4, 6)), 0.5, key, row)[0])
+            return ops.DEFINITIONS.attention.forward(qkv, n_head, p, key, row)
+
+    table = ops.DEFINITIONS.replace(dropout=Spy(), attention=AttentionSpy())
+    GPT(dataclasses.replace(SMALL, dropout=0.5), ops=table).loss(IDX, TARGETS)
+    assert len(masks) == 1 + 2 * 3  # after the embeddings, and in each block within attention and after both halves
+    assert len({mask.tobytes() for mask in masks}) == len(masks)
 
 
 def test_a_layer_in_the_table_stands_in_for_its_definition():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tinygpt.errors import UserError
 from tinygpt.sample import draw, probabilities, text_stream
 from tinygpt.tokenizer import BPETokenizer
 
@@ -15,6 +16,13 @@ def test_temperature_sharpens_flattens_and_at_zero_decides():
     np.testing.assert_allclose(probabilities(LOGITS, 0.5), np.array([[1, 16, 4, 9]]) / 30, rtol=1e-14)
     np.testing.assert_array_equal(probabilities(LOGITS, 0.0), [[0, 1, 0, 0]])
     np.testing.assert_allclose(probabilities(LOGITS, 1e9), 0.25, rtol=1e-6)
+
+
+def test_extreme_temperatures_and_logits_stay_probabilities():
+    np.testing.assert_array_equal(probabilities(LOGITS, 1e-310), [[0, 1, 0, 0]])
+    np.testing.assert_array_equal(probabilities(np.array([[1e4, -1e4]], np.float32)), [[1, 0]])
+    with pytest.raises(UserError, match="logits are not finite"):
+        probabilities(np.array([[np.nan, 1.0]]))
 
 
 def test_top_k_keeps_the_k_likeliest():

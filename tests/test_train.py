@@ -1,7 +1,7 @@
 import dataclasses
+import hashlib
 import json
 import math
-import signal
 import subprocess
 import sys
 import time
@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygpt import UserError
+from tinygpt import GPT, GPTConfig, UserError
+from tinygpt.checkpoint import load_state
+from tinygpt.parallel import blas_threads
 from tinygpt.train import EvalRecord, StepRecord, TrainConfig, load_model, resume, start, train
 
 TEXT = Path(__file__).with_name("memorised.txt")
@@ -58,13 +60,13 @@ def test_records_tell_what_happened_in_order(tmp_path):
     assert [r.step for r in steps] == list(range(1, 13))
     assert [r.step for r in steps if r.loss is not None] == [4, 8, 12]
     assert all(r.loss > 0 and r.grad_norm > 0 and r.tokens_per_second > 0 for r in steps if r.loss is not None)
-    assert steps[0].lr == pytest.approx(1e-3 / 3) and steps[2].lr == 1e-3
+    assert steps[0].lr == pytest.approx(3e-3 / 3) and steps[2].lr == 3e-3
     bests = [r for r in records if isinstance(r, EvalRecord) and r.best]
     assert bests[0].step == 0 and [r.val_loss for r in bests] == sorted((r.val_loss for r in bests), reverse=True)
 
 
 def test_the_learning_rate_follows_the_configuration(tmp_path):
-    config = tiny(tmp_path, max_iters=100, warmup_iters=10)
+    config = tiny(tmp_path, max_iters=100, warmup_iters=10, learning_rate=1e-3)
     assert config.lr(9) == pytest.approx(1e-3 * 10 / 11) and config.lr(99) == pytest.approx(1e-4, rel=0.01)
     assert dataclasses.replace(config, decay_lr=False).lr(0) == 1e-3
     assert dataclasses.replace(config, lr_decay_iters=50, min_lr=0.0).lr(60) == 0.0
@@ -76,9 +78,12 @@ def test_evaluation_uses_the_same_batches_every_time(tmp_path):
     assert len(losses) == 1
 
 
-def test_accumulated_microbatches_equal_one_large_batch(tmp_path):
-    """The same sums are drawn for 2 x 4 rows as for 1 x 8, with unequal numbers of targets that count."""
-    settings = dict(data=None, dataset="addition", block_size=20, learning_rate=1e-3, max_iters=3, dtype="float64")
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_accumulated_microbatches_equal_one_large_batch(tmp_path, dropout):
+    """The same sums are drawn for 2 x 4 rows as for 1 x 8, and every row drops what it drops there."""
+    settings = dict(
+        data=None, dataset="addition", block_size=20, learning_rate=1e-3, max_iters=3, dtype="float64", dropout=dropout
+    )
     small = start(tiny(tmp_path / "a", batch_size=4, gradient_accumulation_steps=2, **settings))
     large = start(tiny(tmp_path / "b", batch_size=8, **settings))
     batch = large.corpus.batch
@@ -155,11 +160,17 @@ def test_a_resumed_run_refuses_another_model_and_another_text(tmp_path):
         resume(tmp_path / "out")
 
 
+def rewrite_state(out_dir, **changes) -> None:
+    """Change the last state's meta as if it had been saved so, digests included."""
+    meta, folder = load_state(out_dir)
+    content = json.dumps(meta | changes).encode()
+    (folder / "state.json").write_bytes(content)
+    (out_dir / "last" / "current").write_text(f"{folder.name}\n{hashlib.sha256(content).hexdigest()}\n")
+
+
 def test_a_state_of_another_version_is_explained(tmp_path):
     run(start(tiny(tmp_path)))
-    path = next((tmp_path / "last").glob("step-*")) / "state.json"
-    meta = json.loads(path.read_text())
-    path.write_text(json.dumps({**meta, "config": {**meta["config"], "n_wheels": 4}}))
+    rewrite_state(tmp_path, config={**load_state(tmp_path)[0]["config"], "n_wheels": 4})
     with pytest.raises(UserError, match="another version of tinygpt.*n_wheels"):
         resume(tmp_path)
 
@@ -167,13 +178,10 @@ def test_a_state_of_another_version_is_explained(tmp_path):
 def test_moments_of_another_model_are_explained(tmp_path):
     run(start(tiny(tmp_path / "a")))
     run(start(tiny(tmp_path / "b", n_embd=8)))
-    ours, theirs = (next((tmp_path / name / "last").glob("step-*")) for name in "ab")
-    meta = json.loads((ours / "state.json").read_text())
-    (ours / "moments.safetensors").write_bytes((theirs / "moments.safetensors").read_bytes())
-    meta["sha256"]["moments.safetensors"] = json.loads((theirs / "state.json").read_text())["sha256"][
-        "moments.safetensors"
-    ]
-    (ours / "state.json").write_text(json.dumps(meta))
+    (ours_meta, ours), (theirs_meta, theirs) = load_state(tmp_path / "a"), load_state(tmp_path / "b")
+    name = "moments.safetensors"
+    rewrite_state(tmp_path / "a", sha256={**ours_meta["sha256"], name: theirs_meta["sha256"][name]})
+    (ours / name).write_bytes((theirs / name).read_bytes())
     with pytest.raises(UserError, match="moments.safetensors.*shape"):
         resume(tmp_path / "a")
 
@@ -197,7 +205,7 @@ def test_a_killed_run_resumes_from_its_last_complete_state(tmp_path):
                 break
             time.sleep(0.003 + 0.001 * attempt)
         assert process.poll() is None, process.stderr.read().decode()
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
         state = resume(tmp_path)
         assert state.step > reached and math.isfinite(state.best_val_loss)
@@ -226,12 +234,42 @@ def test_trouble_is_seen_before_a_save_even_between_log_steps(tmp_path):
     assert resume(tmp_path).step == 4
 
 
-def test_a_run_that_diverges_before_anything_was_saved_says_so(tmp_path):
-    state = start(tiny(tmp_path))
-    with pytest.raises(UserError, match="nothing was saved yet; start again with a lower --learning_rate"):
+@pytest.mark.parametrize("learning_rate", [1e25, 1e39])
+@pytest.mark.parametrize("at", [4, 9])
+def test_the_update_just_before_a_save_cannot_ruin_it(tmp_path, learning_rate, at):
+    """The loss of a step is from before its update; what the update did shows only in weights and evaluation."""
+    state = start(tiny(tmp_path, max_iters=30, log_interval=100, decay_lr=False))
+    with pytest.raises(UserError, match=f"at step {at + 1} .*last good checkpoint is step {at - 4} .*learning_rate"):
         for record in train(state):
-            if record.step == 1:
-                state.model.params["ln_f.weight"][...] = np.nan
+            if record.step == at:
+                state.config.learning_rate = learning_rate
+    good = resume(tmp_path)
+    assert good.step == at - 4 and np.abs(good.model.params.flat).max() < 10 and math.isfinite(good.best_val_loss)
+
+
+def test_a_run_stopped_in_its_last_evaluation_evaluates_when_resumed(tmp_path):
+    state = start(tiny(tmp_path))
+    batch = state.corpus.batch
+
+    def stops_in_the_last_evaluation(split, *arguments):
+        state.stop = state.stop or (split == "val" and state.step == 12)
+        return batch(split, *arguments)
+
+    state.corpus.batch = stops_in_the_last_evaluation
+    assert [r.step for r in run(state) if isinstance(r, EvalRecord)] == [0, 5, 10]
+    again = resume(tmp_path)
+    assert again.step == 12 and again.evaluated_step == 10
+    assert [r.step for r in run(again) if isinstance(r, EvalRecord)] == [12]
+
+
+def test_the_bits_do_not_depend_on_how_many_threads_blas_would_take(tmp_path):
+    weights = []
+    for threads in (1, 2):
+        with blas_threads(threads):
+            state = start(tiny(tmp_path / str(threads), threads=1, dtype="float64", grad_clip=0.1, n_embd=64))
+            run(state)
+        weights.append(state.model.params.flat)
+    np.testing.assert_array_equal(*weights)
 
 
 @pytest.mark.parametrize(
@@ -299,6 +337,20 @@ def test_a_run_starts_from_another_runs_weights_with_its_tokens(tmp_path):
 def test_evaluation_only_writes_nothing(tmp_path):
     records = run(start(tiny(tmp_path, eval_only=True)))
     assert [type(record) for record in records] == [EvalRecord] and not list(tmp_path.iterdir())
+
+
+def test_a_resumed_run_can_be_evaluated_only(tmp_path):
+    expected = run(start(tiny(tmp_path)))[-1]
+    records = run(resume(tmp_path, {"eval_only": True}))
+    assert [(r.step, r.train_loss, r.val_loss) for r in records] == [(12, expected.train_loss, expected.val_loss)]
+
+
+def test_a_model_that_knows_more_tokens_than_the_text_trains_without_samples(tmp_path):
+    GPT(GPTConfig(8, 500, 1, 1, 8)).save_pretrained(tmp_path / "model")
+    state = start(tiny(tmp_path / "out", init_from=str(tmp_path / "model")))
+    run(state)
+    state.model.params["wte.weight"] = np.zeros((500, 8))  # every token equally likely
+    assert state.corpus.sample(state.model, 100) is None
 
 
 def test_reference_kernels_train_to_the_same_losses(tmp_path):

@@ -5,7 +5,7 @@ is converted on the way in or out. A run's folder holds
 
     best/                     a model's folder: the best weights so far
     last/step-00000250.1/     everything the run needs to go on exactly as if it had not stopped
-    last/current              one line: the folder in use
+    last/current              the name of the folder in use, and the SHA-256 of its state.json, which has the others'
 
 A state is written to a new folder, flushed to disk, and becomes the one in use when `current` is replaced, which is
 one atomic step; a run killed at any moment leaves the earlier state or the new one.
@@ -31,9 +31,8 @@ from tinygpt.parameters import Parameters
 # Model folders
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-RUN_FILES = "best", "last", "metrics.jsonl", "loss.png"
+RUN_FILES = "metrics.jsonl", "loss.png", "best", "last"  # in this order, so that what is left is still a run
 BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that some GPT-2 files carry along
-GELU_NAMES = {"gelu_pytorch_tanh": "gelu_new"}  # another name for the same function
 NOT_GPT2 = {  # settings of Hugging Face's GPT2Config that change the computation to one we do not have
     "model_type": "gpt2",
     "tie_word_embeddings": True,
@@ -72,7 +71,7 @@ def save_pretrained(folder: str | Path, settings: Mapping[str, Any], tensors: Ma
         for name, weight in list(tensors.items()):
             if name.startswith(("h.", "ln_f.")):
                 tensors[name.removesuffix("weight") + "bias"] = np.zeros(weight.shape[-1], weight.dtype)
-    write_atomically(folder / WEIGHTS, lambda path: save_file(tensors, path, {"format": "pt"}))
+    write_tensors(folder / WEIGHTS, tensors)
     write_atomically(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
 
@@ -97,14 +96,14 @@ def load_pretrained(folder: str | Path) -> tuple[dict[str, Any], dict[str, np.nd
         }
     except KeyError as missing:
         raise UserError(f"{folder / CONFIG} lacks {missing}; expected the config of a GPT-2 model") from None
-    if config.get("n_inner") not in (None, 4 * config["n_embd"]):
+    if config.get("n_inner") is not None and config["n_inner"] != 4 * config["n_embd"]:
         raise UserError(f"{folder / CONFIG} has n_inner = {config['n_inner']}; this library computes only 4 * n_embd")
-    dropouts = {config.get(name, 0.0) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}
+    dropouts = [config.get(name, 0.0) for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop")]
     activation = config.get("activation_function", "gelu_new")
     settings |= {
-        "activation_function": GELU_NAMES.get(activation, activation),
+        "activation_function": "gelu_new" if activation == "gelu_pytorch_tanh" else activation,  # the same function
         "layer_norm_epsilon": config.get("layer_norm_epsilon", 1e-5),
-        "dropout": dropouts.pop() if len(dropouts) == 1 else 0.0,
+        "dropout": dropouts[0] if dropouts.count(dropouts[0]) == 3 else 0.0,
         "bias": config.get("bias", True),
     }
     tensors = {name.removeprefix("transformer."): array for name, array in read_tensors(folder / WEIGHTS).items()}
@@ -136,11 +135,24 @@ def download_gpt2(name: str) -> Path:
     """The folder of OpenAI's GPT-2 weights, "gpt2" to "gpt2-xl", fetched from Hugging Face on first use."""
     folder = cache_folder() / name
     way_out = f"with a network it is fetched once; or put {CONFIG} and {WEIGHTS} in {folder}"
-    for file in (CONFIG, WEIGHTS):
+    for file, check in ((CONFIG, _reads(read_json)), (WEIGHTS, _reads(read_tensors))):
         if not (folder / file).exists():
             url = f"https://huggingface.co/openai-community/{name}/resolve/main/{file}"
-            download(url, folder / file, way_out)
+            download(url, folder / file, way_out, check)
     return folder
+
+
+def _reads(reader: Callable[[Path], Any]) -> Callable[[Path], bool]:
+    """A check that a file can be read."""
+
+    def check(path: Path) -> bool:
+        try:
+            reader(path)
+        except UserError:
+            return False
+        return True
+
+    return check
 
 
 # Runs
@@ -164,11 +176,11 @@ def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], me
             flush_to_disk(path)
             digests[path.name] = _sha256(path)
         write_atomically(folder / "state.json", json.dumps({**meta, "sha256": digests}, indent=2).encode())
-    except (OSError, SafetensorError, UserError) as error:
+        flush_to_disk(last)
+        write_atomically(last / "current", f"{folder.name}\n{_sha256(folder / 'state.json')}\n".encode())
+    except (OSError, UserError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(f"could not save to {folder}: {error}; the save before it, if any, is intact") from error
-    flush_to_disk(last)
-    write_atomically(last / "current", f"{folder.name}\n".encode())
     for other in last.glob("step-*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
@@ -182,12 +194,13 @@ def load_state(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
     last = Path(out_dir) / "last"
     if not (last / "current").exists():
         raise UserError(f"{out_dir} holds no run to resume; expected {last / 'current'}, which training writes")
-    folder = last / (last / "current").read_text(errors="replace").strip()
+    name, _, digest = (last / "current").read_text(errors="replace").strip().partition("\n")
+    folder = last / name
     meta = read_json(folder / "state.json")
-    for file, digest in meta.get("sha256", {}).items():
+    for file, expected in {"state.json": digest, **meta.get("sha256", {})}.items():
         if not (folder / file).exists():
             raise UserError(f"{folder / file} is missing, so the run cannot be resumed; {_best_hint(out_dir)}")
-        if _sha256(folder / file) != digest:
+        if _sha256(folder / file) != expected:
             raise UserError(f"{folder / file} is damaged (its SHA-256 has changed); {_best_hint(out_dir)}")
     return meta, folder
 
@@ -202,9 +215,12 @@ def set_aside(out_dir: str | Path) -> Path | None:
     number = 1
     while (folder := out_dir / f"run-{number}").exists():
         number += 1
-    folder.mkdir()
-    for part in parts:
-        os.replace(part, folder / part.name)
+    try:
+        folder.mkdir()
+        for part in parts:
+            os.replace(part, folder / part.name)
+    except OSError as error:
+        raise UserError(f"could not move the earlier run to {folder}: {error}; choose another --out_dir") from error
     return folder
 
 
@@ -222,6 +238,14 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} is damaged: expected an object, found {type(content).__name__}")
     return content
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write arrays to a safetensors file, whole or not at all. Raises UserError if it cannot be written."""
+    try:
+        write_atomically(path, lambda temporary: save_file(dict(tensors), temporary, {"format": "pt"}))
+    except SafetensorError as error:
+        raise UserError(f"could not write {path}: {error}; check the disk and the path") from error
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

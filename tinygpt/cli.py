@@ -9,7 +9,7 @@ import sys
 import time
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 from tinygpt import __version__, checkpoint, screens
 from tinygpt.backend import cpu_count, resolve_device
 from tinygpt.costs import cost_table
-from tinygpt.data import STDLIB_CHARACTERS, Corpus, load_corpus
+from tinygpt.data import STDLIB_CHARACTERS, Batch, Corpus, first_prompt, load_corpus
 from tinygpt.errors import UserError
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.model import GPT2_SIZES, GPTConfig
@@ -34,6 +34,9 @@ WITHOUT_MEANING = ("compile", "backend", "wandb_log", "wandb_project", "wandb_ru
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 for a user's mistake, 2 for a wrong flag, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a sample may hold characters that a redirected stream's encoding lacks
+            stream.reconfigure(errors="replace")
     parser = _parser(prog)
     arguments = parser.parse_args(argv)
     try:
@@ -69,7 +72,7 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
         if not state.config.eval_only and (folder := checkpoint.set_aside(state.config.out_dir)):
             notes.append(f"the earlier run in {state.config.out_dir} is kept in {folder}")
     _, remark = resolve_device(state.config.device)
-    if state.config.init_from == "resume" and state.step >= state.config.max_iters and not state.config.eval_only:
+    if state.evaluated_step == state.step >= state.config.max_iters and not state.config.eval_only:
         raise UserError(
             f"the run in {state.config.out_dir} has finished its {state.step:,} steps; "
             f"to go on, give --max_iters more than that"
@@ -97,10 +100,9 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
             screens.plot(state.config.out_dir)
     finally:
         signal.signal(signal.SIGINT, before)
-    if state.stop and state.step < state.config.max_iters:
-        where = "" if state.config.out_dir == "out" else f" --out_dir={state.config.out_dir}"
-        saved = f"saved at step {state.saved_step:,}" if state.saved_step >= 0 else "nothing to save yet"
-        print(f"\nstopped, {saved}; go on with: {command} --init_from=resume{where}")
+    if state.stop and state.evaluated_step < state.config.max_iters:
+        where = screens.out_dir_flag(state.config.out_dir)
+        print(f"\nstopped, saved at step {state.saved_step:,}; go on with: {command} --init_from=resume{where}")
         return 130
     if not state.config.eval_only:
         if state.config.sample_length and (text := state.corpus.sample(state.model, 500)):
@@ -115,7 +117,7 @@ def sample_command(arguments: argparse.Namespace, _: str) -> int:
     model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels)
     if tokenizer is None:
         raise UserError(f"{arguments.out_dir} has no tokenizer, so there is no text to print; use GPT.generate")
-    start_text = arguments.start
+    start_text = arguments.start if arguments.start is not None else first_prompt(tokenizer)
     if start_text.startswith("FILE:"):
         try:
             start_text = Path(start_text[5:]).read_bytes().decode()
@@ -152,19 +154,27 @@ def eval_command(arguments: argparse.Namespace, _: str) -> int:
     tokens = np.concatenate([getattr(corpus, part) for part in parts])
     if len(tokens) < 2:
         raise UserError(f"{corpus.name} has {len(tokens)} tokens; expected at least 2, one to predict from another")
-    batches = list(corpus.windows(tokens, arguments.batch_size, model.config.block_size))
+    predicted = characters = 0
+
+    def batches() -> Iterator[Batch]:
+        nonlocal predicted, characters
+        for idx, targets in corpus.windows(tokens, arguments.batch_size, model.config.block_size):
+            counted = targets[targets != IGNORED]
+            predicted += len(counted)
+            if tokenizer is not None:  # all bytes but those that continue a character in UTF-8, which tokens may cut
+                characters += sum(byte & 0xC0 != 0x80 for byte in tokenizer.decode_bytes(counted))
+            yield idx, targets
+
     with Workers(1 if model.device == "cuda" else arguments.threads) as workers:
-        loss = mean_loss(model, workers, iter(batches))
-    predicted = np.concatenate([targets[targets != IGNORED] for _, targets in batches])
+        loss = mean_loss(model, workers, batches())
     rows = {
         "model": f"{arguments.out_dir}, {model.config.n_params:,} parameters",
-        "text": f"{corpus.name} ({' and '.join(parts)}), {len(predicted):,} tokens predicted",
+        "text": f"{corpus.name} ({' and '.join(parts)}), {predicted:,} tokens predicted",
         "loss": f"{loss:.4f} nats per token",
         "perplexity": f"{np.exp(loss):.4f} per token",
     }
-    if tokenizer is not None:
-        bits = loss / np.log(2) * len(predicted) / len(tokenizer.decode(predicted))
-        rows["bits per character"] = f"{bits:.4f}"
+    if characters:
+        rows["bits per character"] = f"{loss / np.log(2) * predicted / characters:.4f}"
     if (accuracy := corpus.accuracy(model)) is not None:
         rows["unseen sums"] = f"{accuracy:.1%} right"
     print(screens.facts(rows))
@@ -238,7 +248,7 @@ def _parser(prog: str | None) -> Parser:
 
     sub = command("sample", sample_command, "Print text from a trained model.")
     sub.add_argument("--out_dir", default="out", help="a run's folder, or a Hugging Face GPT-2 folder (default: out)")
-    sub.add_argument("--start", default="\n", metavar="TEXT", help="the prompt, or FILE:path (default: a newline)")
+    sub.add_argument("--start", metavar="TEXT", help="the prompt, or FILE:path (default: a newline)")
     sub.add_argument("--num_samples", type=_at_least(1), default=1, metavar="N", help="samples (default: 1)")
     sub.add_argument("--max_new_tokens", type=_at_least(0), default=500, metavar="N", help="tokens (default: 500)")
     sub.add_argument("--temperature", type=float, default=0.8, metavar="X", help="0 for the likeliest (default: 0.8)")

@@ -88,18 +88,15 @@ class Corpus:
         return f"{self.name}: " + (f"{self.n_characters:,} characters, {tokens}" if self.n_characters else tokens)
 
     def sample(self, model: Any, length: int) -> str | None:
-        """About `length` tokens of text from `model`, the same draws each time; None where there is no tokenizer.
-
-        It starts after a newline, or after the first token of `val` where the tokenizer knows no newline.
-        """
+        """About `length` tokens of text from `model`, the same draws each time; None where it cannot be said."""
         if self.tokenizer is None:
             return None
         try:
-            prompt = self.tokenizer.encode("\n")
-        except UserError:
-            prompt = self.val[:1]
-        tokens = model.generate(prompt[None].astype(np.int64), length, temperature=0.8, top_k=200, seed=1)[0]
-        return self.tokenizer.decode(tokens).removeprefix("\n")
+            prompt = self.tokenizer.encode(first_prompt(self.tokenizer)).astype(np.int64)
+            tokens = model.generate(prompt[None], length, temperature=0.8, top_k=200, seed=1)[0]
+            return self.tokenizer.decode(tokens).removeprefix("\n")
+        except UserError:  # GPT-2's encoding cannot be had here, or the model knows more tokens than the text
+            return None
 
     def accuracy(self, model: Any) -> float | None:
         """The share of unseen problems that `model` solves exactly; None for a corpus of plain text."""
@@ -110,6 +107,11 @@ class Corpus:
         if not self.val_characters:
             return None
         return loss / math.log(2) * len(self.val) / self.val_characters
+
+
+def first_prompt(tokenizer: Tokenizer) -> str:
+    """What a text starts from if nothing is given: a newline, or the first character of a tokenizer that lacks it."""
+    return tokenizer.state["characters"][0] if "\n" not in tokenizer.state.get("characters", "\n") else "\n"
 
 
 class AdditionCorpus(Corpus):
@@ -213,12 +215,10 @@ def load_corpus(
     data: str | Path | None = None,
     tokenizer: str | Tokenizer = "char",
     vocab_size: int | None = None,
-    cache_dir: str | Path | None = None,
 ) -> Corpus:
     """The corpus of that name, or of the user's own `data`: a UTF-8 text file or a folder with train.bin and val.bin.
 
     `tokenizer` is "char", "bpe" (with `vocab_size` tokens, 1024 if None), "gpt2", or a tokenizer made before.
-    `cache_dir` is where token files and downloads live; None stands for the usual place of the system.
     UserError, in a sentence, for whatever cannot be found, read, encoded or fetched.
     """
     if not isinstance(tokenizer, Tokenizer) and tokenizer not in TOKENIZERS:
@@ -238,7 +238,7 @@ def load_corpus(
             )
         return corpus
 
-    cache = cache_folder(cache_dir)
+    cache = cache_folder()
     characters = None
     if data is not None:
         name, text_bytes = Path(data).name, _read_file(Path(data))
@@ -386,7 +386,7 @@ def _read_token_folder(folder: Path, tokenizer: Any) -> Corpus:
             raise UserError(f"{path} has an odd number of bytes, so it cannot hold uint16 tokens; write it again")
         splits.append(_map_tokens(path, np.uint16))
     train, val = splits
-    largest = int(max(train.max(initial=0), val.max(initial=0)))
+    largest = int(max(train[:10_000_000].max(initial=0), val.max(initial=0)))  # not all: it may be many gigabytes
     if tokenizer == "char":
         tokenizer = _guess_tokenizer(folder, train, largest)
     elif tokenizer == "gpt2":

@@ -2,10 +2,12 @@
 
 import contextlib
 import getpass
+import glob
 import http.client
 import os
 import sys
 import tempfile
+import time
 import urllib.request
 import uuid
 from collections.abc import Callable
@@ -20,6 +22,7 @@ def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) 
     Raises UserError if the folder cannot be written to or the disk is full.
     """
     path = Path(path)
+    _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.writing")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,30 +40,40 @@ def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) 
             temporary.unlink(missing_ok=True)
 
 
+def _remove_leftovers(path: Path) -> None:
+    """Remove what processes killed while writing `path` left behind; a day old, so that no living one is disturbed."""
+    with contextlib.suppress(OSError):
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.writing"):
+            if time.time() - leftover.stat().st_mtime > 24 * 3600:
+                leftover.unlink()
+
+
 def flush_to_disk(path: Path) -> None:
     """Wait until a file, or a folder's list of files, is on the disk itself and not only in the system's memory."""
     if path.is_dir():
-        if os.name == "nt":  # Windows cannot open folders, and writes their entries through
-            return
-        handle = os.open(path, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # Windows cannot open folders, and some network file systems not flush them
+            _flush(os.open(path, os.O_RDONLY))
     else:
-        handle = os.open(path, os.O_RDWR)
+        _flush(os.open(path, os.O_RDWR))
+
+
+def _flush(handle: int) -> None:
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def cache_folder(cache_dir: str | Path | None = None) -> Path:
-    """The folder for token files and downloads, made if missing: `cache_dir`, else $TINYGPT_CACHE, else tinygpt in the
-    system's usual place. Where that cannot be written, a folder among the temporary files; UserError if not even that.
+def cache_folder() -> Path:
+    """The folder for token files and downloads, made if missing: $TINYGPT_CACHE, else tinygpt in the system's usual
+    place. Where that cannot be written, a folder among the temporary files; UserError if not even that.
     """
     usual = {
         "darwin": "~/Library/Caches",
         "win32": os.environ.get("LOCALAPPDATA") or "~/AppData/Local",
     }.get(sys.platform, os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-    wanted = cache_dir or os.environ.get("TINYGPT_CACHE") or os.path.join(usual, "tinygpt")
+    wanted = os.environ.get("TINYGPT_CACHE") or os.path.join(usual, "tinygpt")
     for place in (wanted, os.path.join(tempfile.gettempdir(), f"tinygpt-{user}")):
         folder = Path(os.path.expanduser(place))
         with contextlib.suppress(OSError):
@@ -78,6 +91,8 @@ def download(url: str, path: Path, way_out: str, check: Callable[[Path], bool] =
             with urllib.request.urlopen(url, timeout=60) as response, temporary.open("wb") as file:
                 while piece := response.read(1 << 20):
                     file.write(piece)
+                if getattr(response, "length", 0):  # what the server promised and did not send
+                    raise ConnectionError(f"it broke off {response.length:,} bytes before the end")
         except (OSError, http.client.HTTPException) as error:
             raise UserError(f"Could not fetch {url} ({getattr(error, 'reason', error)}); {way_out}") from error
         if not check(temporary):

@@ -52,19 +52,27 @@ class GPTConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise UserError(f"{name} is {value!r}; expected a whole number of at least 1")
+            object.__setattr__(self, name, int(value))  # NumPy's numbers would follow the model into files and dtypes
         if self.n_embd % self.n_head != 0:
             raise UserError(
                 f"n_embd is {self.n_embd} and n_head is {self.n_head}, but every head takes an equal share of the "
                 f"channels; make n_embd a multiple of n_head, such as {-(-self.n_embd // self.n_head) * self.n_head}"
             )
-        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
-            raise UserError(f"dropout is {self.dropout!r}; expected a probability, at least 0 and below 1")
-        if self.activation_function not in GELUS:
+        for name, allowed, expected in (
+            ("dropout", lambda p: 0 <= p < 1, "a probability, at least 0 and below 1"),
+            ("layer_norm_epsilon", lambda eps: 0 < eps < math.inf, "a number above 0"),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not allowed(value):
+                raise UserError(f"{name} is {value!r}; expected {expected}")
+            object.__setattr__(self, name, float(value))
+        if not isinstance(self.bias, bool | np.bool_):
+            raise UserError(f"bias is {self.bias!r}; expected True or False")
+        object.__setattr__(self, "bias", bool(self.bias))
+        if self.activation_function not in tuple(GELUS):
             raise UserError(
                 f"activation_function is {self.activation_function!r}; expected gelu_new (tanh) or gelu (exact)"
             )
-        if not self.layer_norm_epsilon > 0:
-            raise UserError(f"layer_norm_epsilon is {self.layer_norm_epsilon!r}; expected a number above 0")
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "GPTConfig":

@@ -6,7 +6,7 @@ each worker's products run on one BLAS thread.
 """
 
 import threading
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
@@ -112,11 +112,7 @@ class _Abandoned(Exception):
 
 
 class _Turns:
-    """One gradient buffer for several workers, who add to each parameter in turn: first, second, ..., first, ...
-
-    A worker's view is a mapping, so that backward's `grads[name] += d` is all that a worker does: reading the item
-    waits for the turn, storing it passes the turn on.
-    """
+    """One gradient buffer for several workers, who add to each parameter in turn: first, second, ..., first, ..."""
 
     def __init__(self, grads: Parameters, workers: int):
         self.grads = grads
@@ -126,6 +122,7 @@ class _Turns:
         self.abandoned = False
 
     def of(self, worker: int) -> "_Turn":
+        """The gradients as `worker` sees them."""
         return _Turn(self, worker)
 
     def abandon(self) -> None:
@@ -135,7 +132,9 @@ class _Turns:
             self.changed.notify_all()
 
 
-class _Turn(MutableMapping):
+class _Turn:
+    """What backward's `grads[name] += d` needs: reading the item waits for the turn, storing it passes the turn on."""
+
     def __init__(self, turns: _Turns, worker: int):
         self.turns = turns
         self.worker = worker
@@ -154,12 +153,3 @@ class _Turn(MutableMapping):
         with turns.changed:
             turns.additions[name] += 1
             turns.changed.notify_all()
-
-    def __delitem__(self, name: str) -> None:
-        raise TypeError("gradients cannot be removed")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.turns.grads)
-
-    def __len__(self) -> int:
-        return len(self.turns.grads)

@@ -33,10 +33,13 @@ def probabilities(
     largest (Fan et al., 2018, arXiv:1805.04833), then to the likeliest tokens that together reach `top_p`, at least
     one (nucleus sampling: Holtzman et al., 2020, arXiv:1904.09751).
     """
+    if not np.isfinite(logits).all():
+        raise UserError("the model's logits are not finite, so there is nothing to draw from; its training diverged")
     logits = logits.astype(np.float64)
     if temperature == 0:
         return np.eye(logits.shape[-1])[logits.argmax(axis=-1)]
-    logits = logits / temperature
+    with np.errstate(over="ignore"):  # far below the largest, -inf is right
+        logits = (logits - logits.max(axis=-1, keepdims=True)) / temperature
     if top_k is not None and top_k < logits.shape[-1]:
         smallest_kept = np.partition(logits, -top_k, axis=-1)[:, -top_k, None]
         logits = np.where(logits < smallest_kept, -np.inf, logits)

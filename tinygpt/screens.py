@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from tinygpt.backend import peak_memory
 from tinygpt.errors import UserError
+from tinygpt.files import write_atomically
 from tinygpt.train import EvalRecord, Record, StepRecord, TrainState
 
 
@@ -60,7 +63,6 @@ class Screen:
         self.state = state
         self.console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self.began = time.perf_counter()
-        self.evaluating = 0.0  # seconds spent in evaluations so far
         self.first_step = state.step
         self.progress: Progress | None = None
         if self.console.is_terminal:
@@ -129,13 +131,11 @@ class Metrics:
     def __init__(self, state: TrainState):
         self.path = Path(state.config.out_dir) / "metrics.jsonl"
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             kept = [row for row in read_metrics(self.path) if self._happened(row, state)] if state.step else []
-            self.file = self.path.open("w", encoding="utf-8")
+            write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+            self.file = self.path.open("a", encoding="utf-8")
         except OSError as error:
             raise UserError(f"could not write {self.path}: {error.strerror}; choose another --out_dir") from error
-        for row in kept:
-            self._write(row)
 
     @staticmethod
     def _happened(row: dict[str, Any], state: TrainState) -> bool:
@@ -145,11 +145,12 @@ class Metrics:
     def write(self, record: Record) -> None:
         """Write one record, unless it is a step that was not logged."""
         if isinstance(record, EvalRecord) or record.loss is not None:
-            self._write({name: value for name, value in vars(record).items() if value is not None})
-
-    def _write(self, row: dict[str, Any]) -> None:
-        self.file.write(json.dumps(row) + "\n")
-        self.file.flush()
+            row = {name: value for name, value in vars(record).items() if value is not None}
+            try:
+                self.file.write(json.dumps(row) + "\n")
+                self.file.flush()
+            except OSError as error:
+                raise UserError(f"could not write {self.path}: {error.strerror}; make room on the disk") from error
 
     def close(self) -> None:
         self.file.close()
@@ -196,7 +197,7 @@ def closing(state: TrainState, seconds: float, command: str) -> str:
     """How the run ended, and the commands that go on from here."""
     out_dir = state.config.out_dir
     run = "tinygpt" if command == "tinygpt train" else "python -m tinygpt"
-    tail = "" if out_dir == "out" else f" --out_dir={out_dir}"
+    tail = out_dir_flag(out_dir)
     rows = {"time": duration(seconds)}
     if state.best_val_loss < float("inf"):
         rows = {"best val loss": f"{state.best_val_loss:.4f} nats per token"} | rows
@@ -209,6 +210,14 @@ def closing(state: TrainState, seconds: float, command: str) -> str:
         rows["train longer"] = f"{command} --init_from=resume{tail} --max_iters={max(state.config.max_iters * 2, 1)}"
         rows["go bigger"] = f"{command} --preset=baby --out_dir=out-baby"
     return facts(rows)
+
+
+def out_dir_flag(out_dir: str) -> str:
+    """The flag that names a run's folder in a command to type, with a space before it; nothing for the default."""
+    if out_dir == "out":
+        return ""
+    quoted = subprocess.list2cmdline([out_dir]) if os.name == "nt" else shlex.quote(out_dir)
+    return f" --out_dir={quoted}"
 
 
 def quit_at_once(code: int) -> None:

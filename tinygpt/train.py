@@ -76,7 +76,7 @@ class TrainConfig:
     batch_size: int = option(12, "optimisation", "sequences in a micro-batch")
     gradient_accumulation_steps: int = option(1, "optimisation", "micro-batches in a step")
     max_iters: int = option(3000, "optimisation", "steps in all")
-    learning_rate: float = option(1e-3, "optimisation", "the largest learning rate")
+    learning_rate: float = option(3e-3, "optimisation", "the largest learning rate")
     decay_lr: bool = option(True, "optimisation", "warm up, then decay along a cosine; otherwise constant")
     warmup_iters: int = option(100, "optimisation", "steps of linear warm-up")
     lr_decay_iters: int | None = option(None, "optimisation", "step that reaches min_lr (max_iters if not given)")
@@ -123,7 +123,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cpu": {},  # 4 layers, 4 heads, 128 channels, context 64: minutes on a laptop
     "baby": {  # nanoGPT's train_shakespeare_char
         "n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 64, "dropout": 0.2,
-        "max_iters": 5000, "eval_iters": 200,
+        "max_iters": 5000, "eval_iters": 200, "learning_rate": 1e-3,
     },
     "gpt2": {  # GPT-2's smallest, 124M parameters, trained as nanoGPT trains it
         "n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "batch_size": 12, "tokenizer": "gpt2",
@@ -211,6 +211,8 @@ def _corpus(config: TrainConfig, tokenizer: Any, model: GPT, source: str | Path)
 
 
 def _state(config: TrainConfig, corpus: Corpus, model: GPT) -> TrainState:
+    for split in ("train", "val"):  # a text that is too short should be known before anything is written
+        corpus.batch(split, 1, config.block_size, np.random.default_rng(0))
     optimizer = AdamW(model.params, (config.beta1, config.beta2), weight_decay=config.weight_decay)
     threads = 1 if model.device == "cuda" else config.threads or cpu_count()
     return TrainState(config, corpus, model, optimizer, threads)
@@ -305,7 +307,7 @@ def save(state: TrainState) -> None:
         save_weights(state, folder)
         moments = {f"m.{name}": to_host(array) for name, array in state.optimizer.m.items()}
         moments |= {f"v.{name}": to_host(array) for name, array in state.optimizer.v.items()}
-        checkpoint.save_file(moments, folder / MOMENTS)
+        checkpoint.write_tensors(folder / MOMENTS, moments)
 
     checkpoint.save_state(state.config.out_dir, state.step, write, meta)
     state.saved_step = state.step
@@ -324,8 +326,8 @@ def save_weights(state: TrainState, folder: Path) -> None:
 def train(state: TrainState) -> Iterator[Record]:
     """Train from where `state` stands to `max_iters`, yielding a record for each step and each evaluation.
 
-    Each evaluation saves the run and, if it is the best so far, the weights. Raises UserError when the loss or the
-    gradient is no longer finite; what was last saved is then from before.
+    Each evaluation, the first before any step, saves the run and, if it is the best so far, the weights. Raises
+    UserError when the loss, the gradient or a weight is no longer finite; what was last saved is then from before.
     """
     keep_freed_pages()
     config, model = state.config, state.model
@@ -334,8 +336,8 @@ def train(state: TrainState) -> Iterator[Record]:
     clock, clock_step = time.perf_counter(), state.step
     with Workers(state.threads) as workers:
         while True:
-            due = state.step % config.eval_interval == 0 or state.step >= config.max_iters or config.eval_only
-            if due and state.evaluated_step != state.step:
+            due = state.step % config.eval_interval == 0 or state.step >= config.max_iters
+            if (due and state.evaluated_step != state.step) or config.eval_only:
                 began = time.perf_counter()
                 _check_finite(state, measured)
                 record = evaluate(state, workers)
@@ -355,8 +357,9 @@ def train(state: TrainState) -> Iterator[Record]:
                 yield StepRecord(state.step, lr, loss, norm, speed)
             else:
                 yield StepRecord(state.step, lr)
-        if state.saved_step != state.step and state.step > 0 and not config.eval_only:
+        if state.saved_step != state.step and not config.eval_only:
             _check_finite(state, measured)
+            _check_weights(state)
             save(state)
 
 
@@ -391,10 +394,13 @@ def evaluate(state: TrainState, workers: Workers) -> EvalRecord | None:
     accuracy = None if state.stop else corpus.accuracy(model)
     if state.stop:
         return None
+    if not all(map(math.isfinite, losses.values())):
+        raise _diverged(state, "losses of the evaluation are {train:.4g} and {val:.4g}".format(**losses))
     best = losses["val"] < state.best_val_loss
-    state.best_val_loss = min(losses["val"], state.best_val_loss)
-    state.evaluated_step = state.step
-    if state.step > 0 and not config.eval_only:
+    if not config.eval_only:
+        state.best_val_loss = min(losses["val"], state.best_val_loss)
+        state.evaluated_step = state.step
+        _check_weights(state)
         if best:
             save_weights(state, state.best_folder)
         if config.always_save_checkpoint:
@@ -422,12 +428,23 @@ def _check_finite(state: TrainState, measured: Array | None) -> tuple[float, flo
     loss, norm = (float(number) for number in to_host(measured))
     if math.isfinite(loss) and math.isfinite(norm):
         return loss, norm
-    lr = state.config.lr(state.step - 1)
-    saved = Path(state.config.out_dir) / "last"
-    way_out = (
-        f"the last good checkpoint is step {state.saved_step:,} in {saved}; resume it with a lower --learning_rate"
-        if state.saved_step >= 0
-        else "nothing was saved yet; start again with a lower --learning_rate or more --warmup_iters"
+    raise _diverged(state, f"loss is {loss:.4g} and the gradient norm {norm:.4g}")
+
+
+def _check_weights(state: TrainState) -> None:
+    """Raise UserError if the last update left a weight that is not finite: its loss, seen next, would come too late."""
+    xp = array_module(state.model.params.flat)
+    if not bool(xp.isfinite(state.model.params.flat).all()):
+        raise _diverged(state, "weights are no longer finite")
+
+
+def _diverged(state: TrainState, what: str) -> UserError:
+    lr = state.config.lr(max(state.step - 1, 0))
+    last = Path(state.config.out_dir) / "last"
+    good = (
+        f"the last good checkpoint is step {state.saved_step:,} in {last}" if state.saved_step >= 0 else "none is saved"
     )
-    raise UserError(f"at step {state.step:,} the loss is {loss:.4g} and the gradient norm {norm:.4g} "
-                    f"(learning rate {lr:.3g}); {way_out}")  # fmt: skip
+    return UserError(
+        f"at step {state.step:,} the {what} (learning rate {lr:.3g}); {good}: "
+        f"go on from it, or start again, with a lower --learning_rate"
+    )

@@ -19,10 +19,11 @@ def forward(
     """As the definition, `tinygpt/layers/lm_head_loss.py`; the cache is None without `need_grad`."""
     xp = array_module(x)
     if denominator is None:
-        denominator = (targets != IGNORED).sum().astype(x.dtype)
+        denominator = xp.maximum((targets != IGNORED).sum(), 1).astype(x.dtype)
     rows = max(1, CHUNK_BYTES // (w.shape[0] * x.dtype.itemsize))
     loss = xp.zeros((), dtype=x.dtype)
-    dx, dw = (xp.empty_like(x), xp.zeros_like(w)) if need_grad else (x[:0], w[:0])
+    if need_grad:
+        dx, dw = xp.empty_like(x), xp.zeros_like(w)
     for start in range(0, len(x), rows):
         chunk = slice(start, start + rows)
         logits = x[chunk] @ w.T  # (n, C) @ (C, V) -> (n, V)

@@ -18,8 +18,7 @@ def forward(logits: Array, targets: Array, denominator: Array | float | None = N
     targets = targets.reshape(-1)  # (...) -> (N,)
     counted = targets != IGNORED
     if denominator is None:
-        denominator = counted.sum().astype(logits.dtype)
-    denominator = xp.maximum(denominator, 1)  # nothing to divide where nothing is counted
+        denominator = xp.maximum(counted.sum(), 1).astype(logits.dtype)  # at least 1: with none counted the loss is 0
     shifted = rows - rows.max(axis=-1, keepdims=True)  # a constant per row cancels; this one keeps exp from overflowing
     log_total = xp.log(xp.exp(shifted).sum(axis=-1))  # (N,)
     places = xp.arange(len(targets)), xp.where(counted, targets, 0)
