@@ -234,15 +234,14 @@ def test_trouble_is_seen_before_a_save_even_between_log_steps(tmp_path):
     assert resume(tmp_path).step == 4
 
 
-@pytest.mark.parametrize("learning_rate", [1e25, 1e39])
 @pytest.mark.parametrize("at", [4, 9])
-def test_the_update_just_before_a_save_cannot_ruin_it(tmp_path, learning_rate, at):
+def test_the_update_just_before_a_save_cannot_ruin_it(tmp_path, at):
     """The loss of a step is from before its update; what the update did shows only in weights and evaluation."""
     state = start(tiny(tmp_path, max_iters=30, log_interval=100, decay_lr=False))
     with pytest.raises(UserError, match=f"at step {at + 1} .*last good checkpoint is step {at - 4} .*learning_rate"):
         for record in train(state):
             if record.step == at:
-                state.config.learning_rate = learning_rate
+                state.config.learning_rate = 1e39
     good = resume(tmp_path)
     assert good.step == at - 4 and np.abs(good.model.params.flat).max() < 10 and math.isfinite(good.best_val_loss)
 
@@ -318,7 +317,8 @@ def test_best_holds_the_best_weights_and_last_the_last_ones(tmp_path):
 
 def test_every_evaluations_weights_are_kept_on_request(tmp_path):
     run(start(tiny(tmp_path, always_save_checkpoint=True)))
-    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000005", "step-00000010", "step-00000012"]
+    expected = [f"step-{step:08d}" for step in (0, 5, 10, 12)]
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == expected
     assert load_model(tmp_path / "step-00000005", "cpu")[1] is not None
 
 
