@@ -71,8 +71,8 @@ def save_pretrained(folder: str | Path, settings: Mapping[str, Any], tensors: Ma
         for name, weight in list(tensors.items()):
             if name.startswith(("h.", "ln_f.")):
                 tensors[name.removesuffix("weight") + "bias"] = np.zeros(weight.shape[-1], weight.dtype)
-    write_tensors(folder / WEIGHTS, tensors)
     write_atomically(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+    write_tensors(folder / WEIGHTS, tensors)  # last: where there are weights, there is all they need
 
 
 def load_pretrained(folder: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

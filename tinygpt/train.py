@@ -242,8 +242,8 @@ def load_model(
     "gpt2" to "gpt2-xl". Raises UserError if there is no model or it is damaged.
     """
     device, _ = resolve_device(device)
-    if (best := Path(folder) / "best").is_dir():
-        folder = best
+    if (Path(folder) / "best" / checkpoint.WEIGHTS).exists():
+        folder = Path(folder) / "best"
     elif (Path(folder) / "last").is_dir():
         _, folder = checkpoint.load_state(folder)
     model = GPT.from_pretrained(folder, device, dtype, build(kernels))
@@ -315,9 +315,9 @@ def save(state: TrainState) -> None:
 
 def save_weights(state: TrainState, folder: Path) -> None:
     """Write a model's folder, with the tokenizer beside it, for sampling or for another program."""
-    state.model.save_pretrained(folder)
     if state.corpus.tokenizer:
         state.corpus.tokenizer.save(folder / TOKENIZER)
+    state.model.save_pretrained(folder)
 
 
 # The loop
@@ -391,11 +391,11 @@ def evaluate(state: TrainState, workers: Workers) -> EvalRecord | None:
         rng = generator(config.seed, "evaluation", split)  # the same batches every time, so that losses compare
         batches = (corpus.batch(split, config.batch_size, config.block_size, rng) for _ in range(config.eval_iters))
         losses[split] = mean_loss(model, workers, itertools.takewhile(lambda _: not state.stop, batches))
-    accuracy = None if state.stop else corpus.accuracy(model)
     if state.stop:
         return None
     if not all(map(math.isfinite, losses.values())):
         raise _diverged(state, "losses of the evaluation are {train:.4g} and {val:.4g}".format(**losses))
+    accuracy = corpus.accuracy(model)
     best = losses["val"] < state.best_val_loss
     if not config.eval_only:
         state.best_val_loss = min(losses["val"], state.best_val_loss)
