@@ -2,6 +2,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,6 +179,19 @@ def test_a_mistake_overwrites_nothing(trained, capsys):
     ):
         assert outcome(capsys, "train", *TINY, f"--out_dir={trained}", *mistake)[0] == 1
     assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+
+
+def test_a_damaged_checkpoint_is_named_and_left_alone(trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    moments = next((tmp_path / "run" / "last").glob("*/moments.safetensors"))
+    moments.write_bytes(moments.read_bytes()[:-10])
+    weights = tmp_path / "run" / "best" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for command in (["train", "--init_from=resume", "--max_iters=9"], ["sample"], ["eval", f"--data={TEXT}"]):
+        status, _, err = outcome(capsys, *command, f"--out_dir={tmp_path / 'run'}")
+        assert status == 1 and "safetensors is damaged" in err and err.count("\n") == 1
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
 def test_help_names_every_flag_with_its_default(capsys):

@@ -21,7 +21,7 @@ from tinygpt.parameters import Parameters
 
 
 class Workers:
-    """A number of threads that share each batch. Use as a context manager, which restores BLAS's own threads."""
+    """A number of threads that share each batch. Use as a context manager, which ends them."""
 
     def __init__(self, threads: int | None = None):
         """threads: how many cores to use; None for all. Where BLAS cannot be told to use one thread for each worker
@@ -81,7 +81,7 @@ class Workers:
             return [future.result() for future in futures]
 
     def _shards(self, rows: int) -> list[slice]:
-        """At most one share of consecutive rows for each worker; the first ones take what is left over."""
+        """At most one share of consecutive rows for each worker, as even as can be."""
         count = min(self.count, rows)
         ends = [rows * (worker + 1) // count for worker in range(count)]
         return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
