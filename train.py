@@ -5,4 +5,4 @@ import sys
 from tinygpt.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]], prog="python train.py"))
+    sys.exit(main(["train", *sys.argv[1:]], prog=f"python {sys.argv[0]}"))

@@ -63,7 +63,7 @@ def test_a_run_shows_what_it_does_and_writes_it_down(tmp_path, capsys):
         assert expected in out, expected
     assert "\x1b" not in out and "\r" not in out  # not a terminal: no control characters
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [0, 2, 3, 4, 6, 6]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 6, 6]
     assert {path.name for path in tmp_path.iterdir()} >= {"best", "last", "metrics.jsonl"}
     assert {path.name for path in (tmp_path / "best").iterdir()} == {
         "config.json", "model.safetensors", "tokenizer.tinygpt.json"
@@ -87,7 +87,7 @@ def test_a_second_run_sets_the_first_aside_and_resuming_continues_it(tmp_path, c
     )
     assert status == 0 and "note: resumed at step 6" in out and "step      8" in out
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [0, 2, 3, 4, 6, 6, 8, 8]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 6, 6, 7, 8, 8]
 
 
 def test_what_a_killed_run_wrote_after_its_last_save_is_dropped_from_the_metrics(tmp_path, capsys):
@@ -96,7 +96,7 @@ def test_what_a_killed_run_wrote_after_its_last_save_is_dropped_from_the_metrics
         file.write('{"step": 8, "loss": 1.0}\n{"step": 9, "val_loss": 1.0, "train')
     assert outcome(capsys, "train", "--init_from=resume", "--out_dir", tmp_path, "--max_iters=7")[0] == 0
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [0, 2, 3, 4, 6, 6, 7, 7]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 6, 6, 7, 7]
 
 
 def test_a_finished_run_says_how_to_go_on(trained, capsys):
@@ -155,6 +155,7 @@ def test_a_config_file_that_cannot_be_read_is_explained_and_never_executed(tmp_p
         (["sample", "--top_k=0"], 1, "top_k is 0"),
         (["eval", "--out_dir=nowhere"], 1, "there is no folder nowhere"),
         (["info", "--preset=gpt5"], 2, "'gpt5'"),
+        (["train", "--out_dir="], 1, "--out_dir is empty"),
         (["dance"], 2, "dance"),
         ([], 2, "required"),
     ],
@@ -192,6 +193,27 @@ def test_a_damaged_checkpoint_is_named_and_left_alone(trained, tmp_path, capsys)
         status, _, err = outcome(capsys, *command, f"--out_dir={tmp_path / 'run'}")
         assert status == 1 and "safetensors is damaged" in err and err.count("\n") == 1
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_model_flags_that_do_not_fit_the_model_started_from_are_refused(trained, tmp_path, capsys):
+    arguments = [*TINY, f"--out_dir={tmp_path / 'new'}", f"--init_from={trained}"]
+    status, _, err = outcome(capsys, "train", *arguments, "--n_layer=3")
+    assert status == 1 and "--n_layer=3 does not fit the model in" in err and "which has n_layer=1" in err
+    assert not (tmp_path / "new").exists()
+    assert outcome(capsys, "train", *arguments)[0] == 0
+
+
+def test_the_text_that_a_model_cannot_read_is_named(trained, tmp_path, capsys):
+    arguments = ["train", f"--init_from={trained}", f"--out_dir={tmp_path / 'new'}"]
+    status, _, err = outcome(capsys, *arguments)
+    assert status == 1 and "stdlib does not go with the model in" in err and "choose a text with --data" in err
+
+
+def test_hints_carry_the_runs_own_text_and_leave_out_what_is_no_bigger(tmp_path, capsys):
+    out = outcome(capsys, "train", *TINY, f"--out_dir={tmp_path}", "--tokenizer=bpe", "--vocab_size=260")[1]
+    assert (
+        f"--preset=baby --data={screens.quoted(str(TEXT))} --tokenizer=bpe --vocab_size=260 --out_dir=out-baby" in out
+    )
 
 
 def test_help_names_every_flag_with_its_default(capsys):
@@ -292,7 +314,7 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_resume(tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and err == ""
-    stopped = re.search(r"stopped, saved at step ([\d,]+); go on with: python train.py --init_from=resume", out)
+    stopped = re.search(r"stopped, saved at step ([\d,]+); go on with: python .*train.py --init_from=resume", out)
     step = int(stopped[1].replace(",", ""))
     meta = json.loads(next((tmp_path / "last").glob("*/state.json")).read_text())
     assert meta["step"] == step

@@ -598,6 +598,16 @@ def test_an_empty_token_file_is_a_short_split(tmp_path):
         corpus.batch("val", 1, 1, np.random.default_rng(0))
 
 
+def test_a_folder_of_token_files_is_found_where_nanogpt_keeps_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data" / "shakespeare_char"
+    folder.mkdir(parents=True)
+    for part in ("train", "val"):
+        np.arange(20, dtype=np.uint16).tofile(folder / f"{part}.bin")
+    corpus = load_corpus("shakespeare_char")  # a name of ours too; what lies here goes first
+    assert corpus.vocab_size == 20 and len(corpus.train) == 20
+
+
 # addition
 
 

@@ -231,6 +231,11 @@ def test_every_place_of_dropout_has_a_mask_of_its_own():
     assert len({mask.tobytes() for mask in masks}) == len(masks)
 
 
+def test_a_layer_that_is_not_in_the_table_is_named():
+    with pytest.raises(UserError, match="no layer 'layernrm' in the table; its names are embedding, linear, layernorm"):
+        ops.DEFINITIONS.replace(layernrm=None)
+
+
 def test_a_layer_in_the_table_stands_in_for_its_definition():
     calls = []
 

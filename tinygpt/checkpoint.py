@@ -85,6 +85,8 @@ def load_pretrained(folder: str | Path) -> tuple[dict[str, Any], dict[str, np.nd
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; expected one with {CONFIG} and {WEIGHTS}")
+    if not (folder / CONFIG).exists() and (folder / "best" / CONFIG).exists():  # a run's folder
+        folder = folder / "best"
     config = read_json(folder / CONFIG)
     for key, expected in NOT_GPT2.items():
         if config.get(key, expected) != expected:
@@ -196,7 +198,10 @@ def load_state(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
         raise UserError(f"{out_dir} holds no run to resume; expected {last / 'current'}, which training writes")
     name, _, digest = (last / "current").read_text(errors="replace").strip().partition("\n")
     folder = last / name
-    meta = read_json(folder / "state.json")
+    try:
+        meta = read_json(folder / "state.json")
+    except UserError as error:
+        raise UserError(f"{error}; {_best_hint(out_dir)}") from None
     for file, expected in {"state.json": digest, **meta.get("sha256", {})}.items():
         if not (folder / file).exists():
             raise UserError(f"{folder / file} is missing, so the run cannot be resumed; {_best_hint(out_dir)}")

@@ -51,7 +51,11 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has left, as `| head` does
         sys.stderr.close()
         return 1
+    except OSError as error:  # such as a full disk under a redirected output
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
+        print()
         return 130
 
 
@@ -64,11 +68,17 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
     preset = PRESETS[arguments.preset]
     if changes.get("init_from") == "resume":
         state = resume(changes.get("out_dir", "out"), (preset if arguments.preset != "cpu" else {}) | changes)
-        notes.append(f"resumed at step {state.step:,}")
+        notes.append(f"resumed at step {state.step:,}, learning rate {state.config.lr(state.step):.2e}")
         if changes.get("threads") is None and state.threads != cpu_count():
             notes.append(f"with {state.threads} threads, as the run began, so that it goes on bit for bit")
     else:
         state = start(TrainConfig(**(preset | changes)))
+        for name in MODEL_SHAPE:
+            if name in changes and getattr(state.config, name) != changes[name]:
+                raise UserError(
+                    f"--{name}={changes[name]} does not fit the model in {state.config.init_from}, which has "
+                    f"{name}={getattr(state.config, name)}; leave the flag out"
+                )
         if not state.config.eval_only and (folder := checkpoint.set_aside(state.config.out_dir)):
             notes.append(f"the earlier run in {state.config.out_dir} is kept in {folder}")
     _, remark = resolve_device(state.config.device)
@@ -80,7 +90,7 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
 
     def interrupted(*_: Any) -> None:
         if state.stop:
-            screens.quit_at_once(130)
+            screens.quit_at_once(state, 130)
         state.stop = True
 
     began = time.perf_counter()
@@ -105,8 +115,7 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
         print(f"\nstopped, saved at step {state.saved_step:,}; go on with: {command} --init_from=resume{where}")
         return 130
     if not state.config.eval_only:
-        if state.config.sample_length and (text := state.corpus.sample(state.model, 500)):
-            screen.line("\n" + screens.printable(text))
+        screen.sample(state.config.sample_length * 5 // 2)
         screen.line("\n" + screens.closing(state, time.perf_counter() - began, command))
     return 0
 
@@ -114,6 +123,8 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
 def sample_command(arguments: argparse.Namespace, _: str) -> int:
     """Print text from a trained model as it comes."""
     check_rules(arguments.temperature, arguments.top_k, arguments.top_p)
+    if arguments.out_dir == "resume":  # nanoGPT's --init_from=resume
+        arguments.out_dir = "out"
     model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels)
     if tokenizer is None:
         raise UserError(f"{arguments.out_dir} has no tokenizer, so there is no text to print; use GPT.generate")
@@ -137,7 +148,7 @@ def sample_command(arguments: argparse.Namespace, _: str) -> int:
             )  # fmt: skip
             new = (int(token[0]) for token in tokens)
             for piece in chain([start_text], text_stream(new, tokenizer.decode_bytes, arguments.stop)):
-                print(screens.printable(piece), end="", flush=True)
+                print(screens.printable(piece) if sys.stdout.isatty() else piece, end="", flush=True)
     print()
     return 0
 
@@ -248,6 +259,7 @@ def _parser(prog: str | None) -> Parser:
 
     sub = command("sample", sample_command, "Print text from a trained model.")
     sub.add_argument("--out_dir", default="out", help="a run's folder, or a Hugging Face GPT-2 folder (default: out)")
+    sub.add_argument("--init_from", dest="out_dir", default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # nanoGPT's name
     sub.add_argument("--start", metavar="TEXT", help="the prompt, or FILE:path (default: a newline)")
     sub.add_argument("--num_samples", type=_at_least(1), default=1, metavar="N", help="samples (default: 1)")
     sub.add_argument("--max_new_tokens", type=_at_least(0), default=500, metavar="N", help="tokens (default: 500)")
@@ -348,6 +360,11 @@ def _train_settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list
     if arguments.config is not None:
         settings, notes = read_nanogpt_config(arguments.config)
     settings |= {name: given[name] for name in known & given.keys()}
+    if arguments.config is not None and arguments.preset == "cpu":
+        ours = {name: getattr(TrainConfig(), name) for name in (*MODEL_SHAPE, "dataset", "learning_rate", "batch_size")}
+        unset = [f"{name}={value}" for name, value in ours.items() if name not in settings]
+        if unset:
+            notes.append(f"not set by {arguments.config}, so tinygpt's own and not nanoGPT's: {', '.join(unset)}")
     if ignored := [f"--{name}" for name in WITHOUT_MEANING if name in given]:
         notes.append(f"{', '.join(ignored)} has no meaning here and is left alone")
     return settings, notes

@@ -55,8 +55,8 @@ def cost_table(config: GPTConfig, batch_size: int, itemsize: int = 4) -> str:
     for title, total in (
         ("parameters", f"{params:,}"),
         ("share", "100.0%"),
-        ("forward MFLOPs/token", f"{flops / 1e6:,.2f}"),
-        (f"activations MiB at B={batch_size}", f"{activations * tokens * itemsize / 2**20:,.1f}"),
+        ("MFLOPs/token", f"{flops / 1e6:,.2f}"),
+        (f"MiB at B={batch_size}", f"{activations * tokens * itemsize / 2**20:,.1f}"),
     ):
         table.add_column(title, footer=total, justify="right")
     for row in rows:
@@ -64,7 +64,7 @@ def cost_table(config: GPTConfig, batch_size: int, itemsize: int = 4) -> str:
             row.name, f"{row.params:,}", f"{row.params / params:.1%}", f"{row.flops / 1e6:,.2f}",
             f"{row.activations * tokens * itemsize / 2**20:,.1f}",
         )  # fmt: skip
-    console = Console(width=110, color_system=None)
+    console = Console(width=80, color_system=None)
     with console.capture() as capture:
         console.print(table)
     state = 4 * params * itemsize / 2**20
@@ -72,6 +72,7 @@ def cost_table(config: GPTConfig, batch_size: int, itemsize: int = 4) -> str:
         capture.get()
         + f"\n{config.n_layer} layers, {config.n_head} heads, {config.n_embd} channels, context {config.block_size}, "
         + f"vocabulary {config.vocab_size:,}\n"
-        + f"a training step on {tokens:,} tokens: {3 * flops * tokens / 1e9:,.1f} GFLOPs\n"
+        + "MFLOPs/token: of a forward pass, matrix products only; MiB: activations that backward needs\n"
+        + f"a training step on {tokens:,} tokens: {3 * flops * tokens / 1e9:,.3g} GFLOPs\n"
         + f"parameters, gradients and two moments in {8 * itemsize}-bit numbers: {state:,.1f} MiB\n"
     ).rstrip()

@@ -136,7 +136,7 @@ class AdditionCorpus(Corpus):
         super().__init__(
             "addition", np.empty(0), np.empty(0), tokenizer, tokenizer.vocab_size, fingerprint="addition 1"
         )
-        self.train = self.lines(self.draw(10_000, rng, held_out=False)).reshape(-1).astype(np.uint16)
+        self.train = self.lines(self.draw(10_000, rng)).reshape(-1).astype(np.uint16)
         self.val = self.lines(self.unseen).reshape(-1).astype(np.uint16)
 
     @staticmethod
@@ -146,8 +146,8 @@ class AdditionCorpus(Corpus):
         pair *= np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: the last digits alone would hold out whole columns
         return (pair ^ pair >> np.uint64(32)) % np.uint64(10) == 0
 
-    def draw(self, count: int, rng: np.random.Generator, held_out: bool) -> np.ndarray:
-        """Pairs of numbers, (count, 2): each of one, two or three digits, equally likely.
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Pairs of numbers to train on, (count, 2): each of one, two or three digits, equally likely.
 
         Numbers equally likely from 0 to 999 would nearly all have three digits. Short ones leave zeros, and columns
         whose sum is a copy; that is where learning gets hold: without them it stays at chance.
@@ -156,7 +156,7 @@ class AdditionCorpus(Corpus):
         while len(pairs) < count:
             digits = rng.integers(1, 4, size=(2 * count + 20, 2))
             more = rng.integers(np.where(digits == 1, 0, 10 ** (digits - 1)), 10**digits)
-            pairs = np.concatenate([pairs, more[self.held_out(*more.T) == held_out]])
+            pairs = np.concatenate([pairs, more[~self.held_out(*more.T)]])
         return pairs[:count]
 
     def lines(self, pairs: np.ndarray) -> np.ndarray:
@@ -165,9 +165,12 @@ class AdditionCorpus(Corpus):
         return self.alphabet.encode(text).astype(np.int64).reshape(-1, self.LINE)
 
     def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
-        """Rows of whole lines, the last one cut where the row ends; shapes and dtypes as every corpus's."""
-        per_row = -(-(block_size + 1) // self.LINE)
-        pairs = self.draw(batch_size * per_row, rng, held_out=split == "val")
+        """Rows of whole lines, the last one cut where the row ends; shapes and dtypes as every corpus's.
+
+        For "train" the pairs are drawn anew, for "val" from the unseen ones.
+        """
+        count = batch_size * -(-(block_size + 1) // self.LINE)
+        pairs = self.draw(count, rng) if split == "train" else rng.choice(self.unseen, count)
         rows = self.lines(pairs).reshape(batch_size, -1)[:, : block_size + 1]
         return np.ascontiguousarray(rows[:, :-1]), self._answers(rows[:, 1:])
 
@@ -195,7 +198,7 @@ class AdditionCorpus(Corpus):
         """`length` tokens' worth of unseen sums as `model` completes them, in the usual order of digits."""
         pairs = self.unseen[: max(1, length // (3 * self.LINE))]
         out = self._complete(model, pairs)
-        sums = [self.alphabet.decode(answer[:-1])[::-1] for answer in out[:, -self.ANSWER :]]
+        sums = [self.alphabet.decode(answer[:-1])[::-1].replace("\n", " ") for answer in out[:, -self.ANSWER :]]
         return "\n".join(
             f"{a} + {b} = {total.lstrip('0') or '0'}" + ("" if total == f"{a + b:04d}" else f"  (wrong: {a + b})")
             for (a, b), total in zip(pairs.tolist(), sums, strict=True)
@@ -225,17 +228,16 @@ def load_corpus(
         raise UserError(_unknown("tokenizer", tokenizer, TOKENIZERS))
     if vocab_size is not None and tokenizer != "bpe":
         raise UserError(f"--vocab_size={vocab_size} goes with --tokenizer=bpe; every other has a size of its own")
-    if data is None and dataset not in DATASETS:  # a folder, by its path or as nanoGPT finds it
-        data = next((str(path) for path in (Path(dataset), Path("data") / dataset) if path.is_dir()), None)
+    if data is None:  # a folder of token files goes before a name: as nanoGPT finds it, or by its path
+        folders = [path for path in (Path("data") / dataset, Path(dataset)) if (path / "train.bin").is_file()]
+        data = folders[0] if folders else None
     if data is not None and Path(data).is_dir():
         return _read_token_folder(Path(data), tokenizer)
 
     if data is None and dataset == "addition":
         corpus = AdditionCorpus()
         if tokenizer not in ("char", corpus.tokenizer):
-            raise UserError(
-                "addition is written in 13 characters of its own; leave out --tokenizer, or start a new run"
-            )
+            raise UserError("addition is written in 13 characters of its own, and goes with no other tokenizer")
         return corpus
 
     cache = cache_folder()

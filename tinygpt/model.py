@@ -364,7 +364,7 @@ class GPT:
             idx = np.asarray(idx)
         if idx.ndim != 2 or idx.dtype.kind not in "iu" or 0 in idx.shape:
             raise UserError(
-                f"{name} has shape {idx.shape} and dtype {idx.dtype}; expected (B, T) integers, none of them 0"
+                f"{name} has shape {idx.shape} and dtype {idx.dtype}; expected integers, (B, T) with B and T at least 1"
             )
         if idx.shape[1] > self.config.block_size:
             raise UserError(

@@ -48,7 +48,11 @@ class Ops:
     lm_head_loss: Any = lm_head_loss
 
     def replace(self, **entries: Any) -> "Ops":
-        """A copy of the table with some entries exchanged; TypeError for a name that is not in it."""
+        """A copy of the table with some entries exchanged. Raises UserError for a name that is not in it."""
+        names = [field.name for field in dataclasses.fields(self)]
+        for name in entries:
+            if name not in names:
+                raise UserError(f"there is no layer {name!r} in the table; its names are {', '.join(names)}")
         return dataclasses.replace(self, **entries)
 
 

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from tinygpt.backend import peak_memory
 from tinygpt.errors import UserError
 from tinygpt.files import write_atomically
-from tinygpt.train import EvalRecord, Record, StepRecord, TrainState
+from tinygpt.train import PRESETS, EvalRecord, Record, StepRecord, TrainConfig, TrainState
 
 
 def facts(rows: dict[str, str]) -> str:
@@ -38,22 +39,26 @@ def heading(state: TrainState, remark: str = "") -> str:
     """What is about to be trained, on what, and where to."""
     config, corpus, model = state.config, state.corpus, state.model
     shape = model.config
-    workers = f"{state.threads} thread{'s' if state.threads > 1 else ''}"
     batch = f"{config.batch_size} sequences of {config.block_size}"
     if config.gradient_accumulation_steps > 1:
         batch += f", {config.gradient_accumulation_steps} times"
-    return facts(
-        {
-            "corpus": corpus.describe(),
-            "vocabulary": f"{corpus.vocab_size:,} " + (f"({corpus.tokenizer.name})" if corpus.tokenizer else "tokens"),
-            "model": f"{shape.n_layer} layers, {shape.n_head} heads, {shape.n_embd} channels, "
-            f"context {shape.block_size}, {shape.n_params:,} parameters",
-            "step": f"{config.tokens_per_step:,} tokens ({batch})",
-            "device": f"{model.device}, {workers}, {model.dtype}, {config.kernels} kernels"
-            + (f" ({remark.split(';')[0]})" if remark else ""),
-            "writes to": f"{Path(config.out_dir)}{os.sep}",
-        }
-    )
+    rows = {
+        "corpus": corpus.describe(),
+        "vocabulary": f"{corpus.vocab_size:,} " + (f"({corpus.tokenizer.name})" if corpus.tokenizer else "tokens"),
+        "model": f"{counted(shape.n_layer, 'layer')}, {counted(shape.n_head, 'head')}, "
+        f"{counted(shape.n_embd, 'channel')}, context {shape.block_size}, {shape.n_params:,} parameters",
+        "step": f"{config.tokens_per_step:,} tokens ({batch})",
+        "device": f"{model.device}, {counted(state.threads, 'thread')}, {model.dtype}, {config.kernels} kernels"
+        + (f" ({remark.split(';')[0]})" if remark else ""),
+    }
+    if not config.eval_only:
+        rows["writes to"] = f"{Path(config.out_dir)}{os.sep}"
+    return facts(rows)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 layer", "2 layers"."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 class Screen:
@@ -62,7 +67,8 @@ class Screen:
     def __init__(self, state: TrainState):
         self.state = state
         self.console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-        self.began = time.perf_counter()
+        self.began = self.shown = time.perf_counter()
+        self.evaluations: list[float] = []  # seconds that each one took, its sample included
         self.first_step = state.step
         self.progress: Progress | None = None
         if self.console.is_terminal:
@@ -92,15 +98,23 @@ class Screen:
         """Show one record."""
         if isinstance(record, EvalRecord):
             self._evaluation(record)
+            self.evaluations.append(time.perf_counter() - self.shown)
         elif record.loss is not None:
             self._step(record)
+        self.shown = time.perf_counter()
+
+    def _seconds_left(self, step: int) -> float:
+        """The rest of the steps and of the evaluations, each at its mean duration so far."""
+        steps_left = self.state.config.max_iters - step
+        evaluations_left = -(-steps_left // self.state.config.eval_interval)
+        per_evaluation = sum(self.evaluations) / max(1, len(self.evaluations))
+        training = time.perf_counter() - self.began - sum(self.evaluations)
+        return steps_left * training / (step - self.first_step) + evaluations_left * per_evaluation
 
     def _step(self, record: StepRecord) -> None:
-        done = record.step - self.first_step
-        left = (time.perf_counter() - self.began) / done * (self.state.config.max_iters - record.step)
         numbers = (
             f"loss {record.loss:.4f}  lr {record.lr:.2e}  {record.tokens_per_second:,.0f} tokens/s  "
-            f"{duration(left)} left"
+            f"{duration(self._seconds_left(record.step))} left"
         )
         if self.progress:
             self.progress.update(self.task, completed=record.step, numbers=numbers, refresh=True)
@@ -114,14 +128,22 @@ class Screen:
         if record.accuracy is not None:
             text += f"  {record.accuracy:.1%} of unseen sums right"
         self.line(text + ("  best so far" if record.best else ""), style="bold")
-        if self.state.config.sample_length:
-            sample = self.state.corpus.sample(self.state.model, self.state.config.sample_length)
-            if sample is not None:
-                self.line("\n".join(f"    | {line}" for line in printable(sample).split("\n")), style="dim")
+        if record.step < self.state.config.max_iters:  # then comes a longer one
+            self.sample(self.state.config.sample_length)
+
+    def sample(self, length: int) -> None:
+        """Print `length` tokens of text from the model as it is, set off from the other lines."""
+        text = self.state.corpus.sample(self.state.model, length) if length else None
+        if text is not None:
+            width = max(20, self.console.width - 6) if self.console.is_terminal else max(1, len(text))
+            for line in printable(text).split("\n"):
+                for start in range(0, max(1, len(line)), width):
+                    self.line(f"    | {line[start : start + width]}", style="dim")
 
 
 def printable(text: str) -> str:
     """`text` without the control characters that would act on a terminal, tabs and newlines aside."""
+    text = text.replace("\r", "")  # half of Windows' end of line
     return "".join(c if c in "\t\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
@@ -203,26 +225,36 @@ def closing(state: TrainState, seconds: float, command: str) -> str:
         rows = {"best val loss": f"{state.best_val_loss:.4f} nats per token"} | rows
     if memory := peak_memory(state.model.device):
         rows["peak memory"] = f"{memory / 2**20:,.0f} MiB"
-    if state.step > 0:
-        rows["sample more"] = (
-            f'{run} sample{tail} --start="def "' if state.corpus.name == "stdlib" else f"{run} sample{tail}"
-        )
-        rows["train longer"] = f"{command} --init_from=resume{tail} --max_iters={max(state.config.max_iters * 2, 1)}"
-        rows["go bigger"] = f"{command} --preset=baby --out_dir=out-baby"
+    prompts = {"stdlib": ' --start="def "', "addition": ' --start="012+034=" --max_new_tokens=4'}
+    rows["sample more"] = f"{run} sample{tail}{prompts.get(state.corpus.name, '')}"
+    rows["train longer"] = f"{command} --init_from=resume{tail} --max_iters={max(state.config.max_iters * 2, 1)}"
+    if state.model.config.n_embd < PRESETS["baby"]["n_embd"]:
+        hours = "   (hours on a CPU)" if state.model.device == "cpu" else ""
+        rows["go bigger"] = f"{command} --preset=baby{text_flags(state)} --out_dir=out-baby{hours}"
     return facts(rows)
 
 
+def text_flags(state: TrainState) -> str:
+    """The flags that choose the run's text and tokens, as to be typed."""
+    defaults = {field.name: field.default for field in fields(TrainConfig)}
+    chosen = {name: getattr(state.config, name) for name in ("dataset", "data", "tokenizer", "vocab_size")}
+    return "".join(f" --{name}={quoted(str(value))}" for name, value in chosen.items() if value != defaults[name])
+
+
 def out_dir_flag(out_dir: str) -> str:
-    """The flag that names a run's folder in a command to type, with a space before it; nothing for the default."""
-    if out_dir == "out":
-        return ""
-    quoted = subprocess.list2cmdline([out_dir]) if os.name == "nt" else shlex.quote(out_dir)
-    return f" --out_dir={quoted}"
+    """The flag that names a run's folder, as to be typed, with a space before it; nothing for the default."""
+    return "" if out_dir == "out" else f" --out_dir={quoted(out_dir)}"
 
 
-def quit_at_once(code: int) -> None:
+def quoted(argument: str) -> str:
+    """`argument` as the shell takes it whole."""
+    return subprocess.list2cmdline([argument]) if os.name == "nt" else shlex.quote(argument)
+
+
+def quit_at_once(state: TrainState, code: int) -> None:
     """Leave without another step, giving the terminal its cursor back."""
-    if sys.stdout.isatty():
-        sys.stdout.write("\x1b[?25h\n")
-        sys.stdout.flush()
+    cursor = "\x1b[?25h\n" if sys.stdout.isatty() else ""
+    saved = f"the last save is of step {state.saved_step:,}" if state.saved_step >= 0 else "nothing was saved"
+    sys.stdout.write(f"{cursor}left at once; {saved}\n")
+    sys.stdout.flush()
     os._exit(code)

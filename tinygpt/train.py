@@ -92,6 +92,8 @@ class TrainConfig:
     kernels: str = option("auto", "system", "auto, or reference for the definitions in tinygpt/layers alone")
 
     def __post_init__(self) -> None:
+        if not self.out_dir:
+            raise UserError("--out_dir is empty; expected the name of a folder")
         at_least = dict.fromkeys(("eval_interval", "eval_iters", "log_interval", "batch_size"), 1)
         at_least |= {"sample_length": 0}
         at_least |= {"gradient_accumulation_steps": 1, "max_iters": 0, "warmup_iters": 0, "threads": 1, "seed": 0}
@@ -123,7 +125,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cpu": {},  # 4 layers, 4 heads, 128 channels, context 64: minutes on a laptop
     "baby": {  # nanoGPT's train_shakespeare_char
         "n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 64, "dropout": 0.2,
-        "max_iters": 5000, "eval_iters": 200, "learning_rate": 1e-3,
+        "max_iters": 5000, "learning_rate": 1e-3,
     },
     "gpt2": {  # GPT-2's smallest, 124M parameters, trained as nanoGPT trains it
         "n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "batch_size": 12, "tokenizer": "gpt2",
@@ -198,10 +200,16 @@ def start(config: TrainConfig) -> TrainState:
 
 def _corpus(config: TrainConfig, tokenizer: Any, model: GPT, source: str | Path) -> Corpus:
     """The run's text in the tokens of a model that was loaded from `source`."""
-    if tokenizer is None:
-        corpus = load_corpus(config.dataset, config.data, config.tokenizer, config.vocab_size)
-    else:
-        corpus = load_corpus(config.dataset, config.data, tokenizer)
+    try:
+        if tokenizer is None:
+            corpus = load_corpus(config.dataset, config.data, config.tokenizer, config.vocab_size)
+        else:
+            corpus = load_corpus(config.dataset, config.data, tokenizer)
+    except UserError as error:
+        text = config.data or config.dataset
+        raise UserError(
+            f"{text} cannot be used with the model in {source}: {error}; choose the text with --data"
+        ) from None
     if corpus.vocab_size > model.config.vocab_size:
         raise UserError(
             f"{corpus.name} has a vocabulary of {corpus.vocab_size:,} tokens, but the model in {source} was trained "
@@ -334,6 +342,7 @@ def train(state: TrainState) -> Iterator[Record]:
     grads = model.params.zeros_like()
     measured: Array | None = None  # loss and gradient norm of the last step, still on the device
     clock, clock_step = time.perf_counter(), state.step
+    first = state.step + 1  # is read too, so that a slow run soon says how slow
     with Workers(state.threads) as workers:
         while True:
             due = state.step % config.eval_interval == 0 or state.step >= config.max_iters
@@ -349,7 +358,7 @@ def train(state: TrainState) -> Iterator[Record]:
             lr = config.lr(state.step)
             measured = _step(state, workers, grads, lr)
             state.step += 1
-            if state.step % config.log_interval == 0 or state.step == config.max_iters:
+            if state.step % config.log_interval == 0 or state.step in (first, config.max_iters):
                 loss, norm = _check_finite(state, measured)
                 now = time.perf_counter()
                 speed = (state.step - clock_step) * config.tokens_per_step / (now - clock)
