@@ -88,14 +88,9 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
             f"to go on, give --max_iters more than that"
         )
 
-    def interrupted(*_: Any) -> None:
-        if state.stop:
-            screens.quit_at_once(state, 130)
-        state.stop = True
-
     began = time.perf_counter()
     metrics = None if state.config.eval_only else screens.Metrics(state)
-    before = signal.signal(signal.SIGINT, interrupted)
+    before = signal.signal(signal.SIGINT, lambda *_: screens.interrupt(state))
     try:
         with screens.Screen(state) as screen:
             for note in notes:

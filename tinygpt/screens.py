@@ -251,10 +251,16 @@ def quoted(argument: str) -> str:
     return subprocess.list2cmdline([argument]) if os.name == "nt" else shlex.quote(argument)
 
 
-def quit_at_once(state: TrainState, code: int) -> None:
-    """Leave without another step, giving the terminal its cursor back."""
-    cursor = "\x1b[?25h\n" if sys.stdout.isatty() else ""
+def interrupt(state: TrainState) -> None:
+    """What Ctrl-C does: the first ends the run after the step under way, the second leaves at once, with status 130.
+
+    It writes past Python's own buffers, which may be in the middle of something when the signal comes.
+    """
+    if not state.stop:
+        state.stop = True
+        os.write(1, b"\nfinishing the step; Ctrl-C again leaves at once\n")
+        return
     saved = f"the last save is of step {state.saved_step:,}" if state.saved_step >= 0 else "nothing was saved"
-    sys.stdout.write(f"{cursor}left at once; {saved}\n")
-    sys.stdout.flush()
-    os._exit(code)
+    cursor = "\x1b[?25h" if sys.stdout.isatty() else ""  # the progress line had hidden it
+    os.write(1, f"{cursor}\nleft at once; {saved}\n".encode())
+    os._exit(130)
