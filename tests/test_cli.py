@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tinygpt import UserError, cli, screens
-from tinygpt.cli import main, read_nanogpt_config
+from tinygpt.cli import main
+from tinygpt.nanogpt_config import read_nanogpt_config
 
 ROOT = Path(__file__).parents[1]
 TEXT = Path(__file__).with_name("memorised.txt")
