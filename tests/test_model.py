@@ -83,6 +83,11 @@ def test_unknown_preset_dtype_and_kernels_are_named():
         ops.build("fast")
 
 
+@pytest.mark.parametrize("dtype", ["float64", np.float64, np.dtype("float64")])
+def test_a_dtype_may_be_said_numpys_way(dtype):
+    assert GPT(SMALL, dtype=dtype).params["wte.weight"].dtype == np.float64
+
+
 # Initialisation
 
 

@@ -124,11 +124,11 @@ class GPT:
         self,
         config: GPTConfig,
         device: str = "cpu",
-        dtype: str = "float32",
+        dtype: Any = "float32",
         seed: int | None = 1337,
         ops: Ops | None = None,
     ):
-        if str(dtype) not in DTYPES:
+        if getattr(dtype, "__name__", str(dtype)) not in DTYPES:  # numpy.float32 will do as well
             raise UserError(f"dtype is {dtype!r}; expected {' or '.join(DTYPES)}")
         self.config = config
         self.device, _ = resolve_device(device)
