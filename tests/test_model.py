@@ -7,6 +7,7 @@ from tests.derivatives import numerical_gradient, relative_error
 from tinygpt import GPT, GPTConfig, UserError, ops
 from tinygpt.backend import generator
 from tinygpt.model import GPT2_SIZES
+from tinygpt.sample import draw, probabilities
 
 SMALL = GPTConfig(block_size=5, vocab_size=7, n_layer=2, n_head=2, n_embd=6)
 IDX = np.array([[3, 0, 3, 6], [1, 3, 3, 2]])  # repeated tokens, two unused ones
@@ -236,6 +237,30 @@ def test_every_place_of_dropout_has_a_mask_of_its_own():
     assert len({mask.tobytes() for mask in masks}) == len(masks)
 
 
+def test_dropout_depends_on_the_models_seed():
+    config = dataclasses.replace(SMALL, dropout=0.5)
+    losses = {float(model_with_weights_of_order_one(config, seed=seed).loss(IDX, TARGETS)[0]) for seed in (0, 1, 2)}
+    assert len(losses) == 3
+
+
+def test_every_layernorm_is_given_the_configurations_epsilon():
+    seen = []
+
+    class Spy:
+        def forward(self, x, w, b, eps=1e-5):
+            seen.append(eps)
+            return ops.DEFINITIONS.layernorm.forward(x, w, b, eps)
+
+    table = ops.DEFINITIONS.replace(layernorm=Spy())
+    GPT(dataclasses.replace(SMALL, layer_norm_epsilon=0.25), ops=table).forward(IDX)
+    assert seen == [0.25] * 5
+
+
+def test_evaluation_keeps_no_activations():
+    _, (*_, blocks, _) = GPT(SMALL)._hidden(IDX, need_grad=False)
+    assert blocks == []
+
+
 def test_a_layer_that_is_not_in_the_table_is_named():
     with pytest.raises(UserError, match="no layer 'layernrm' in the table; its names are embedding, linear, layernorm"):
         ops.DEFINITIONS.replace(layernrm=None)
@@ -320,24 +345,47 @@ def test_cached_logits_equal_uncached_ones_on_the_same_window():
     np.testing.assert_allclose(np.concatenate(logits, axis=1), whole, rtol=1e-4, atol=1e-5)
 
 
-def greedy_without_a_cache(model, idx, count, window):
+def generated_without_a_cache(model, idx, count, window, seed):
+    """Generation written out: the whole window forward for every token, drawn as the model draws."""
+    rng = generator(seed, "sampling")
     for _ in range(count):
         logits, _ = model.forward(window(idx))
-        idx = np.concatenate([idx, logits[:, -1].argmax(axis=-1)[:, None]], axis=1)
+        idx = np.concatenate([idx, draw(probabilities(logits[:, -1]), rng)[:, None]], axis=1)
     return idx
 
 
-def test_exact_window_slides_by_one_token():
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_exact_window_slides_by_one_token(seed):
     model = model_with_weights_of_order_one()
-    expected = greedy_without_a_cache(model, IDX, 12, lambda idx: idx[:, -5:])
-    np.testing.assert_array_equal(model.generate(IDX, 12, temperature=0, exact_window=True), expected)
+    expected = generated_without_a_cache(model, IDX, 20, lambda idx: idx[:, -5:], seed)
+    np.testing.assert_array_equal(model.generate(IDX, 20, seed=seed, exact_window=True), expected)
 
 
-def test_a_full_window_drops_its_older_half():
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_full_window_drops_its_older_half(seed):
     model = model_with_weights_of_order_one(dataclasses.replace(SMALL, block_size=6))
-    lengths = iter([4, 5, 6, 3, 4, 5, 6, 3, 4, 5, 6, 3])  # the prompt grows to 6, then the newest 3 are encoded anew
-    expected = greedy_without_a_cache(model, IDX, 12, lambda idx: idx[:, -next(lengths) :])
-    np.testing.assert_array_equal(model.generate(IDX, 12, temperature=0), expected)
+    lengths = iter([4, 5, 6] + [3, 4, 5, 6] * 5)  # the prompt grows to 6, then the newest 3 are encoded anew
+    expected = generated_without_a_cache(model, IDX, 23, lambda idx: idx[:, -next(lengths) :], seed)
+    np.testing.assert_array_equal(model.generate(IDX, 23, seed=seed), expected)
+
+
+def test_temperature_zero_takes_the_likeliest():
+    model = model_with_weights_of_order_one()
+    out = model.generate(IDX, 1, temperature=0)
+    np.testing.assert_array_equal(out[:, -1], model.forward(IDX)[0][:, -1].argmax(axis=-1))
+
+
+def test_generation_reaches_cached_attention_through_the_table():
+    seen = []
+
+    def spy(q, keys, values):
+        seen.append((q.shape[2], keys.shape[2]))
+        return ops.DEFINITIONS.attention_decode(q, keys, values)
+
+    model = GPT(SMALL, ops=ops.DEFINITIONS.replace(attention_decode=spy))
+    assert next(model.stream(IDX, 2)).dtype == np.int64
+    model.generate(IDX[:, :3], 3)
+    assert seen == [(4, 4)] * 2 + [(3, 3)] * 2 + [(1, 4)] * 2 + [(1, 5)] * 2  # two layers each
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 5])

@@ -52,6 +52,14 @@ def test_evaluation_equals_the_models_own():
         assert float(loss) == pytest.approx(float(model.loss(IDX, TARGETS, need_grad=False)[0]), rel=1e-13)
 
 
+def test_evaluation_drops_nothing_out():
+    model = model_with_weights_of_order_one(dataclasses.replace(SMALL, dropout=0.5))
+    with Workers(2) as workers:
+        loss = workers.loss(model, IDX, TARGETS)
+    expected = model_with_weights_of_order_one().loss(IDX, TARGETS, need_grad=False)[0]
+    assert float(loss) == pytest.approx(float(expected), rel=1e-13)
+
+
 @pytest.mark.parametrize("failing_row", [0, 4])
 def test_a_failing_worker_is_reported_and_the_others_do_not_wait_for_ever(failing_row):
     class Fails:

@@ -6,14 +6,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tinygpt import GPT, GPTConfig, UserError
+from tinygpt.backend import generator
 from tinygpt.checkpoint import load_state
-from tinygpt.parallel import blas_threads
-from tinygpt.train import EvalRecord, StepRecord, TrainConfig, load_model, resume, start, train
+from tinygpt.optim import AdamW, cosine_schedule
+from tinygpt.parallel import Workers, blas_threads
+from tinygpt.train import EvalRecord, StepRecord, TrainConfig, load_model, mean_loss, resume, start, train
 
 TEXT = Path(__file__).with_name("memorised.txt")
 ROOT = Path(__file__).parents[1]
@@ -76,6 +79,86 @@ def test_evaluation_uses_the_same_batches_every_time(tmp_path):
     config = tiny(tmp_path, learning_rate=0.0, min_lr=0.0)  # nothing changes, so the losses must not either
     losses = {(r.train_loss, r.val_loss) for r in run(start(config)) if isinstance(r, EvalRecord)}
     assert len(losses) == 1
+
+
+def test_training_is_the_loop_written_out(tmp_path):
+    """Every setting another than its default, so that none can be forgotten or mixed up on the way."""
+    config = tiny(
+        tmp_path, data=None, dataset="addition", seed=5, dtype="float64", bias=True, activation_function="gelu",
+        block_size=20, dropout=0.2, gradient_accumulation_steps=2, learning_rate=0.01, min_lr=0.002, warmup_iters=3,
+        lr_decay_iters=9, beta1=0.8, beta2=0.9, weight_decay=0.3, grad_clip=0.5, threads=1, max_iters=10,
+    )  # fmt: skip
+    state = start(config)
+    records = [r for r in run(state) if isinstance(r, StepRecord)]
+
+    shape = GPTConfig(20, 13, 2, 2, 16, dropout=0.2, bias=True, activation_function="gelu")
+    model = GPT(shape, dtype="float64", seed=5)
+    optimizer = AdamW(model.params, (0.8, 0.9), weight_decay=0.3)
+    for step, record in enumerate(records):
+        rng = generator(5, "batches", step)
+        batches = [state.corpus.batch("train", 4, 20, rng) for _ in range(2)]
+        counted = sum((targets >= 0).sum() for _, targets in batches)
+        grads, loss = model.params.zeros_like(), 0.0
+        for row, (idx, targets) in zip((0, 4), batches, strict=True):
+            part, cache = model.loss(idx, targets, counted, step=step, row=row)
+            grads, loss = model.backward(cache, grads), loss + part
+        lr = cosine_schedule(step, 0.01, 0.002, 3, 9)
+        norm = optimizer.step(grads, lr, 0.5)
+        assert (record.step, record.lr) == (step + 1, lr)
+        assert record.loss == pytest.approx(loss, rel=1e-12) and record.grad_norm == pytest.approx(norm, rel=1e-9)
+    assert records[0].grad_norm > 0.5  # clipping acted
+    np.testing.assert_allclose(state.model.params.flat, model.params.flat, rtol=1e-9, atol=1e-12)
+
+
+def test_the_mean_loss_weighs_batches_by_their_targets(tmp_path):
+    state = start(tiny(tmp_path))
+    idx, targets = state.corpus.batch("val", 4, 8, np.random.default_rng(0))
+    targets[0, :7] = -1  # batches of 1 + 8 and of 16 targets
+    with Workers(2) as workers:
+        loss = mean_loss(state.model, workers, iter([(idx[:2], targets[:2]), (idx[2:], targets[2:])]))
+    assert loss == pytest.approx(float(state.model.loss(idx, targets, need_grad=False)[0]), rel=1e-6)
+
+
+def test_best_is_by_the_validation_loss(tmp_path):
+    state = start(tiny(tmp_path, max_iters=40, eval_interval=10, learning_rate=1e-2))
+    batch = state.corpus.batch
+
+    def other_text_to_validate_on(split, *arguments):
+        idx, targets = batch(split, *arguments)
+        return (idx, (targets + 7) % state.corpus.vocab_size) if split == "val" else (idx, targets)
+
+    state.corpus.batch = other_text_to_validate_on
+    evaluations = [r for r in run(state) if isinstance(r, EvalRecord)]
+    assert evaluations[-1].train_loss < evaluations[0].train_loss < evaluations[-1].val_loss
+    lowest = min(r.val_loss for r in evaluations)
+    assert state.best_val_loss == lowest and not evaluations[-1].best
+    assert [r.best for r in evaluations] == [
+        r.val_loss < min([math.inf, *(e.val_loss for e in evaluations[:i])]) for i, r in enumerate(evaluations)
+    ]
+
+
+def test_speed_counts_training_alone(tmp_path, monkeypatch):
+    """On a clock that a training batch moves by one second and everything an evaluation does by a hundred."""
+    now = [0.0]
+    monkeypatch.setattr("tinygpt.train.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    state = start(tiny(tmp_path, log_interval=3, eval_interval=4))
+    batch = state.corpus.batch
+
+    def takes_time(split, *arguments):
+        now[0] += 1.0 if split == "train" else 100.0
+        return batch(split, *arguments)
+
+    state.corpus.batch = takes_time
+    speeds = [r.tokens_per_second for r in run(state) if isinstance(r, StepRecord) and r.loss is not None]
+    assert len(speeds) == 5 and speeds == pytest.approx([32.0] * 5)  # 4 sequences of 8 tokens in a second
+
+
+def test_a_resumed_run_keeps_its_number_of_threads_unless_told(tmp_path):
+    state = start(tiny(tmp_path, threads=None))
+    state.threads = 3
+    run(state)
+    assert resume(tmp_path).threads == 3
+    assert resume(tmp_path, {"threads": 1}).threads == 1
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])

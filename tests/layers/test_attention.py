@@ -18,6 +18,14 @@ def test_gradient_with_dropped_weights(rng):
     assert_gradients(forward, attention.backward, {"qkv": qkv})
 
 
+def test_dropped_weights_are_as_many_as_asked_and_the_rest_makes_up_for_them():
+    qkv = np.concatenate([np.zeros((8, 60, 8)), np.ones((8, 60, 4))], axis=2)  # equal weights, values of one
+    out, _ = attention.forward(qkv, 2, 0.2, key=1)
+    assert abs(out[:, 10:].mean() - 1) < 0.02  # kept with probability 0.8, scaled up by 1 / 0.8
+    assert not np.array_equal(out, attention.forward(qkv, 2, 0.2, key=2)[0])
+    np.testing.assert_array_equal(attention.forward(qkv[3:5], 2, 0.2, key=1, row=3)[0], out[3:5])
+
+
 def attention_by_loops(qkv, n_head):
     """One query at a time, straight from the paper's equation."""
     B, T, width = qkv.shape

@@ -17,7 +17,7 @@ def test_gradients(rng, layer, denominator, monkeypatch):
     assert_gradients(lambda x, w: layer.forward(x, w, TARGETS, denominator, ops=DEFINITIONS), layer.backward, inputs)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 100])
 def test_chunks_of_any_size_give_the_definition(rng, rows, monkeypatch):
     monkeypatch.setattr(chunked, "CHUNK_BYTES", rows * 7 * 8)
     x, w, dout = rng.standard_normal((5, 4)), rng.standard_normal((7, 4)), np.float64(1.7)
@@ -49,3 +49,7 @@ def test_logits_never_exist_whole(rng, monkeypatch):
     ops = DEFINITIONS.replace(cross_entropy=Spy())
     chunked.forward(rng.standard_normal((5, 4)), rng.standard_normal((7, 4)), TARGETS, ops=ops)
     assert seen == [(2, 7), (2, 7), (1, 7)]
+
+
+def test_a_chunk_is_small_beside_gpt2_and_holds_many_of_its_rows():
+    assert 20 < chunked.CHUNK_BYTES // (50257 * 4) < 200
