@@ -84,6 +84,35 @@ def test_a_config_of_another_model_is_explained(model, tmp_path, changes, senten
         GPT.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "field", "expected"),
+    [
+        ({"activation_function": "remove"}, "activation_function", "gelu_new"),  # GPT2Config's defaults
+        ({"layer_norm_epsilon": "remove"}, "layer_norm_epsilon", 1e-5),
+        ({"bias": "remove"}, "bias", True),
+        ({"activation_function": "gelu_pytorch_tanh"}, "activation_function", "gelu_new"),
+        ({"resid_pdrop": 0.3, "embd_pdrop": 0.3, "attn_pdrop": 0.3}, "dropout", 0.3),
+        ({"resid_pdrop": 0.3, "embd_pdrop": 0.3, "attn_pdrop": 0.1}, "dropout", 0.0),
+        ({"n_inner": 24}, "n_embd", 6),
+        ({"n_inner": None}, "n_embd", 6),
+    ],
+)
+def test_settings_are_read_as_hugging_face_means_them(model, tmp_path, changes, field, expected):
+    model.save_pretrained(tmp_path)
+    edit(tmp_path, **changes)
+    assert getattr(GPT.from_pretrained(tmp_path).config, field) == expected
+
+
+def test_everything_is_on_the_disk_before_it_is_the_one_in_use(tmp_path, monkeypatch):
+    events = []
+    for name in ("fsync", "replace"):
+        function = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, f=function: (events.append(n), f(*a)))
+    write_state(tmp_path, 1)
+    # x.safetensors; state.json and its folder; the list of states; `current` and its folder
+    assert events == ["fsync", "fsync", "replace", "fsync", "fsync", "fsync", "replace", "fsync"]
+
+
 def test_an_untied_head_is_refused(model, tmp_path):
     model.save_pretrained(tmp_path)
     tensors = read_tensors(tmp_path / "model.safetensors")
@@ -210,11 +239,11 @@ def test_killed_at_any_moment_of_a_save_the_old_state_or_the_new_one_is_whole(tm
     [
         (lambda folder: (folder / "x.safetensors").unlink(), "x.safetensors is missing"),
         (lambda folder: (folder / "x.safetensors").write_bytes(b"x" * 8104), "x.safetensors is damaged"),
-        (lambda folder: (folder / "state.json").write_text("{"), "state.json is damaged"),
+        (lambda folder: (folder / "state.json").write_text('{"sha256": 3}'), "state.json is damaged"),
         (lambda folder: (folder / "state.json").write_text('{"value": 4}'), "state.json is damaged"),
-        (lambda folder: (folder / "state.json").unlink(), "could not read .*state.json"),
+        (lambda folder: (folder / "state.json").unlink(), "state.json is missing"),
         (lambda folder: (folder.parent / "current").unlink(), "holds no run to resume"),
-        (lambda folder: (folder.parent / "current").write_text("step-9"), "could not read .*step-9"),
+        (lambda folder: (folder.parent / "current").write_text("step-9"), "step-9.*is missing"),
     ],
 )
 def test_a_damaged_state_is_explained(tmp_path, damage, sentence):
@@ -262,7 +291,11 @@ def test_an_earlier_run_is_set_aside_whole_and_twice(tmp_path):
         write_state(tmp_path, number)
         (tmp_path / "metrics.jsonl").write_text(f"{number}")
         (tmp_path / "notes.txt").write_text("the user's own")
+        for folder in ("best", "step-00000005"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "model.safetensors").write_text(f"{number}")
         assert checkpoint.set_aside(tmp_path) == tmp_path / f"run-{number}"
         assert read_state(tmp_path / f"run-{number}") == number
-        assert (tmp_path / f"run-{number}" / "metrics.jsonl").read_text() == f"{number}"
+        for file in ("metrics.jsonl", "best/model.safetensors", "step-00000005/model.safetensors"):
+            assert (tmp_path / f"run-{number}" / file).read_text() == f"{number}"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "run-1", "run-2"]

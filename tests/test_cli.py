@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygpt import UserError, cli, screens
+from tinygpt import GPT, GPTConfig, UserError, cli, screens
 from tinygpt.cli import main
 from tinygpt.nanogpt_config import read_nanogpt_config
 
@@ -93,10 +93,12 @@ def test_a_second_run_sets_the_first_aside_and_resuming_continues_it(tmp_path, c
 def test_what_a_killed_run_wrote_after_its_last_save_is_dropped_from_the_metrics(tmp_path, capsys):
     assert outcome(capsys, "train", *TINY, "--out_dir", tmp_path)[0] == 0
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 8, "loss": 1.0}\n{"step": 9, "val_loss": 1.0, "train')
+        file.write(
+            '5\n{"step": 6, "loss": 1.0, "kept": true}\n{"step": 8, "loss": 1.0}\n{"step": 9, "val_loss": 1.0, "train'
+        )
     assert outcome(capsys, "train", "--init_from=resume", "--out_dir", tmp_path, "--max_iters=7")[0] == 0
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 6, 6, 7, 7]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4, 6, 6, 6, 7, 7]
 
 
 def test_a_finished_run_says_how_to_go_on(trained, capsys):
@@ -114,6 +116,8 @@ def test_a_config_file_of_nanogpts_is_read_and_flags_override_it(tmp_path, capsy
     assert status == 0, err
     assert "2" not in err and "left alone: import time, wandb_log, wandb_run_name" in out
     assert "--compile has no meaning here" in out
+    saved = json.loads(next((tmp_path / "last").glob("*/state.json")).read_text())["config"]
+    assert saved["n_embd"] == 16 and saved["n_layer"] == 1 and saved["dropout"] == 0.0
     settings, _ = read_nanogpt_config(str(config))
     assert settings == {"n_layer": 2, "n_head": 8, "n_embd": 8, "batch_size": 4, "learning_rate": 1.0, "dropout": 0.0}
 
@@ -127,6 +131,8 @@ def test_a_config_file_of_nanogpts_is_read_and_flags_override_it(tmp_path, capsy
         ("n_layer = 4 // 0", "4 // 0; expected a whole number"),
         ("n_layer =", "not a configuration file"),
         ("bias = 1", "bias = 1; expected True or False"),
+        ("n_layer = {[1]: 2}", "expected a whole number"),
+        ("learning_rate = 1" + "0" * 400, "expected a number"),
     ],
 )
 def test_a_config_file_that_cannot_be_read_is_explained_and_never_executed(tmp_path, content, sentence):
@@ -156,6 +162,8 @@ def test_a_config_file_that_cannot_be_read_is_explained_and_never_executed(tmp_p
         (["eval", "--out_dir=nowhere"], 1, "there is no folder nowhere"),
         (["info", "--preset=gpt5"], 2, "'gpt5'"),
         (["train", "--out_dir="], 1, "--out_dir is empty"),
+        (["train", "--data=a.txt", "--dataset=stdlib"], 1, "--data and --dataset were both given"),
+        (["train", "--n_embd=4000000000"], 1, "parameters, more than any machine holds"),
         (["dance"], 2, "dance"),
         ([], 2, "required"),
     ],
@@ -280,11 +288,17 @@ def test_eval_without_a_text_takes_the_runs_own_validation_part(trained, capsys)
     assert status == 1 and "does not say what it was trained on; give --data FILE" in err
 
 
+def test_eval_of_a_model_without_a_tokenizer_on_a_text_is_refused(tmp_path, capsys):
+    GPT(GPTConfig(8, 500, 1, 1, 8)).save_pretrained(tmp_path)
+    status, _, err = outcome(capsys, "eval", "--out_dir", tmp_path, f"--data={TEXT}")
+    assert status == 1 and "has no tokenizer, so its loss on a text would mean nothing" in err
+
+
 def test_info_of_presets_and_of_a_checkpoint(trained, capsys):
     assert "124,439,808" in outcome(capsys, "info", "--preset=gpt2")[1]
     assert "1,557,611,200" in outcome(capsys, "info", "--preset=gpt2-xl")[1]
     assert "808,192" in outcome(capsys, "info")[1]
-    assert "1 layers, 2 heads, 16 channels" in outcome(capsys, "info", "--out_dir", trained)[1]
+    assert "n_layer=1, n_head=2, n_embd=16" in outcome(capsys, "info", "--out_dir", trained)[1]
 
 
 def test_control_characters_from_a_model_do_not_reach_the_terminal():
@@ -318,6 +332,26 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_resume(tmp_path):
     step = int(stopped[1].replace(",", ""))
     meta = json.loads(next((tmp_path / "last").glob("*/state.json")).read_text())
     assert meta["step"] == step
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to another process")
+def test_ctrl_c_saves_even_if_whoever_read_the_output_is_gone(tmp_path):
+    """As in `python train.py | tee log`, where the same Ctrl-C ends both."""
+    process = spawn([*LONG, f"--out_dir={tmp_path}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while b"tokens/s" not in process.stdout.readline():
+        assert process.poll() is None
+    process.stdout.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130 and process.stderr.read() == b""
+    assert not (tmp_path / "last" / "current").read_text().startswith("step-00000000")
+
+
+def test_a_run_into_a_closed_pipe_stops_and_is_saved(tmp_path):
+    process = spawn([*LONG, f"--out_dir={tmp_path}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline()
+    process.stdout.close()  # as `| head -1` does
+    assert process.wait(timeout=60) == 130 and process.stderr.read() == b""
+    assert (tmp_path / "last" / "current").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to another process")

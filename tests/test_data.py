@@ -685,6 +685,11 @@ def test_windows_of_addition_predict_every_answer_once(addition):
     assert all(rows.shape[1] == 64 for rows in idx)
 
 
+def test_addition_needs_room_for_a_sum(addition):
+    with pytest.raises(UserError, match="--block_size is 11; addition needs at least 12"):
+        addition.batch("train", 2, 11, np.random.default_rng(0))
+
+
 def test_addition_has_its_own_characters():
     with pytest.raises(UserError, match="13 characters of its own"):
         load_corpus("addition", tokenizer="bpe")

@@ -47,6 +47,7 @@ def test_default_configuration_is_gpt2():
         ({"block_size": 2.5}, "block_size is 2.5"),
         ({"n_head": True}, "n_head is True"),
         ({"n_embd": 10, "n_head": 4}, "n_embd is 10 and n_head is 4.*such as 12"),
+        ({"n_embd": 4 * 10**9, "n_head": 1}, r"about 2e\+21 parameters"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"dropout": -0.1}, "dropout is -0.1"),
         ({"activation_function": "relu"}, "activation_function is 'relu'; expected gelu_new"),

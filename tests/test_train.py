@@ -234,7 +234,9 @@ def test_a_resumed_run_refuses_another_model_and_another_text(tmp_path):
     text.write_bytes(TEXT.read_bytes() + b"one more line\n")
     with pytest.raises(UserError, match="the text of text.txt is no longer the one"):
         resume(tmp_path / "out")
-    assert resume(tmp_path / "out", {"data": str(text)}).step == 12  # asked for by name
+    state = resume(tmp_path / "out", {"data": str(text)})  # asked for by name
+    assert state.step == 12 and state.best_val_loss == math.inf  # losses on another text do not compare
+    assert state.evaluated_step == -1  # so that the first thing is an evaluation on this one
     text.write_text("text with a cedilla: ç" * 50, encoding="utf-8")
     with pytest.raises(UserError, match="ç"):
         resume(tmp_path / "out", {"data": str(text)})
@@ -358,6 +360,7 @@ def test_the_bits_do_not_depend_on_how_many_threads_blas_would_take(tmp_path):
     ("changes", "sentence"),
     [
         ({"batch_size": 0}, "--batch_size is 0; expected at least 1"),
+        ({"batch_size": 10**19}, "at most a million"),
         ({"eval_iters": 0}, "--eval_iters is 0"),
         ({"max_iters": -1}, "--max_iters is -1"),
         ({"learning_rate": -1e-3}, "--learning_rate is -0.001"),
@@ -415,6 +418,28 @@ def test_a_run_starts_from_another_runs_weights_with_its_tokens(tmp_path):
         state.model.params["wpe.weight"], load_model(tmp_path / "first", "cpu")[0].params["wpe.weight"][:6]
     )
     assert len(run(state)) > 0
+
+
+def test_a_loaded_model_keeps_its_context_unless_a_shorter_one_is_asked_for(tmp_path):
+    run(start(tiny(tmp_path / "first")))
+    folder = str(tmp_path / "first")
+    assert start(tiny(tmp_path / "a", init_from=folder, block_size=None)).model.config.block_size == 8
+    assert start(tiny(tmp_path / "b", init_from=folder, block_size=5)).model.config.block_size == 5
+    assert start(tiny(tmp_path / "c", init_from=folder, block_size=64)).model.config.block_size == 8
+
+
+def test_a_resumed_run_refuses_other_tokens(tmp_path):
+    run(start(tiny(tmp_path, tokenizer="bpe", vocab_size=270)))
+    assert resume(tmp_path, {"tokenizer": "bpe", "vocab_size": 270}).corpus.vocab_size == 270
+    for changes in ({"tokenizer": "char"}, {"vocab_size": 300}):
+        with pytest.raises(UserError, match="would be another model"):
+            resume(tmp_path, changes)
+
+
+def test_another_dataset_by_name_replaces_the_runs_own_file(tmp_path):
+    run(start(tiny(tmp_path)))
+    with pytest.raises(UserError, match="addition cannot be used with the model"):
+        resume(tmp_path, {"dataset": "addition"})
 
 
 def test_evaluation_only_writes_nothing(tmp_path):

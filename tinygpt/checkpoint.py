@@ -198,16 +198,22 @@ def load_state(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
         raise UserError(f"{out_dir} holds no run to resume; expected {last / 'current'}, which training writes")
     name, _, digest = (last / "current").read_text(errors="replace").strip().partition("\n")
     folder = last / name
-    try:
-        meta = read_json(folder / "state.json")
-    except UserError as error:
-        raise UserError(f"{error}; {_best_hint(out_dir)}") from None
-    for file, expected in {"state.json": digest, **meta.get("sha256", {})}.items():
-        if not (folder / file).exists():
-            raise UserError(f"{folder / file} is missing, so the run cannot be resumed; {_best_hint(out_dir)}")
-        if _sha256(folder / file) != expected:
-            raise UserError(f"{folder / file} is damaged (its SHA-256 has changed); {_best_hint(out_dir)}")
+    _check_digest(folder / "state.json", digest, out_dir)
+    meta = read_json(folder / "state.json")
+    for file, expected in meta["sha256"].items():
+        _check_digest(folder / file, expected, out_dir)
     return meta, folder
+
+
+def _check_digest(path: Path, expected: str, out_dir: str | Path) -> None:
+    best = Path(out_dir) / "best"
+    way_out = "start again with another --out_dir"
+    if (best / WEIGHTS).exists():
+        way_out = f"start from the best weights with --init_from={best} and another --out_dir"
+    if not path.exists():
+        raise UserError(f"{path} is missing, so the run cannot be resumed; {way_out}")
+    if _sha256(path) != expected:
+        raise UserError(f"{path} is damaged (its SHA-256 has changed); {way_out}")
 
 
 def set_aside(out_dir: str | Path) -> Path | None:
@@ -271,13 +277,6 @@ def _sha256(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def _best_hint(out_dir: str | Path) -> str:
-    best = Path(out_dir) / "best"
-    if (best / WEIGHTS).exists():
-        return f"start from the best weights with --init_from={best} and another --out_dir"
-    return "start again with another --out_dir"
 
 
 def _some(names: list[str]) -> str:

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         print(f"error: out of memory{detail}; use a smaller --batch_size, --block_size or model", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read the output has left, as `| head` does
-        sys.stderr.close()
+        screens.silence()
         return 1
     except OSError as error:  # such as a full disk under a redirected output
         print(f"error: {error}", file=sys.stderr)
@@ -64,12 +64,19 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
     if changes.get("init_from") == "resume":
         state = resume(changes.get("out_dir", "out"), (preset if arguments.preset != "cpu" else {}) | changes)
         notes.append(f"resumed at step {state.step:,}, learning rate {state.config.lr(state.step):.2e}")
+        if state.evaluated_step < 0 < state.step:
+            notes.append("on another text, so its best validation loss and best weights start anew")
         if changes.get("threads") is None and state.threads != cpu_count():
-            notes.append(f"with {state.threads} threads, as the run began, so that it goes on bit for bit")
+            notes.append(
+                f"with {screens.counted(state.threads, 'thread')}, as the run began, so that it goes on bit for bit"
+            )
     else:
+        pretrained = changes.get("init_from", "scratch") != "scratch"
+        if pretrained:
+            changes.setdefault("block_size", None)  # the model's own
         state = start(TrainConfig(**(preset | changes)))
-        for name in MODEL_SHAPE:
-            if name in changes and getattr(state.config, name) != changes[name]:
+        for name in (*MODEL_SHAPE, "tokenizer", "vocab_size") if pretrained else ():
+            if changes.get(name) is not None and getattr(state.config, name) != changes[name]:
                 raise UserError(
                     f"--{name}={changes[name]} does not fit the model in {state.config.init_from}, which has "
                     f"{name}={getattr(state.config, name)}; leave the flag out"
@@ -100,6 +107,9 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
             screens.plot(state.config.out_dir)
     finally:
         signal.signal(signal.SIGINT, before)
+    if state.stop and state.config.eval_only:
+        print("\nstopped; nothing was to be saved")
+        return 130
     if state.stop and state.evaluated_step < state.config.max_iters:
         where = screens.out_dir_flag(state.config.out_dir)
         print(f"\nstopped, saved at step {state.saved_step:,}; go on with: {command} --init_from=resume{where}")
@@ -151,6 +161,11 @@ def eval_command(arguments: argparse.Namespace, _: str) -> int:
         raise UserError(
             f"{corpus.name} has a vocabulary of {corpus.vocab_size:,} tokens, but the model in {arguments.out_dir} has "
             f"{model.config.vocab_size:,}; evaluate it on a text in its own tokens"
+        )
+    if tokenizer is None and corpus.tokenizer is not None:
+        raise UserError(
+            f"{arguments.out_dir} has no tokenizer, so its loss on a text would mean nothing; "
+            f"give --data a folder with train.bin and val.bin in the model's own tokens"
         )
     tokens = np.concatenate([getattr(corpus, part) for part in parts])
     if len(tokens) < 2:
@@ -342,6 +357,8 @@ def _train_settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list
     notes: list[str] = []
     if arguments.config is not None:
         settings, notes = read_nanogpt_config(arguments.config)
+    if {"data", "dataset"} <= given.keys():
+        raise UserError("--data and --dataset were both given; expected one of them, since a run has one text")
     settings |= {name: given[name] for name in known & given.keys()}
     if arguments.config is not None and arguments.preset == "cpu":
         ours = {name: getattr(TrainConfig(), name) for name in (*MODEL_SHAPE, "dataset", "learning_rate", "batch_size")}

@@ -70,8 +70,8 @@ def cost_table(config: GPTConfig, batch_size: int, itemsize: int = 4) -> str:
     state = 4 * params * itemsize / 2**20
     return (
         capture.get()
-        + f"\n{config.n_layer} layers, {config.n_head} heads, {config.n_embd} channels, context {config.block_size}, "
-        + f"vocabulary {config.vocab_size:,}\n"
+        + f"\nn_layer={config.n_layer}, n_head={config.n_head}, n_embd={config.n_embd}, "
+        + f"block_size={config.block_size}, vocab_size={config.vocab_size}\n"
         + "MFLOPs/token: of a forward pass, matrix products only; MiB: activations that backward needs\n"
         + f"a training step on {tokens:,} tokens: {3 * flops * tokens / 1e9:,.3g} GFLOPs\n"
         + f"parameters, gradients and two moments in {8 * itemsize}-bit numbers: {state:,.1f} MiB\n"

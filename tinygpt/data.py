@@ -169,6 +169,8 @@ class AdditionCorpus(Corpus):
 
         For "train" the pairs are drawn anew, for "val" from the unseen ones.
         """
+        if block_size < self.LINE - 1:
+            raise UserError(f"--block_size is {block_size}; addition needs at least {self.LINE - 1}, one whole sum")
         count = batch_size * -(-(block_size + 1) // self.LINE)
         pairs = self.draw(count, rng) if split == "train" else rng.choice(self.unseen, count)
         rows = self.lines(pairs).reshape(batch_size, -1)[:, : block_size + 1]

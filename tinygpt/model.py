@@ -53,6 +53,11 @@ class GPTConfig:
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise UserError(f"{name} is {value!r}; expected a whole number of at least 1")
             object.__setattr__(self, name, int(value))  # NumPy's numbers would follow the model into files and dtypes
+        size = self.n_embd * (self.vocab_size + self.block_size + 12 * self.n_layer * self.n_embd)
+        if size > 10**13:
+            raise UserError(
+                f"that makes about {size:.0e} parameters, more than any machine holds; choose smaller sizes"
+            )
         if self.n_embd % self.n_head != 0:
             raise UserError(
                 f"n_embd is {self.n_embd} and n_head is {self.n_head}, but every head takes an equal share of the "

@@ -58,7 +58,7 @@ def read_nanogpt_config(path: str) -> tuple[dict[str, Any], list[str]]:
                 raise UserError(f"{path}, line {statement.lineno}: unknown setting {name}{hint}")
             kind = plain_type(hints[name])
             value = _literal(statement.value)
-            if kind is float and type(value) is int:
+            if kind is float and type(value) is int and abs(value) < 1e300:
                 value = float(value)
             if type(value) is not kind:
                 written = ast.unparse(statement.value)
@@ -79,7 +79,7 @@ def _literal(node: ast.expr) -> Any:
         return None
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError, MemoryError, RecursionError):
         return None
 
 

@@ -1,5 +1,6 @@
 """What a training run shows and writes down: consumers of the records that `train` yields."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -39,7 +40,7 @@ def heading(state: TrainState, remark: str = "") -> str:
     """What is about to be trained, on what, and where to."""
     config, corpus, model = state.config, state.corpus, state.model
     shape = model.config
-    batch = f"{config.batch_size} sequences of {config.block_size}"
+    batch = f"{config.batch_size} sequences of {shape.block_size}"
     if config.gradient_accumulation_steps > 1:
         batch += f", {config.gradient_accumulation_steps} times"
     rows = {
@@ -47,7 +48,7 @@ def heading(state: TrainState, remark: str = "") -> str:
         "vocabulary": f"{corpus.vocab_size:,} " + (f"({corpus.tokenizer.name})" if corpus.tokenizer else "tokens"),
         "model": f"{counted(shape.n_layer, 'layer')}, {counted(shape.n_head, 'head')}, "
         f"{counted(shape.n_embd, 'channel')}, context {shape.block_size}, {shape.n_params:,} parameters",
-        "step": f"{config.tokens_per_step:,} tokens ({batch})",
+        "step": f"{state.tokens_per_step:,} tokens ({batch})",
         "device": f"{model.device}, {counted(state.threads, 'thread')}, {model.dtype}, {config.kernels} kernels"
         + (f" ({remark.split(';')[0]})" if remark else ""),
     }
@@ -61,12 +62,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # rich would end the process, and the run with it
+
+
 class Screen:
     """A live progress line on a terminal, plain lines anywhere else, and a sample of text at each evaluation."""
 
     def __init__(self, state: TrainState):
         self.state = state
-        self.console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self.console = _Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self.began = self.shown = time.perf_counter()
         self.evaluations: list[float] = []  # seconds that each one took, its sample included
         self.first_step = state.step
@@ -91,8 +97,16 @@ class Screen:
             self.progress.stop()
 
     def line(self, text: str, style: str | None = None) -> None:
-        """Print a line, above the progress line where there is one."""
-        self.console.print(text, style=style)
+        """Print a line, above the progress line where there is one.
+
+        If whoever read the output has left (a pipe into `head`, or into a `tee` that Ctrl-C ended), the run is asked to
+        stop, so that it is saved, and says no more.
+        """
+        try:
+            self.console.print(text, style=style)
+        except BrokenPipeError:
+            self.state.stop = True
+            silence()
 
     def show(self, record: Record) -> None:
         """Show one record."""
@@ -183,11 +197,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     rows = []
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
+            with contextlib.suppress(ValueError):
                 rows.append(json.loads(line))
-            except ValueError:
-                continue
-    return rows
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def plot(out_dir: str | Path) -> Path | None:
@@ -251,6 +263,11 @@ def quoted(argument: str) -> str:
     return subprocess.list2cmdline([argument]) if os.name == "nt" else shlex.quote(argument)
 
 
+def silence() -> None:
+    """Send what is still printed to nowhere, because its reader has left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def interrupt(state: TrainState) -> None:
     """What Ctrl-C does: the first ends the run after the step under way, the second leaves at once, with status 130.
 
@@ -258,9 +275,11 @@ def interrupt(state: TrainState) -> None:
     """
     if not state.stop:
         state.stop = True
-        os.write(1, b"\nfinishing the step; Ctrl-C again leaves at once\n")
+        with contextlib.suppress(OSError):  # the same Ctrl-C may have ended who reads this
+            os.write(1, b"\nfinishing the step; Ctrl-C again leaves at once\n")
         return
     saved = f"the last save is of step {state.saved_step:,}" if state.saved_step >= 0 else "nothing was saved"
     cursor = "\x1b[?25h" if sys.stdout.isatty() else ""  # the progress line had hidden it
-    os.write(1, f"{cursor}\nleft at once; {saved}\n".encode())
+    with contextlib.suppress(OSError):
+        os.write(1, f"{cursor}\nleft at once; {saved}\n".encode())
     os._exit(130)

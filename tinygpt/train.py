@@ -69,7 +69,7 @@ class TrainConfig:
     n_layer: int = option(4, "model", "blocks")
     n_head: int = option(4, "model", "attention heads in a block")
     n_embd: int = option(128, "model", "channels, a multiple of n_head")
-    block_size: int = option(64, "model", "context, in tokens")
+    block_size: int | None = option(64, "model", "context, in tokens; with --init_from=FOLDER the model's if not given")
     dropout: float = option(0.0, "model", "probability that an activation is dropped in training")
     bias: bool = option(False, "model", "biases in linear layers and LayerNorms, as GPT-2 has")
     activation_function: str = option("gelu_new", "model", "gelu_new (tanh, GPT-2's) or gelu (exact, nanoGPT's)")
@@ -102,6 +102,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value >= least:  # "not >=" also refuses NaN
                 raise UserError(f"--{name} is {value}; expected at least {least}")
+        if self.batch_size > 10**6:
+            raise UserError(f"--batch_size is {self.batch_size}; expected at most a million sequences")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"--{name} is {getattr(self, name)}; expected at least 0 and below 1")
@@ -113,11 +115,6 @@ class TrainConfig:
         min_lr = self.learning_rate / 10 if self.min_lr is None else self.min_lr
         decay_iters = self.max_iters if self.lr_decay_iters is None else self.lr_decay_iters
         return cosine_schedule(step, self.learning_rate, min_lr, self.warmup_iters, decay_iters)
-
-    @property
-    def tokens_per_step(self) -> int:
-        """Tokens in a step, over all its micro-batches."""
-        return self.gradient_accumulation_steps * self.batch_size * self.block_size
 
 
 # Presets: what differs from the defaults above; flags override them.
@@ -149,6 +146,11 @@ class TrainState:
     evaluated_step: int = -1  # the last step that was evaluated
     saved_step: int = -1  # the last step that was saved
     stop: bool = False  # read between steps
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens in a step, over all its micro-batches."""
+        return self.config.gradient_accumulation_steps * self.config.batch_size * self.model.config.block_size
 
     @property
     def best_folder(self) -> Path:
@@ -220,7 +222,10 @@ def _corpus(config: TrainConfig, tokenizer: Any, model: GPT, source: str | Path)
 
 def _state(config: TrainConfig, corpus: Corpus, model: GPT) -> TrainState:
     for split in ("train", "val"):  # a text that is too short should be known before anything is written
-        corpus.batch(split, 1, config.block_size, np.random.default_rng(0))
+        corpus.batch(split, 1, model.config.block_size, np.random.default_rng(0))
+    if corpus.tokenizer is not None:  # what it turned out to be
+        config.tokenizer = corpus.tokenizer.name
+        config.vocab_size = corpus.vocab_size if config.tokenizer == "bpe" else None
     optimizer = AdamW(model.params, (config.beta1, config.beta2), weight_decay=config.weight_decay)
     threads = 1 if model.device == "cuda" else config.threads or cpu_count()
     return TrainState(config, corpus, model, optimizer, threads)
@@ -229,7 +234,7 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT) -> TrainState:
 def _fit(model: GPT, config: TrainConfig) -> GPT:
     """A loaded model with the run's dropout and, where that is shorter, its context; `config` then says its shape."""
     shape = dataclasses.asdict(model.config) | {"dropout": config.dropout}
-    shape["block_size"] = min(config.block_size, shape["block_size"])
+    shape["block_size"] = min(config.block_size or shape["block_size"], shape["block_size"])
     if shape["block_size"] < model.config.block_size:
         whole, model = model, GPT(GPTConfig(**shape), model.device, str(model.dtype), seed=None, ops=model.ops)
         for name, array in whole.params.items():
@@ -267,6 +272,8 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None) -> TrainS
     make it another model.
     """
     changes = {name: value for name, value in (changes or {}).items() if name != "init_from"}
+    if "dataset" in changes:
+        changes.setdefault("data", None)  # which would go before it
     meta, folder = checkpoint.load_state(out_dir)
     try:
         saved = meta["config"]
@@ -275,7 +282,7 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None) -> TrainS
         threads = config.threads or meta["threads"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / 'state.json'} is of another version of tinygpt ({error}); start anew") from None
-    for name in (*MODEL_SHAPE, "dtype"):
+    for name in (*MODEL_SHAPE, "dtype", "tokenizer", "vocab_size"):
         if name in changes and changes[name] != saved[name]:
             raise UserError(
                 f"--{name}={changes[name]} would be another model: the run in {out_dir} has {name}={saved[name]}; "
@@ -297,6 +304,8 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None) -> TrainS
     state.optimizer.steps = state.step = state.saved_step = numbers["step"]
     state.evaluated_step = numbers["evaluated_step"]
     state.best_val_loss = math.inf if numbers["best_val_loss"] is None else numbers["best_val_loss"]
+    if meta["text"] != corpus.fingerprint:  # losses on another text do not compare
+        state.best_val_loss, state.evaluated_step = math.inf, -1
     return state
 
 
@@ -361,7 +370,7 @@ def train(state: TrainState) -> Iterator[Record]:
             if state.step % config.log_interval == 0 or state.step in (first, config.max_iters):
                 loss, norm = _check_finite(state, measured)
                 now = time.perf_counter()
-                speed = (state.step - clock_step) * config.tokens_per_step / (now - clock)
+                speed = (state.step - clock_step) * state.tokens_per_step / (now - clock)
                 clock, clock_step = now, state.step
                 yield StepRecord(state.step, lr, loss, norm, speed)
             else:
@@ -376,7 +385,7 @@ def _step(state: TrainState, workers: Workers, grads: Parameters, lr: float) -> 
     """One optimiser step over all its micro-batches; returns loss and gradient norm, (2,), on the device."""
     config, model = state.config, state.model
     rng = generator(config.seed, "batches", state.step)  # from the step alone, so that there is nothing to save
-    shape = config.batch_size, config.block_size
+    shape = config.batch_size, model.config.block_size
     batches = [state.corpus.batch("train", *shape, rng) for _ in range(config.gradient_accumulation_steps)]
     denominator = max(1, sum(count_targets(targets) for _, targets in batches))
     grads.flat[...] = 0
@@ -395,10 +404,11 @@ def evaluate(state: TrainState, workers: Workers) -> EvalRecord | None:
     None, with nothing saved, if `state.stop` was set meanwhile.
     """
     config, model, corpus = state.config, state.model, state.corpus
+    shape = config.batch_size, model.config.block_size
     losses = {}
     for split in ("train", "val"):
         rng = generator(config.seed, "evaluation", split)  # the same batches every time, so that losses compare
-        batches = (corpus.batch(split, config.batch_size, config.block_size, rng) for _ in range(config.eval_iters))
+        batches = (corpus.batch(split, *shape, rng) for _ in range(config.eval_iters))
         losses[split] = mean_loss(model, workers, itertools.takewhile(lambda _: not state.stop, batches))
     if state.stop:
         return None
