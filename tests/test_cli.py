@@ -335,9 +335,11 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_resume(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to another process")
-def test_ctrl_c_saves_even_if_whoever_read_the_output_is_gone(tmp_path):
+@pytest.mark.parametrize("log_interval", [2, 1_000_000])  # the closed pipe is met by the next line, or by the last
+def test_ctrl_c_saves_even_if_whoever_read_the_output_is_gone(tmp_path, log_interval):
     """As in `python train.py | tee log`, where the same Ctrl-C ends both."""
-    process = spawn([*LONG, f"--out_dir={tmp_path}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    arguments = [*LONG, f"--log_interval={log_interval}", f"--out_dir={tmp_path}"]
+    process = spawn(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while b"tokens/s" not in process.stdout.readline():
         assert process.poll() is None
     process.stdout.close()

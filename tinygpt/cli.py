@@ -108,11 +108,11 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
     finally:
         signal.signal(signal.SIGINT, before)
     if state.stop and state.config.eval_only:
-        print("\nstopped; nothing was to be saved")
+        screen.line("\nstopped; nothing was to be saved")
         return 130
     if state.stop and state.evaluated_step < state.config.max_iters:
         where = screens.out_dir_flag(state.config.out_dir)
-        print(f"\nstopped, saved at step {state.saved_step:,}; go on with: {command} --init_from=resume{where}")
+        screen.line(f"\nstopped, saved at step {state.saved_step:,}; go on with: {command} --init_from=resume{where}")
         return 130
     if not state.config.eval_only:
         screen.sample(state.config.sample_length * 5 // 2)
