@@ -5,7 +5,8 @@ import pytest
 
 from tests.test_model import SMALL, model_with_weights_of_order_one
 from tinygpt import ops
-from tinygpt.parallel import Workers, count_targets
+from tinygpt.backend import cpu_count
+from tinygpt.parallel import Workers, count_targets, thread_count
 
 rng = np.random.default_rng(0)
 IDX, TARGETS = rng.integers(7, size=(5, 4)), rng.integers(-1, 7, size=(5, 4))  # an odd batch, some targets ignored
@@ -91,6 +92,11 @@ def test_each_worker_computes_on_its_share_of_blas_threads():
         assert threads_inside(2) == ({4}, 2)  # the cores left over go to BLAS
         assert threads_inside(8) == ({1}, 8)
         assert threads_inside(100) == ({1}, 8)
+
+
+def test_a_card_is_kept_busy_by_one_thread_and_a_cpu_by_as_many_as_asked():
+    assert thread_count(4, "cuda") == thread_count(None, "cuda") == 1
+    assert thread_count(4, "cpu") == 4 and thread_count() == cpu_count()
 
 
 def test_shares_are_consecutive_and_as_even_as_can_be():

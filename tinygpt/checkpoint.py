@@ -220,7 +220,7 @@ def set_aside(out_dir: str | Path) -> Path | None:
     """Move an earlier run in `out_dir` into a new folder in it, `run-1`, `run-2`, ...; returns that, or None."""
     out_dir = Path(out_dir)
     parts = [path for path in (out_dir / name for name in RUN_FILES) if path.exists()]
-    parts += out_dir.glob("step-*/")
+    parts += [path for path in out_dir.glob("step-*") if path.is_dir()]
     if not any((out_dir / saved).exists() for saved in ("last/current", f"best/{WEIGHTS}")):
         return None
     number = 1

@@ -15,16 +15,27 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygpt import __version__, checkpoint, screens
-from tinygpt.backend import cpu_count, resolve_device
+from tinygpt.backend import resolve_device
 from tinygpt.costs import cost_table
 from tinygpt.data import STDLIB_CHARACTERS, Batch, Corpus, first_prompt, load_corpus
 from tinygpt.errors import UserError
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.model import GPT2_SIZES, GPTConfig
 from tinygpt.nanogpt_config import WITHOUT_MEANING, plain_type, read_nanogpt_config
-from tinygpt.parallel import Workers, blas_threads
+from tinygpt.parallel import Workers, blas_threads, thread_count
 from tinygpt.sample import check_rules, text_stream
-from tinygpt.train import MODEL_SHAPE, PRESETS, TrainConfig, load_model, mean_loss, resume, start, train
+from tinygpt.train import (
+    MODEL_SHAPE,
+    PRESETS,
+    TrainConfig,
+    TrainState,
+    check_vocabulary,
+    load_model,
+    mean_loss,
+    resume,
+    start,
+    train,
+)
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -62,25 +73,15 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
     changes, notes = _train_settings(arguments)
     preset = PRESETS[arguments.preset]
     if changes.get("init_from") == "resume":
-        state = resume(changes.get("out_dir", "out"), (preset if arguments.preset != "cpu" else {}) | changes)
+        state = resume(changes.get("out_dir", "out"), preset | changes)
         notes.append(f"resumed at step {state.step:,}, learning rate {state.config.lr(state.step):.2e}")
         if state.evaluated_step < 0 < state.step:
             notes.append("on another text, so its best validation loss and best weights start anew")
-        if changes.get("threads") is None and state.threads != cpu_count():
-            notes.append(
-                f"with {screens.counted(state.threads, 'thread')}, as the run began, so that it goes on bit for bit"
-            )
+        if changes.get("threads") is None and state.threads != thread_count(device=state.model.device):
+            threads = screens.counted(state.threads, "thread")
+            notes.append(f"with {threads}, as the run began, so that it goes on bit for bit")
     else:
-        pretrained = changes.get("init_from", "scratch") != "scratch"
-        if pretrained:
-            changes.setdefault("block_size", None)  # the model's own
-        state = start(TrainConfig(**(preset | changes)))
-        for name in (*MODEL_SHAPE, "tokenizer", "vocab_size") if pretrained else ():
-            if changes.get(name) is not None and getattr(state.config, name) != changes[name]:
-                raise UserError(
-                    f"--{name}={changes[name]} does not fit the model in {state.config.init_from}, which has "
-                    f"{name}={getattr(state.config, name)}; leave the flag out"
-                )
+        state = _start(preset, changes)
         if not state.config.eval_only and (folder := checkpoint.set_aside(state.config.out_dir)):
             notes.append(f"the earlier run in {state.config.out_dir} is kept in {folder}")
     _, remark = resolve_device(state.config.device)
@@ -120,6 +121,20 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
     return 0
 
 
+def _start(preset: dict[str, Any], changes: dict[str, Any]) -> TrainState:
+    """A new run. Raises UserError for a flag that contradicts the model it starts from."""
+    if changes.get("init_from", "scratch") == "scratch":
+        return start(TrainConfig(**(preset | changes)))
+    state = start(TrainConfig(**(preset | {"block_size": None} | changes)))  # None: the model's own
+    for name in (*MODEL_SHAPE, "tokenizer", "vocab_size"):
+        if name in changes and getattr(state.config, name) != changes[name]:
+            raise UserError(
+                f"--{name}={changes[name]} does not fit the model in {state.config.init_from}, which has "
+                f"{name}={getattr(state.config, name)}; leave the flag out"
+            )
+    return state
+
+
 def sample_command(arguments: argparse.Namespace, _: str) -> int:
     """Print text from a trained model as it comes."""
     check_rules(arguments.temperature, arguments.top_k, arguments.top_p)
@@ -137,7 +152,7 @@ def sample_command(arguments: argparse.Namespace, _: str) -> int:
     prompt = tokenizer.encode(start_text)
     if len(prompt) == 0:
         raise UserError('the prompt is empty; give --start at least one character, such as --start="a"')
-    with blas_threads(arguments.threads or cpu_count()):
+    with blas_threads(thread_count(arguments.threads)):
         for number in range(arguments.num_samples):
             if number > 0:
                 print("\n---------------")
@@ -157,11 +172,7 @@ def eval_command(arguments: argparse.Namespace, _: str) -> int:
     """Print the loss, perplexity and bits per character of a checkpoint on a whole text, every token counted once."""
     model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels)
     corpus, parts = _evaluation_text(arguments, tokenizer)
-    if corpus.vocab_size > model.config.vocab_size:
-        raise UserError(
-            f"{corpus.name} has a vocabulary of {corpus.vocab_size:,} tokens, but the model in {arguments.out_dir} has "
-            f"{model.config.vocab_size:,}; evaluate it on a text in its own tokens"
-        )
+    check_vocabulary(corpus, model, arguments.out_dir)
     if tokenizer is None and corpus.tokenizer is not None:
         raise UserError(
             f"{arguments.out_dir} has no tokenizer, so its loss on a text would mean nothing; "
@@ -181,7 +192,7 @@ def eval_command(arguments: argparse.Namespace, _: str) -> int:
                 characters += sum(byte & 0xC0 != 0x80 for byte in tokenizer.decode_bytes(counted))
             yield idx, targets
 
-    with Workers(1 if model.device == "cuda" else arguments.threads) as workers:
+    with Workers(thread_count(arguments.threads, model.device)) as workers:
         loss = mean_loss(model, workers, batches())
     rows = {
         "model": f"{arguments.out_dir}, {model.config.n_params:,} parameters",

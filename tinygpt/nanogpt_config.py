@@ -21,8 +21,6 @@ ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
 }
-
-
 A_VALUE_OF = {int: "a whole number", float: "a number", bool: "True or False", str: "text in quotes"}
 
 

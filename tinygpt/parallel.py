@@ -27,7 +27,7 @@ class Workers:
         """threads: how many cores to use; None for all. Where BLAS cannot be told to use one thread for each worker
         (Accelerate on macOS), there is one worker and BLAS spreads its products as it sees fit.
         """
-        self.threads = threads or cpu_count()
+        self.threads = thread_count(threads)
         self._blas = ThreadpoolController().select(user_api="blas")
         self.count = self.threads if self._blas.lib_controllers else 1
         self._pool = ThreadPoolExecutor(self.count)
@@ -85,6 +85,11 @@ class Workers:
         count = min(self.count, rows)
         ends = [rows * (worker + 1) // count for worker in range(count)]
         return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def thread_count(threads: int | None = None, device: str = "cpu") -> int:
+    """How many threads to compute with: as many as asked for, all cores if None; one to keep a card busy."""
+    return 1 if device == "cuda" else threads or cpu_count()
 
 
 def blas_threads(limit: int) -> AbstractContextManager:

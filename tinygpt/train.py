@@ -22,7 +22,6 @@ from tinygpt import checkpoint
 from tinygpt.backend import (
     Array,
     array_module,
-    cpu_count,
     device_module,
     generator,
     keep_freed_pages,
@@ -34,7 +33,7 @@ from tinygpt.errors import UserError
 from tinygpt.model import GPT, GPTConfig
 from tinygpt.ops import build
 from tinygpt.optim import AdamW, cosine_schedule
-from tinygpt.parallel import Workers, count_targets
+from tinygpt.parallel import Workers, count_targets, thread_count
 from tinygpt.parameters import Parameters
 from tinygpt.tokenizer import GPT2Tokenizer, Tokenizer
 from tinygpt.tokenizer import load as load_tokenizer
@@ -193,8 +192,8 @@ def start(config: TrainConfig) -> TrainState:
         corpus = load_corpus(config.dataset, config.data, config.tokenizer, config.vocab_size)
         shape = {name: getattr(config, name) for name in MODEL_SHAPE}
         model_config = GPTConfig(vocab_size=corpus.vocab_size, dropout=config.dropout, **shape)
-        device, _ = resolve_device(config.device)
-        return _state(config, corpus, GPT(model_config, device, config.dtype, config.seed, build(config.kernels)))
+        model = GPT(model_config, config.device, config.dtype, config.seed, build(config.kernels))
+        return _state(config, corpus, model)
     model, tokenizer = load_model(config.init_from, config.device, config.dtype, config.kernels)
     model = _fit(model, config)
     return _state(config, _corpus(config, tokenizer, model, config.init_from), model)
@@ -212,12 +211,17 @@ def _corpus(config: TrainConfig, tokenizer: Any, model: GPT, source: str | Path)
         raise UserError(
             f"{text} cannot be used with the model in {source}: {error}; choose the text with --data"
         ) from None
+    check_vocabulary(corpus, model, source)
+    return corpus
+
+
+def check_vocabulary(corpus: Corpus, model: GPT, source: str | Path) -> None:
+    """Raise UserError if the text has tokens that the model, which came from `source`, does not know."""
     if corpus.vocab_size > model.config.vocab_size:
         raise UserError(
-            f"{corpus.name} has a vocabulary of {corpus.vocab_size:,} tokens, but the model in {source} was trained "
-            f"with {model.config.vocab_size:,}; train it on a text in its own tokens"
+            f"{corpus.name} has a vocabulary of {corpus.vocab_size:,} tokens, but the model in {source} has only "
+            f"{model.config.vocab_size:,}; choose a text in its own tokens"
         )
-    return corpus
 
 
 def _state(config: TrainConfig, corpus: Corpus, model: GPT) -> TrainState:
@@ -227,8 +231,7 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT) -> TrainState:
         config.tokenizer = corpus.tokenizer.name
         config.vocab_size = corpus.vocab_size if config.tokenizer == "bpe" else None
     optimizer = AdamW(model.params, (config.beta1, config.beta2), weight_decay=config.weight_decay)
-    threads = 1 if model.device == "cuda" else config.threads or cpu_count()
-    return TrainState(config, corpus, model, optimizer, threads)
+    return TrainState(config, corpus, model, optimizer, thread_count(config.threads, model.device))
 
 
 def _fit(model: GPT, config: TrainConfig) -> GPT:
@@ -279,7 +282,7 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None) -> TrainS
         saved = meta["config"]
         config = TrainConfig(**(saved | changes | {"init_from": "resume", "out_dir": str(out_dir)}))
         numbers = {name: meta[name] for name in ("step", "evaluated_step", "best_val_loss")}
-        threads = config.threads or meta["threads"]
+        config.threads = config.threads or meta["threads"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / 'state.json'} is of another version of tinygpt ({error}); start anew") from None
     for name in (*MODEL_SHAPE, "dtype", "tokenizer", "vocab_size"):
@@ -296,7 +299,7 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None) -> TrainS
             f"the text of {corpus.name} is no longer the one that the run in {out_dir} was saved with, so it cannot go "
             f"on exactly; name the text to go on with (--data FILE or --dataset={config.dataset}), or start a new run"
         )
-    state = dataclasses.replace(_state(config, corpus, model), threads=threads)
+    state = _state(config, corpus, model)
     moments = checkpoint.read_tensors(folder / MOMENTS)
     for prefix, target in (("m.", state.optimizer.m), ("v.", state.optimizer.v)):
         part = {name.removeprefix(prefix): array for name, array in moments.items() if name.startswith(prefix)}
