@@ -1,0 +1,15 @@
+"""Is this backward the derivative of that forward? And if not, what is wrong with it?
+
+    gradient_check(forward, backward, inputs)   any pair of functions of the layers' contract
+    check_layer("layernorm", my_module)         anything that is to take a layer's place, held against the definition
+    diagnose("layernorm", my_module)            what is wrong with it, in words
+
+Read in this order: `check.py` (the check), `cases.py` and `suite.py` (what the layers and the model are checked on),
+`mutants.py` (a library of wrong layers), `measure.py` (how many of them the check finds), `diagnosis.py`.
+"""
+
+from tinygpt.gradcheck.check import Report, Row, gradient_check
+from tinygpt.gradcheck.diagnosis import Diagnosis, diagnose
+from tinygpt.gradcheck.suite import check_layer
+
+__all__ = ["Diagnosis", "Report", "Row", "check_layer", "diagnose", "gradient_check"]

@@ -1,0 +1,521 @@
+"""What is wrong with a gradient, in words: which known mistake gives the same numbers, or what else can be said of it.
+
+A candidate for a layer's place is run on the layer's cases beside the definition, and explanations are tried from the
+most particular to the most general. One counts only if it gives the candidate's numbers in every case:
+
+1. a mutant of the library, or two of them together;
+2. a term of the gradient, as a mutant shows by leaving it out, that has a wrong sign or a wrong factor;
+3. for each wrong gradient by itself: one of the above; the right one scaled, negated, zero, with its axes rearranged or
+   from a rearranged dout; or what a part of the batch contributes.
+
+If something remains unexplained, the diagnosis says so, names the mutant whose error points most nearly the same way,
+and describes what it sees.
+"""
+
+import copy
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygpt.backend import to_host
+from tinygpt.errors import UserError
+from tinygpt.gradcheck.mutants import MUTANTS, Mutant
+from tinygpt.gradcheck.suite import Trial, definition, trials
+
+SAME = 1e-6  # relative: beyond any rounding in float64, below any mistake
+
+Gradients = Mapping[str, np.ndarray]
+
+
+class Explanation(NamedTuple):
+    """One thing that is wrong. family: one of `mutants.FAMILIES`."""
+
+    family: str
+    says: str
+
+
+@dataclass
+class Diagnosis:
+    """What is wrong with a candidate. Printed, it is sentences.
+
+    explanations: together they account for every number if `certain`; otherwise a guess, the nearest first. ranking:
+    the library's mutants from the most to the least alike, each with the relative error of its gradients to these.
+    """
+
+    explanations: list[Explanation]
+    certain: bool
+    remarks: list[str] = field(default_factory=list)
+    ranking: list[tuple[float, Mutant]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        found = [explanation.says for explanation in self.explanations]
+        if not self.certain:
+            found = ["no known mistake gives these numbers", *(f"the nearest is: {says}" for says in found)]
+        return "\n".join(found + self.remarks)
+
+
+def diagnose(layer: str, candidate: Any, seed: int = 0) -> Diagnosis | None:
+    """What is wrong with a candidate for a layer's place; None if it agrees with the definition.
+
+    layer, candidate: as for `suite.check_layer`. seed: of the cases' numbers and sizes.
+    """
+    runs = [Run(layer, trial, candidate) for trial in trials(layer, seed)]
+    if any(run.problem for run in runs):
+        return _misfit(layer, runs)
+    if not all(same(run.out, run.right_out) for run in runs):
+        return _wrong_forward(layer, runs)
+    if all(same(run.gradients, run.right) for run in runs):
+        return None
+    return _wrong_backward(layer, runs)
+
+
+LETTERS: dict[str, dict[str, Sequence[str]]] = {
+    "embedding": {"idx": "BT", "w": "VC"},
+    "linear": {"x": "BTI", "w": "IO"},
+    "softmax": {"x": "BTV"},
+    "attention": {"qkv": ("B", "T", "3C")},
+    "cross_entropy": {"logits": "BTV"},
+    "lm_head_loss": {"x": "NC", "w": "VC"},
+    "model": {},
+}
+
+
+class Run:
+    """One case: what the candidate gives, beside what the definition gives."""
+
+    def __init__(self, layer: str, trial: Trial, candidate: Any):
+        self.layer, self.trial, self.inputs = layer, trial, trial.experiment.inputs
+        self.dout = [to_host(d) for d in trial.experiment.dout]
+        self.right_out, self.right = self.of(definition(layer))
+        self.out, self.gradients, self.problem = self.right_out, self.right, ""
+        try:
+            self.out, self.gradients = self.of(candidate)
+        except (UserError, ValueError) as error:
+            self.problem = str(error)
+            return
+        for name, right in self.right.items():
+            shape = np.shape(self.gradients[name]) if name in self.gradients else None
+            if shape != right.shape:
+                self.problem = f"d{name} has shape {shape}, where {right.shape} belongs"
+
+    def of(self, candidate: Any, dout: Sequence[np.ndarray] | None = None) -> tuple[Gradients, Gradients]:
+        """Outputs and gradients of any candidate, attention's as the three they are; dout: another than the case's."""
+        forward, backward = self.trial.functions(candidate)
+        outs, gradients, _ = self.trial.experiment.run(forward, backward, dout)
+        named = {name: np.asarray(to_host(g), dtype=np.float64) for name, g in gradients.items() if g is not None}
+        if "qkv" in named and named["qkv"].shape == self.inputs["qkv"].shape:
+            B, T, width = named["qkv"].shape
+            heads = named.pop("qkv").reshape(B, T, 3, self.inputs["n_head"], -1)
+            named |= {part: heads[:, :, number].transpose(0, 2, 1, 3) for number, part in enumerate("qkv")}
+        return {f"out {number}": to_host(out) for number, out in enumerate(outs)}, named
+
+    def alone(self, name: str) -> "Run":
+        """This case with one of its gradients."""
+        lone = copy.copy(self)
+        lone.right, lone.gradients = {name: self.right[name]}, {name: self.gradients[name]}
+        return lone
+
+    def sizes(self) -> dict[str, float]:
+        """What a stray factor may be: the sizes of this case by their letters, and their like."""
+        sizes: dict[str, float] = {"2": 2.0}
+        for name, letters in LETTERS.get(self.layer, {"x": "BTC"}).items():
+            shape = np.shape(self.inputs[name])
+            sizes |= {letter: float(n) for letter, n in zip(letters[len(letters) - len(shape) :], shape, strict=True)}
+            if name in ("x", "idx", "qkv", "logits"):
+                sizes["the number of rows"] = float(np.prod(shape if name == "idx" else shape[:-1]))
+        if "n_head" in self.inputs:
+            sizes["C"] = sizes.get("C", sizes.get("3C", 0) / 3)
+            sizes |= {"D": sizes["C"] / self.inputs["n_head"], "H": float(self.inputs["n_head"])}
+        for p in filter(None, (self.inputs.get("p"), self.inputs.get("dropout"))):
+            sizes |= {"1 - p": 1 - p, "p": p}
+        if "targets" in self.inputs:
+            counted = to_host(self.inputs["targets"]) >= 0
+            sizes |= {"the number of targets that count": max(1.0, float(counted.sum()))}
+            sizes["the denominator"] = float(self.inputs.get("denominator") or max(1.0, float(counted.sum())))
+        if self.dout[0].ndim == 0:
+            sizes["dout"] = float(self.dout[0])
+        return sizes
+
+
+def same(a: Gradients, b: Gradients) -> bool:
+    """Whether two sets of gradients hold the same numbers."""
+    return a.keys() == b.keys() and all(difference(a[name], b[name]) < SAME for name in a)
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    """norm(a - b) / max(norm(a), norm(b)), 0 where both are rounding; 1 for different shapes."""
+    if a.shape != b.shape:
+        return 1.0
+    error = float(np.linalg.norm(a - b))
+    return 0.0 if error < 1e-12 else error / float(max(np.linalg.norm(a), np.linalg.norm(b)))
+
+
+# Forward, and what does not fit
+
+
+def _misfit(layer: str, runs: list[Run]) -> Diagnosis:
+    """Gradients of the wrong shape: the same mistake in the library, or a sum not taken."""
+    for mutant in MUTANTS:
+        if mutant.layer == layer:
+            if [Run(layer, run.trial, mutant.stand_in()).problem for run in runs] == [run.problem for run in runs]:
+                return Diagnosis([Explanation(mutant.family, mutant.says)], True, [], [(0.0, mutant)])
+    run = next(run for run in runs if run.problem)
+    remarks = [f"{run.trial.title}: {run.problem}"]
+    for name, right in run.right.items():
+        gradient = run.gradients.get(name, np.zeros(()))
+        for axes in itertools.chain.from_iterable(itertools.combinations(range(gradient.ndim), n) for n in (1, 2)):
+            if gradient.shape != right.shape and difference(gradient.sum(axis=axes), right) < SAME:
+                says = (
+                    f"d{name} is not summed over its axes {axes}"
+                    if len(axes) > 1
+                    else f"d{name} is not summed over axis {axes[0]}"
+                )
+                return Diagnosis([Explanation("axis", says)], True, remarks)
+        if gradient.ndim > 1 and difference(gradient.T, right) < SAME:
+            return Diagnosis([Explanation("layout", f"d{name} is transposed")], True, remarks)
+    return Diagnosis([], False, remarks)
+
+
+def _wrong_forward(layer: str, runs: list[Run]) -> Diagnosis:
+    ranking = []
+    for mutant in MUTANTS:
+        if mutant.layer == layer and mutant.family == "forward":
+            outs = [run.of(mutant.stand_in())[0] for run in runs]
+            ranking.append((_mean_difference([run.out for run in runs], outs), mutant))
+    ranking.sort(key=lambda pair: pair[0])
+    exact = [Explanation("forward", mutant.says) for error, mutant in ranking if error < SAME]
+    if exact:
+        return Diagnosis(exact[:1], True, [], ranking)
+    wrong = [run for run in runs if not same(run.out, run.right_out)]
+    remarks = [f"forward is not the definition's in: {', '.join(run.trial.title for run in wrong)}"]
+    if relation := _relation("out", [(run.out["out 0"], run.right_out["out 0"], run) for run in wrong]):
+        return Diagnosis([Explanation("forward", f"forward: {relation.says}")], True, remarks, ranking)
+    return Diagnosis(
+        [Explanation("forward", "forward computes another function than the layer's")], True, remarks, ranking
+    )
+
+
+def _mean_difference(a: list[Gradients], b: list[Gradients]) -> float:
+    return float(np.mean([difference(x[name], y[name]) for x, y in zip(a, b, strict=True) for name in x]))
+
+
+# Backward
+
+
+PARTS = {  # a composite's mistake may be one of its parts'
+    "mlp": ("linear", "gelu"),
+    "block": ("layernorm", "attention", "linear", "dropout", "mlp"),
+    "lm_head_loss": ("linear", "cross_entropy"),
+}
+
+
+def _wrong_backward(layer: str, runs: list[Run]) -> Diagnosis:
+    given = [run.gradients for run in runs]
+    mutants = [mutant for mutant in MUTANTS if mutant.family != "forward"]
+    layers = (layer, *PARTS.get(layer, ()))  # its own mistakes first
+    mutants = [mutant for part in layers for mutant in mutants if mutant.layer == part]
+    suspects = [suspect for mutant in mutants if (suspect := _suspect(runs, mutant))]
+    pairs = list(_pairs(runs, [suspect for suspect in suspects if suspect.mutants[0].layer == layer]))
+    ranking = sorted(((_mean_difference(given, s.gradients), s.mutants[0]) for s in suspects), key=lambda pair: pair[0])
+    for suspect in (*suspects, *pairs):
+        if all(map(same, given, suspect.gradients)):
+            return Diagnosis(suspect.explanations(layer), True, [], ranking)
+    for suspect in suspects:
+        if explanation := _factor(suspect.mutants[0], runs, given, suspect.gradients):
+            return Diagnosis([explanation], True, [], ranking)
+    return _one_by_one(layer, runs, suspects, pairs, ranking)
+
+
+class Suspect(NamedTuple):
+    """A mutant, or two together, and the gradients it gives in each case."""
+
+    mutants: tuple[Mutant, ...]
+    gradients: list[Gradients]
+
+    def explanations(self, layer: str) -> list[Explanation]:
+        return [
+            Explanation(m.family, m.says if m.layer == layer else f"in one of its parts, {m.layer}: {m.says}")
+            for m in self.mutants
+        ]
+
+
+def _suspect(runs: list[Run], *mutants: Mutant) -> Suspect | None:
+    layer, first = runs[0].layer, mutants[0]
+    edits = tuple(edit for mutant in mutants for edit in mutant.edits)
+    both = first if len(mutants) == 1 else Mutant(first.layer, "both", "", "", edits, first.source)
+    try:
+        stand_in = both.stand_in() if first.layer == layer else _with_part(layer, first)
+        gradients = [run.of(stand_in)[1] for run in runs]
+    except (UserError, ValueError, NameError):  # two edits of the same line, or a gradient that does not fit
+        return None
+    for gradient, run in zip(gradients, runs, strict=True):
+        if gradient.keys() != run.right.keys() or any(gradient[n].shape != run.right[n].shape for n in gradient):
+            return None
+    return Suspect(mutants, gradients)
+
+
+def _with_part(layer: str, mutant: Mutant) -> Any:
+    """The definition of a composite with a mutant in the place of one of its parts."""
+    original, part = definition(layer), {mutant.layer: mutant.stand_in()}
+
+    def forward(*arguments: Any, ops: Any, **options: Any) -> tuple:
+        return original.forward(*arguments, ops=ops.replace(**part), **options)
+
+    return SimpleNamespace(forward=forward, backward=original.backward)
+
+
+def _pairs(runs: list[Run], suspects: list[Suspect]) -> Iterator[Suspect]:
+    for a, b in itertools.combinations(suspects, 2):
+        if a.mutants[0].source == b.mutants[0].source and (suspect := _suspect(runs, *a.mutants, *b.mutants)):
+            yield suspect
+
+
+def _factor(mutant: Mutant, runs: list[Run], given: list[Gradients], wrong: list[Gradients]) -> Explanation | None:
+    """The term that a mutant leaves out or negates has a factor in the candidate: right + (factor - 1) * term."""
+    if mutant.family not in ("term", "zero", "sign"):
+        return None
+    factors = []
+    for run, gradients, theirs in zip(runs, given, wrong, strict=True):
+        names = list(run.right)
+        error = np.concatenate([(gradients[name] - run.right[name]).reshape(-1) for name in names])
+        term = np.concatenate([(run.right[name] - theirs[name]).reshape(-1) for name in names])
+        term = term / 2 if mutant.family == "sign" else term
+        if np.linalg.norm(term) < 1e-9 and np.linalg.norm(error) < 1e-9:
+            continue  # a case in which the term does not occur
+        size = float(term @ term)
+        share = float(error @ term) / size if size else 0.0
+        if np.linalg.norm(error - share * term) > SAME * max(np.linalg.norm(error), np.linalg.norm(term)):
+            return None
+        factors.append((1 + share, run))
+    if not factors or all(abs(factor - 1) < SAME for factor, _ in factors):
+        return None
+    family, words = _name_factor(factors)
+    return Explanation(family, f"a term has {words}; the term is the one of this mistake: {mutant.says}")
+
+
+def _name_factor(factors: list[tuple[float, Run]]) -> tuple[str, str]:
+    """The family and the words for a factor that should be 1, from its value in each case."""
+    values = np.array([factor for factor, _ in factors])
+    if np.allclose(values, 0, atol=SAME):
+        return "term", "a factor of 0"
+    if np.allclose(values, -1, rtol=SAME):
+        return "sign", "the wrong sign"
+    sizes = [run.sizes() for _, run in factors]
+    sign = "-" if (values < 0).all() else ""
+    for name in sorted(set.intersection(*map(set, sizes)), key=lambda name: (len(name), name)):
+        size = np.array([s[name] for s in sizes])
+        for power, words in POWERS.items():
+            with np.errstate(divide="ignore"):
+                if np.allclose(np.abs(values), np.abs(size) ** power, rtol=SAME):
+                    return "scale", f"a factor of {sign}{words.format(f'({name})' if ' ' in name else name)} too many"
+    if np.allclose(values, values[0], rtol=SAME):
+        return "scale", f"a factor of {values[0]:.6g} too many"
+    cases = [f"{factor:.6g} in {run.trial.title}" for factor, run in factors if abs(factor - 1) > SAME]
+    return "scale", f"a factor too many: {'; '.join(cases)}"
+
+
+POWERS = {1: "{}", -1: "1/{}", 0.5: "sqrt({})", -0.5: "1/sqrt({})", 2: "{} squared", -2: "1/{} squared"}
+
+
+def _one_by_one(
+    layer: str, runs: list[Run], suspects: list[Suspect], pairs: list[Suspect], ranking: list[tuple[float, Mutant]]
+) -> Diagnosis:
+    """Each wrong gradient by itself."""
+    explanations: dict[Explanation, list[str]] = {}
+    unexplained, right = [], []
+    for name in dict.fromkeys(name for run in runs for name in run.right):
+        lone = [run.alone(name) for run in runs if name in run.right]
+        if all(same(run.gradients, run.right) for run in lone):
+            right.append(f"d{name}")
+            continue
+        alone = [
+            Suspect(s.mutants, [{name: g[name]} for g in s.gradients if name in g]) for s in (*suspects, *pairs)
+        ]  # fmt: skip
+        found = _explain(layer, name, lone, alone)
+        for explanation in found:
+            explanations.setdefault(explanation, []).append(f"d{name}")
+        if not found:
+            unexplained.append(name)
+    said = [
+        Explanation(e.family, e.says if e.says.startswith(tuple(names)) else f"{' and '.join(names)}: {e.says}")
+        for e, names in explanations.items()
+    ]
+    remarks = [f"right: {', '.join(right)}"] if right else []
+    if not unexplained:
+        return Diagnosis(said, True, remarks, ranking)
+    wrong = [run for run in runs if not same(run.gradients, run.right)]
+    if len(wrong) < len(runs):
+        remarks.append(f"wrong only in: {', '.join(run.trial.title for run in wrong)}")
+    remarks += [_describe(name, [run.alone(name) for run in wrong if name in run.right]) for name in unexplained]
+    guess = _nearest(layer, runs, suspects, unexplained)
+    return Diagnosis(said + guess, False, remarks, ranking)
+
+
+def _explain(layer: str, name: str, runs: list[Run], suspects: list[Suspect]) -> list[Explanation]:
+    """What accounts for one gradient in every case; nothing if nothing does."""
+    for suspect in suspects:
+        if all(same(run.gradients, theirs) for run, theirs in zip(runs, suspect.gradients, strict=True)):
+            return suspect.explanations(layer)
+    pairs = [(run.gradients[name], run.right[name], run) for run in runs]
+    if relation := _relation(f"d{name}", pairs) or _contribution(name, pairs):
+        return [relation]
+    single = [suspect for suspect in suspects if len(suspect.mutants) == 1]
+    given = [run.gradients for run in runs]
+    for suspect in single:
+        if explanation := _factor(suspect.mutants[0], runs, given, suspect.gradients):
+            return [explanation]
+    for suspect in single:
+        theirs = [(run.gradients[name], m[name], run) for run, m in zip(runs, suspect.gradients, strict=True)]
+        if factor := _scaled(theirs):
+            return [*suspect.explanations(layer), Explanation(factor[0], f"d{name} has {factor[1]} besides")]
+    for a, b in itertools.combinations(single, 2):
+        if all(_adds_up(run, m, n) for run, m, n in zip(runs, a.gradients, b.gradients, strict=True)):
+            return a.explanations(layer) + b.explanations(layer)
+    return []
+
+
+def _adds_up(run: Run, a: Gradients, b: Gradients) -> bool:
+    """Whether the candidate's error is the sum of two others'."""
+    return all(
+        difference(run.gradients[n] - run.right[n], a[n] + b[n] - 2 * run.right[n]) < SAME for n in run.gradients
+    )
+
+
+Triple = tuple[np.ndarray, np.ndarray, Run]  # a gradient, the one to compare it with, and their case
+
+
+def _scaled(triples: list[Triple]) -> tuple[str, str] | None:
+    """The family and the words for the factor by which all gradients differ from the others; None if none does."""
+    factors = []
+    for g, r, run in triples:
+        if np.linalg.norm(r) <= 1e-12 and np.linalg.norm(g) <= 1e-12:
+            continue
+        factor = float(np.vdot(r, g) / max(np.vdot(r, r), 1e-300))
+        if difference(g, factor * r) >= SAME or factor == 0:
+            return None
+        factors.append((factor, run))
+    return _name_factor(factors) if sum(g.size for g, _, _ in triples) > len(factors) > 0 else None
+
+
+def _relation(name: str, triples: list[Triple]) -> Explanation | None:
+    """What a gradient is to the right one by itself: zero, scaled, its axes rearranged, from a rearranged dout."""
+    wrong = [(g, r, run) for g, r, run in triples if difference(g, r) >= SAME and np.linalg.norm(r) > 1e-12]
+    if not wrong or any(np.linalg.norm(r) <= 1e-12 for g, r, _ in triples if difference(g, r) >= SAME):
+        return None
+    if all(np.linalg.norm(g) < SAME * np.linalg.norm(r) for g, r, _ in wrong):
+        return Explanation("zero", f"{name} is zero")
+    if factor := _scaled(triples):
+        return Explanation(factor[0], f"{name} has " + ("the wrong sign" if factor[0] == "sign" else factor[1]))
+    if found := _rearranged(wrong):
+        return Explanation("layout", f"{name} {found}")
+    for axis in range(max(r.ndim for _, r, _ in wrong)):
+        for what in ("sum", "mean"):
+            if all(
+                r.ndim > axis and r.shape[axis] > 1
+                and difference(g, np.broadcast_to(getattr(r, what)(axis=axis, keepdims=True), r.shape)) < SAME
+                for g, r, _ in wrong
+            ):  # fmt: skip
+                return Explanation(
+                    "axis", f"{name} is the right one's {what} over axis {axis}, the same everywhere along it"
+                )
+    return None
+
+
+def _rearranged(wrong: list[Triple]) -> str:
+    g, r, _ = wrong[0]
+    for axes in itertools.permutations(range(r.ndim)):
+        if axes != tuple(range(r.ndim)) and all(
+            r.ndim == len(axes) and difference(g, r.transpose(axes).reshape(r.shape)) < SAME for g, r, _ in wrong
+        ):
+            return (
+                f"is the right one with its axes in the order {axes}, reshaped to fit"
+                if r.ndim > 2
+                else "is transposed"
+            )
+    for axis, shift in itertools.product(range(r.ndim), (1, -1)):
+        if all(r.ndim > axis and difference(g, np.roll(r, shift, axis)) < SAME for g, r, _ in wrong):
+            return f"is the right one shifted by {shift} along axis {axis}"
+    if all(difference(np.sort(g, axis=None), np.sort(r, axis=None)) < SAME for g, r, _ in wrong):
+        return "has the right numbers in the wrong places"
+    return ""
+
+
+def _contribution(name: str, triples: list[Triple]) -> Explanation | None:
+    """Backward is linear in dout, so a gradient may be what some of dout, or a rearranged dout, gives."""
+    wrong = [(g, r, run) for g, r, run in triples if difference(g, r) >= SAME]
+    if any(run.dout[0].ndim < 2 for _, _, run in wrong):
+        return None
+
+    def given_by(change: Any) -> bool:
+        try:
+            return all(
+                difference(g, run.of(definition(run.layer), [change(run.dout[0])])[1][name]) < SAME
+                for g, _, run in wrong
+            )
+        except (ValueError, IndexError):
+            return False
+
+    def only(part: Any) -> Any:
+        def change(dout: np.ndarray) -> np.ndarray:
+            kept = np.zeros_like(dout)
+            kept[part] = dout[part]
+            return kept
+
+        return change
+
+    for words, part in (
+        ("the last sequence", np.s_[-1:]), ("the first sequence", np.s_[:1]), ("the last row", np.s_[-1:, ..., -1:, :]),
+        ("the last position", np.s_[..., -1:, :]), ("the first position", np.s_[..., :1, :]),
+    ):  # fmt: skip
+        if given_by(only(part)):
+            return Explanation("accumulation", f"d{name} is what {words} alone contributes: = stands where += belongs")
+    ndim = max(run.dout[0].ndim for _, _, run in wrong)
+    for axes in itertools.permutations(range(ndim)):
+        if axes != tuple(range(ndim)):
+            if given_by(lambda dout, axes=axes: np.ascontiguousarray(dout.transpose(axes)).reshape(dout.shape)):
+                return Explanation(
+                    "layout", f"d{name} comes from dout with its axes in the order {axes}, reshaped to fit"
+                )
+    return None
+
+
+def _nearest(layer: str, runs: list[Run], suspects: list[Suspect], names: list[str]) -> list[Explanation]:
+    """The mutant whose error points most nearly the same way, if one does; else what the cases that are right tell."""
+    best, nearest = 0.5, []
+    for suspect in suspects:
+        cosines = []
+        for run, theirs in zip(runs, suspect.gradients, strict=True):
+            for name in (name for name in names if name in run.right):
+                a, b = (run.gradients[name] - run.right[name]).reshape(-1), (theirs[name] - run.right[name]).reshape(-1)
+                if np.linalg.norm(a) > 1e-9:
+                    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+                    cosines.append(float(a @ b) / norms if norms else 0.0)
+        if cosines and np.mean(cosines) > best:
+            best, nearest = float(np.mean(cosines)), suspect.explanations(layer)
+    wrong = [run for run in runs if not same(run.gradients, run.right)]
+    for option in ("dropout", "p"):
+        dropping = [run for run in runs if run.inputs.get(option)]
+        if dropping and len(dropping) < len(runs) and wrong == dropping:
+            mask = Explanation("mask", "only the cases with dropout are wrong: look at what is done with the masks")
+            return nearest if nearest and nearest[0].family == "mask" else [mask, *nearest]
+    return nearest
+
+
+def _describe(name: str, runs: list[Run]) -> str:
+    """What can be said of a gradient that nothing explains, from the first case in which it is wrong."""
+    run = next(run for run in runs if not same(run.gradients, run.right))
+    g, r = run.gradients[name], run.right[name]
+    size = float(np.linalg.norm(g)) / max(float(np.linalg.norm(r)), 1e-300)
+    said = [f"relative error {difference(g, r):.2g}, its norm {size:.3g} times the right one's"]
+    fits = np.abs(g - r) <= SAME * max(float(np.abs(r).max(initial=0)), 1e-12)
+    axes = [fits.all(axis=tuple(other for other in range(g.ndim) if other != axis)) for axis in range(g.ndim)]
+    for axis, good in enumerate(axes):
+        if good.any():
+            said.append(f"right at {np.flatnonzero(good).tolist()} of the {len(good)} places of axis {axis}")
+    if fits.any() and not any(good.any() for good in axes):
+        said.append(f"right in {fits.sum()} of {fits.size} entries")
+    return f"d{name}: " + ", ".join(said)

@@ -1,0 +1,117 @@
+"""How good is the checker? The mutants it kills, its false alarms, and what the usual ways of checking let through."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import NamedTuple
+
+import numpy as np
+
+from tinygpt.backend import cpu_count, to_host
+from tinygpt.errors import UserError
+from tinygpt.gradcheck.cases import CASES
+from tinygpt.gradcheck.check import Experiment
+from tinygpt.gradcheck.mutants import MUTANTS, Mutant
+from tinygpt.gradcheck.suite import Trial, check_layer, trials
+
+ENTRIES = 3  # of each input, and one direction: what is differentiated here, where thousands of checks are made
+LAYERS = (*CASES, "model")
+
+
+class Habit(NamedTuple):
+    """A usual way of checking a gradient. It takes a layer's forward as it is and differentiates that; dout is ones.
+
+    accept: whether the analytic and the numerical gradient of one input pass. initial: at weights as they are when
+    training begins. entries: how many of each input are looked at, None for all. seeds: how many draws of them to try.
+    """
+
+    says: str
+    accept: Callable[[np.ndarray, np.ndarray], bool]
+    initial: bool
+    entries: int | None
+    seeds: int
+
+
+HABITS = {
+    "atol 1e-4": Habit(
+        "dout = ones, absolute tolerance 1e-4, weights of standard deviation 0.02",
+        lambda analytic, numerical: bool(np.all(np.abs(analytic - numerical) <= 1e-4)),
+        initial=True, entries=50, seeds=1,
+    ),
+    "one index": Habit(
+        "dout = ones, one random index of each input, relative and absolute tolerance 1e-2 (as minitorch's grad_check)",
+        lambda analytic, numerical: bool(np.all(np.abs(analytic - numerical) <= 1e-2 + 1e-2 * np.abs(numerical))),
+        initial=False, entries=1, seeds=10,
+    ),
+}  # fmt: skip
+
+
+class Verdict(NamedTuple):
+    """What became of one mutant: the largest relative error it was caught with (0 if it was not; infinite for a shape
+    that does not fit), and the share of a habit's draws that let it pass.
+    """
+
+    mutant: Mutant
+    error: float
+    passes: dict[str, float]
+
+
+def verdicts(seed: int = 0) -> Iterator[Verdict]:
+    """Every mutant held against the checker, and against the habits on the same layers and cases."""
+    for layer in LAYERS:
+        ours = list(trials(layer, seed, max_entries=ENTRIES))
+        theirs = {
+            name: [
+                list(trials(layer, seed + draw, max_entries=habit.entries, initial=habit.initial, dout=1.0))
+                for draw in range(habit.seeds)
+            ]
+            for name, habit in HABITS.items()
+        }
+        for mutant in MUTANTS:
+            if mutant.layer == layer:
+                passes = {
+                    name: float(
+                        np.mean([all(_passes(trial, mutant, HABITS[name]) for trial in draw) for draw in draws])
+                    )
+                    for name, draws in theirs.items()
+                }
+                yield Verdict(mutant, max(_error(trial, mutant) for trial in ours), passes)
+
+
+def _error(trial: Trial, mutant: Mutant) -> float:
+    """The relative error that gives a mutant away in one trial, 0 if the trial lets it pass."""
+    try:
+        report = trial.judge(mutant.stand_in())
+    except (UserError, ValueError):  # a shape that does not fit
+        return np.inf
+    return 0.0 if report.passed else report.error
+
+
+def _passes(trial: Trial, mutant: Mutant, habit: Habit) -> bool:
+    forward, backward = trial.functions(mutant.stand_in())
+    experiment = trial.experiment
+    if mutant.family == "forward":  # which the habit knows nothing of: it differentiates what it is given
+        experiment = Experiment(forward, experiment.inputs, (), habit.entries, dout=1.0)
+    try:
+        _, gradients, _ = experiment.run(forward, backward)
+    except (UserError, ValueError):
+        return False
+    for name in experiment.arrays:
+        numerical = experiment.numerical(name)
+        analytic = to_host(gradients[name])
+        if analytic.shape != tuple(experiment.arrays[name].shape):
+            return False
+        if not habit.accept(analytic.reshape(-1)[numerical.entries], numerical.values):
+            return False
+    return True
+
+
+def false_alarms(seeds: int = 100) -> Iterator[tuple[int, list[str]]]:
+    """The right code, checked once for each seed: the number of checks made, and the titles of those that failed."""
+    with ProcessPoolExecutor(cpu_count(), get_context("spawn")) as pool:
+        yield from pool.map(_alarms, range(seeds))
+
+
+def _alarms(seed: int) -> tuple[int, list[str]]:
+    reports = [report for layer in LAYERS for report in check_layer(layer, seed=seed, max_entries=ENTRIES)]
+    return len(reports), [report.title for report in reports if not report.passed]

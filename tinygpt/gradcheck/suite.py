@@ -1,0 +1,163 @@
+"""What this project checks of itself: every layer, the model with every option in turn, and GPT-2 in full size."""
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from tinygpt.backend import generator, to_device
+from tinygpt.gradcheck.cases import CASES, Draw, cases, parameter
+from tinygpt.gradcheck.check import FIVE_POINTS, ROUNDING, Experiment, Report, Row, relative
+from tinygpt.model import GPT, GPTConfig
+from tinygpt.ops import DEFINITIONS, build
+
+LAYER_TOLERANCE, MODEL_TOLERANCE, DIRECTION_TOLERANCE = 1e-9, 1e-8, 1e-6
+SMALL = GPTConfig(block_size=5, vocab_size=7, n_layer=2, n_head=2, n_embd=6)
+MODELS: dict[str, dict[str, Any]] = {  # what differs from SMALL with 3 sequences of 4 tokens
+    "": {},
+    "fast twins": {"kernels": "auto"},
+    "through the logits": {"logits": True},
+    "exact GELU, no biases": {"activation_function": "gelu", "bias": False},
+    "dropout": {"dropout": 0.3},
+    "one head, one layer": {"n_head": 1, "n_layer": 1},
+    "one token": {"batch": (1, 1)},
+    "ignored targets, part of a batch": {"ignored": True, "denominator": 29.0, "kernels": "auto"},
+}
+
+
+def definition(layer: str) -> Any:
+    """The module of `tinygpt/layers/` with that name; for "model" the class GPT."""
+    return GPT if layer == "model" else importlib.import_module(f"tinygpt.layers.{layer}")
+
+
+class Trial(NamedTuple):
+    """One case of a layer or of the model: the numerical derivatives of the definition's forward at its inputs, and
+    what turns a candidate for the layer's place (for the model, its class) into a forward and a backward to judge.
+    """
+
+    title: str
+    experiment: Experiment
+    functions: Callable[[Any], tuple[Callable, Callable]]
+    tolerance: float
+
+    def judge(self, candidate: Any) -> Report:
+        """Hold a candidate against the definition."""
+        return self.experiment.judge(*self.functions(candidate), self.tolerance, self.title)
+
+
+def trials(
+    layer: str,
+    seed: int = 0,
+    device: str = "cpu",
+    max_entries: int | None = None,
+    initial: bool = False,
+    dout: Any = None,
+) -> Iterator[Trial]:
+    """The cases of a layer, or of "model". Another seed gives other numbers and sizes; `initial` and `dout` are those
+    of `Draw` and `Experiment`, the rest as for `gradient_check`.
+    """
+    if layer == "model":
+        for case in MODELS:
+            yield model_trial(case, seed, device, max_entries, initial, dout)
+        return
+    forward = definition(layer).forward
+    for title, inputs in cases(layer, seed, device, initial):
+        experiment = Experiment(forward, inputs, (), max_entries, seed, dout)
+        yield Trial(_title(layer, title), experiment, lambda c: (c.forward, c.backward), LAYER_TOLERANCE)
+
+
+def check_layer(layer: str, candidate: Any = None, **options: Any) -> Iterator[Report]:
+    """Hold a candidate for a layer's place against its definition, case by case; None for the definition itself.
+
+    A candidate is anything with the layer's forward and backward; for "model", a class like GPT. Forward is compared
+    with the definition's to 1e-12, then backward with the numerical derivatives of the definition's forward: to 1e-9
+    for a layer, to 1e-8 for the model. options: as for `trials`.
+    """
+    for trial in trials(layer, **options):
+        yield trial.judge(candidate or definition(layer))
+
+
+def twins() -> dict[str, Any]:
+    """The layers in whose place the default table puts something else than their definitions."""
+    table = build()
+    entries = {name: getattr(table, name) for name in CASES if hasattr(table, name)}
+    return {name: entry for name, entry in entries.items() if entry is not getattr(DEFINITIONS, name)}
+
+
+def _title(layer: str, case: str) -> str:
+    return f"{layer}, {case}" if case else layer
+
+
+def model_trial(
+    case: str,
+    seed: int = 0,
+    device: str = "cpu",
+    max_entries: int | None = None,
+    initial: bool = False,
+    dout: Any = None,
+) -> Trial:
+    """One of MODELS: a small GPT, every parameter differentiated."""
+    settings = dict(MODELS[case])
+    B, T = settings.pop("batch", (3, 4))
+    table, through_logits = build(settings.pop("kernels", "reference")), settings.pop("logits", False)
+    ignored, denominator = settings.pop("ignored", False), settings.pop("denominator", None)
+    config = dataclasses.replace(SMALL, **settings)
+    draw = Draw(seed, "model", case, initial=initial)
+    idx = to_device(draw.tokens(B, T, vocab_size=config.vocab_size), device)
+    draw_targets = draw.targets if ignored else draw.tokens
+    targets = to_device(draw_targets(B, T, vocab_size=config.vocab_size), device)
+    params = {name: to_device(parameter(draw, name, shape), device) for name, shape in config.shapes().items()}
+
+    def functions(model_class: type[GPT]) -> tuple[Callable, Callable]:
+        model = model_class(config, device, "float64", seed=seed, ops=table)
+
+        def forward(**params: Any) -> tuple[Any, tuple | None]:
+            for name, array in params.items():
+                model.params[name] = array
+            return model.forward(idx) if through_logits else model.loss(idx, targets, denominator, step=3)
+
+        def backward(dout: Any, cache: tuple) -> tuple:
+            grads = model.params.zeros_like()
+            for array in grads.values():
+                array += 1  # backward adds: what is there before must still be there after
+            return tuple(array - 1 for array in model.backward(cache, grads, dout).values())
+
+        return forward, backward
+
+    experiment = Experiment(functions(GPT)[0], params, (), max_entries, seed, dout)
+    return Trial(_title("model", case), experiment, functions, MODEL_TOLERANCE)
+
+
+def check_directions(model: GPT, idx: Any, targets: Any, seed: int = 0) -> Iterator[Row]:
+    """The slope of the loss along one random direction in each parameter, against its gradient, to 1e-6: for models
+    whose entries are too many.
+
+    error: |gradient . u - slope| / max(norm(gradient), |slope|, floor) for u of independent standard normal numbers,
+    where gradient . u is of the size of norm(gradient). The model's dtype should be float64.
+    """
+    loss, cache = model.loss(idx, targets)
+    grads = model.backward(cache)
+    del cache
+    for name, w in model.params.items():
+        u = to_device(generator(seed, "direction", name).standard_normal(w.shape), model.device)
+        start, norm = w.copy(), float((u * u).sum()) ** 0.5
+        h = 1e-3 * max(1.0, float((w * w).sum()) ** 0.5) / norm
+        slope: Any = 0.0
+        for k, weight in FIVE_POINTS:
+            w[...] = start + k * h * u
+            slope = slope + weight * (model.loss(idx, targets, need_grad=False)[0] - loss)
+        w[...] = start
+        slope, along = float(slope) / h, float((grads[name] * u).sum())
+        size = float((grads[name] * grads[name]).sum()) ** 0.5
+        floor = 8 * ROUNDING * abs(float(loss)) / h / DIRECTION_TOLERANCE
+        error = relative(abs(along - slope), size, abs(slope), floor)
+        yield Row(f"d{name}", w.shape, error, (), along, slope, w.size, "" if error <= DIRECTION_TOLERANCE else "WRONG")
+
+
+def random_model(config: GPTConfig, seed: int = 0, device: str = "cpu") -> GPT:
+    """A float64 model with weights of variance 1/fan_in, at which a wrong gradient is not small."""
+    model = GPT(config, device, "float64", seed=None)
+    draw = Draw(seed, "model")
+    for name, shape in config.shapes().items():
+        model.params[name] = parameter(draw, name, shape)
+    return model
