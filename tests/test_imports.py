@@ -10,7 +10,7 @@ import tinygpt
 ROOT = Path(tinygpt.__file__).parent
 ORDER = [  # a module imports only from those above it
     "errors", "files", "backend", "layers", "kernels", "ops", "parameters", "optim", "checkpoint", "sample", "model",
-    "parallel", "tokenizer", "data", "train", "nanogpt_config", "costs", "screens", "cli", "__main__",
+    "parallel", "gradcheck", "tokenizer", "data", "train", "nanogpt_config", "costs", "screens", "cli", "__main__",
 ]  # fmt: skip
 MODULES = sorted(ROOT.rglob("*.py"))
 

@@ -1,4 +1,4 @@
-"""The command line: `tinygpt train | sample | eval | info`. `python train.py` is `tinygpt train`."""
+"""The command line: `tinygpt train | sample | eval | info | gradcheck`. `python train.py` is `tinygpt train`."""
 
 import argparse
 import difflib
@@ -19,6 +19,8 @@ from tinygpt.backend import resolve_device
 from tinygpt.costs import cost_table
 from tinygpt.data import STDLIB_CHARACTERS, Batch, Corpus, first_prompt, load_corpus
 from tinygpt.errors import UserError
+from tinygpt.gradcheck import command as gradcheck
+from tinygpt.gradcheck.cases import CASES
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.model import GPT2_SIZES, GPTConfig
 from tinygpt.nanogpt_config import WITHOUT_MEANING, plain_type, read_nanogpt_config
@@ -235,6 +237,20 @@ def info_command(arguments: argparse.Namespace, _: str) -> int:
     return 0
 
 
+def gradcheck_command(arguments: argparse.Namespace, _: str) -> int:
+    """Check gradients; the status is 1 if any is wrong."""
+    if arguments.mutants:
+        return 0 if gradcheck.measure() else 1
+    device, remark = resolve_device(arguments.device)
+    if remark:
+        print(f"note: {remark}")
+    with blas_threads(1):  # the arrays are too small to share out
+        right = gradcheck.check(
+            arguments.what, device, arguments.all_entries, arguments.seed, arguments.layer, arguments.verbose
+        )
+    return 0 if right else 1
+
+
 # Flags
 
 
@@ -260,7 +276,7 @@ def _parser(prog: str | None) -> Parser:
     """One parser for all commands; with `prog` ("python train.py") only that of `train`, under that name."""
     parser = Parser(prog="tinygpt", description="A GPT whose every gradient is written by hand.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"tinygpt {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="train | sample | eval | info")
+    commands = parser.add_subparsers(required=True, metavar="train | sample | eval | info | gradcheck")
 
     def command(name: str, run: Callable[[argparse.Namespace, str], int], help: str) -> Parser:
         sub = commands.add_parser(
@@ -300,6 +316,28 @@ def _parser(prog: str | None) -> Parser:
     )
     sub.add_argument("--out_dir", help="a run's folder, or a Hugging Face GPT-2 folder, instead of a preset")
     sub.add_argument("--batch_size", type=_at_least(1), metavar="N", help="sequences held for a step")
+
+    sub = command(
+        "gradcheck", gradcheck_command, "Check every backward pass, or your own, against numerical derivatives."
+    )
+    sub.add_argument(
+        "what", nargs="*", metavar="LAYER | model | gpt2 | FILE.py",
+        help="layers by name, model, a size of GPT-2, or your own file with forward and backward (default: all layers "
+        "and the model)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--as", dest="layer", choices=list(CASES), metavar="LAYER", help="the layer that FILE.py implements"
+    )
+    sub.add_argument("--mutants", action="store_true", help="measure the checker on a library of wrong layers instead")
+    sub.add_argument(
+        "--all-entries",
+        "--all_entries",
+        action="store_true",
+        help="every entry of the model's parameters (default: some)",
+    )
+    sub.add_argument("-v", "--verbose", action="store_true", help="a row for every gradient of every check")
+    sub.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    sub.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of the inputs and sizes (default: 0)")
     return parser
 
 

@@ -27,6 +27,7 @@ from tinygpt.gradcheck.mutants import MUTANTS, Mutant
 from tinygpt.gradcheck.suite import Trial, definition, trials
 
 SAME = 1e-6  # relative: beyond any rounding in float64, below any mistake
+POWERS = {1: "{}", -1: "1/{}", 0.5: "sqrt({})", -0.5: "1/sqrt({})", 2: "{} squared", -2: "1/{} squared"}
 
 Gradients = Mapping[str, np.ndarray]
 
@@ -219,11 +220,13 @@ def _wrong_backward(layer: str, runs: list[Run]) -> Diagnosis:
     layers = (layer, *PARTS.get(layer, ()))  # its own mistakes first
     mutants = [mutant for part in layers for mutant in mutants if mutant.layer == part]
     suspects = [suspect for mutant in mutants if (suspect := _suspect(runs, mutant))]
-    pairs = list(_pairs(runs, [suspect for suspect in suspects if suspect.mutants[0].layer == layer]))
     ranking = sorted(((_mean_difference(given, s.gradients), s.mutants[0]) for s in suspects), key=lambda pair: pair[0])
-    for suspect in (*suspects, *pairs):
+    pairs: list[Suspect] = []
+    for suspect in itertools.chain(suspects, _pairs(runs, [s for s in suspects if s.mutants[0].layer == layer])):
         if all(map(same, given, suspect.gradients)):
             return Diagnosis(suspect.explanations(layer), True, [], ranking)
+        if len(suspect.mutants) == 2:
+            pairs.append(suspect)
     for suspect in suspects:
         if explanation := _factor(suspect.mutants[0], runs, given, suspect.gradients):
             return Diagnosis([explanation], True, [], ranking)
@@ -318,9 +321,6 @@ def _name_factor(factors: list[tuple[float, Run]]) -> tuple[str, str]:
     return "scale", f"a factor too many: {'; '.join(cases)}"
 
 
-POWERS = {1: "{}", -1: "1/{}", 0.5: "sqrt({})", -0.5: "1/sqrt({})", 2: "{} squared", -2: "1/{} squared"}
-
-
 def _one_by_one(
     layer: str, runs: list[Run], suspects: list[Suspect], pairs: list[Suspect], ranking: list[tuple[float, Mutant]]
 ) -> Diagnosis:
@@ -394,7 +394,7 @@ def _scaled(triples: list[Triple]) -> tuple[str, str] | None:
     for g, r, run in triples:
         if np.linalg.norm(r) <= 1e-12 and np.linalg.norm(g) <= 1e-12:
             continue
-        factor = float(np.vdot(r, g) / max(np.vdot(r, r), 1e-300))
+        factor = float(np.vdot(r, g)) / max(float(np.vdot(r, r)), 1e-300)
         if difference(g, factor * r) >= SAME or factor == 0:
             return None
         factors.append((factor, run))
@@ -403,8 +403,8 @@ def _scaled(triples: list[Triple]) -> tuple[str, str] | None:
 
 def _relation(name: str, triples: list[Triple]) -> Explanation | None:
     """What a gradient is to the right one by itself: zero, scaled, its axes rearranged, from a rearranged dout."""
-    wrong = [(g, r, run) for g, r, run in triples if difference(g, r) >= SAME and np.linalg.norm(r) > 1e-12]
-    if not wrong or any(np.linalg.norm(r) <= 1e-12 for g, r, _ in triples if difference(g, r) >= SAME):
+    wrong = [(g, r, run) for g, r, run in triples if difference(g, r) >= SAME]
+    if any(np.linalg.norm(r) <= 1e-12 for _, r, _ in wrong):
         return None
     if all(np.linalg.norm(g) < SAME * np.linalg.norm(r) for g, r, _ in wrong):
         return Explanation("zero", f"{name} is zero")

@@ -56,26 +56,23 @@ class Verdict(NamedTuple):
     passes: dict[str, float]
 
 
-def verdicts(seed: int = 0) -> Iterator[Verdict]:
-    """Every mutant held against the checker, and against the habits on the same layers and cases."""
-    for layer in LAYERS:
-        ours = list(trials(layer, seed, max_entries=ENTRIES))
-        theirs = {
-            name: [
-                list(trials(layer, seed + draw, max_entries=habit.entries, initial=habit.initial, dout=1.0))
-                for draw in range(habit.seeds)
-            ]
-            for name, habit in HABITS.items()
-        }
-        for mutant in MUTANTS:
-            if mutant.layer == layer:
-                passes = {
-                    name: float(
-                        np.mean([all(_passes(trial, mutant, HABITS[name]) for trial in draw) for draw in draws])
-                    )
-                    for name, draws in theirs.items()
-                }
-                yield Verdict(mutant, max(_error(trial, mutant) for trial in ours), passes)
+def verdicts(layer: str, seed: int = 0) -> Iterator[Verdict]:
+    """Every mutant of a layer held against the checker, and against the habits on the same cases."""
+    ours = list(trials(layer, seed, max_entries=ENTRIES))
+    theirs = {
+        name: [
+            list(trials(layer, seed + draw, max_entries=habit.entries, initial=habit.initial, dout=1.0))
+            for draw in range(habit.seeds)
+        ]
+        for name, habit in HABITS.items()
+    }
+    for mutant in MUTANTS:
+        if mutant.layer == layer:
+            passes = {
+                name: float(np.mean([all(_passes(trial, mutant, HABITS[name]) for trial in draw) for draw in draws]))
+                for name, draws in theirs.items()
+            }
+            yield Verdict(mutant, max(_error(trial, mutant) for trial in ours), passes)
 
 
 def _error(trial: Trial, mutant: Mutant) -> float:

@@ -20,6 +20,7 @@ MODELS: dict[str, dict[str, Any]] = {  # what differs from SMALL with 3 sequence
     "exact GELU, no biases": {"activation_function": "gelu", "bias": False},
     "dropout": {"dropout": 0.3},
     "one head, one layer": {"n_head": 1, "n_layer": 1},
+    "heads of one channel": {"n_head": 6},
     "one token": {"batch": (1, 1)},
     "ignored targets, part of a batch": {"ignored": True, "denominator": 29.0, "kernels": "auto"},
 }
@@ -66,15 +67,17 @@ def trials(
         yield Trial(_title(layer, title), experiment, lambda c: (c.forward, c.backward), LAYER_TOLERANCE)
 
 
-def check_layer(layer: str, candidate: Any = None, **options: Any) -> Iterator[Report]:
+def check_layer(layer: str, candidate: Any = None, title: str = "", **options: Any) -> Iterator[Report]:
     """Hold a candidate for a layer's place against its definition, case by case; None for the definition itself.
 
     A candidate is anything with the layer's forward and backward; for "model", a class like GPT. Forward is compared
     with the definition's to 1e-12, then backward with the numerical derivatives of the definition's forward: to 1e-9
-    for a layer, to 1e-8 for the model. options: as for `trials`.
+    for a layer, to 1e-8 for the model. title: what the reports call it; options: as for `trials`.
     """
     for trial in trials(layer, **options):
-        yield trial.judge(candidate or definition(layer))
+        report = trial.judge(candidate or definition(layer))
+        report.title = report.title.replace(layer, title or layer, 1)
+        yield report
 
 
 def twins() -> dict[str, Any]:
