@@ -153,16 +153,16 @@ class Experiment:
         for name in constant:
             if name not in inputs:
                 raise UserError(f"constant names {name!r}, which is not an input; expected some of {', '.join(inputs)}")
-        self.inputs = {name: x if name in constant else _float64(x) for name, x in inputs.items()}
+        self.inputs = {name: x if name in constant else _own(x) for name, x in inputs.items()}
         self.slots = {name: x for name, x in self.inputs.items() if name not in constant and _is_slot(x)}
         self.arrays = dict(_arrays(self.slots))
         if not self.arrays:
             raise UserError("there is nothing to differentiate: no input is an array of floats")
         rng = generator(seed, "gradient check")
         self.definition = definition
-        self.random = False  # whether forward draws random numbers that must be held fixed
+        self.random = True  # whether forward draws random numbers, which are then held fixed
         self.out = self._forward()
-        self.random = not self._repeats()
+        self.random = not self._draws_nothing()
         self.out = self._forward()
         self.dout = [_random_like(out, rng) if dout is None else out * 0 + dout for out in self.out]
         if not self._repeats():
@@ -214,11 +214,18 @@ class Experiment:
         flat[...] = start
         return Numerical(entries, values, floor, direction, float(total / h), rounding / h)
 
-    def _call(self, forward: Callable) -> Any:
-        return call_with_fixed_random_numbers(forward, self.inputs) if self.random else forward(**self.inputs)
+    def _draws_nothing(self) -> bool:
+        """Whether two calls give the same output with nothing held fixed, so that the derivatives may do without."""
+        state = np.random.get_state()  # noqa: NPY002
+        plain = [[out.copy() for out in _outputs(self.definition(**self.inputs), self.definition)] for _ in range(2)]
+        np.random.set_state(state)  # noqa: NPY002
+        return all(_same(a, b) and _same(a, c) for a, b, c in zip(*plain, self.out, strict=True))
 
     def _forward(self) -> list[Array]:
-        return [out.copy() for out in _outputs(self._call(self.definition), self.definition)]  # out may be an input
+        call = call_with_fixed_random_numbers if self.random else _call
+        return [
+            out.copy() for out in _outputs(call(self.definition, self.inputs), self.definition)
+        ]  # or it is an input
 
     def _repeats(self) -> bool:
         return all(_same(a, b) for a, b in zip(self.out, self._forward(), strict=True))
@@ -228,7 +235,8 @@ class Experiment:
 
         The difference is taken before the sum, where it still has all its digits.
         """
-        outs = _outputs(self._call(self.definition), self.definition)
+        call = call_with_fixed_random_numbers if self.random else _call
+        outs = _outputs(call(self.definition, self.inputs), self.definition)
         return sum(((a - b) * d).sum() for a, b, d in zip(outs, self.out, self.dout, strict=True))
 
     def _scale(self) -> float:
@@ -243,7 +251,7 @@ class Experiment:
         dout: for each output, if another one than the experiment's.
         """
         before = {name: x.copy() for name, x in self.arrays.items()}
-        result = self._call(forward)
+        result = call_with_fixed_random_numbers(forward, self.inputs)
         outs = _outputs(result, forward)
         shapes = [tuple(out.shape) for out in outs], [tuple(out.shape) for out in self.out]
         if shapes[0] != shapes[1]:
@@ -262,6 +270,8 @@ class Experiment:
         slots = {name: x for name, x in self.slots.items() if x is not None}
         if len(gradients) == len(self.slots):
             slots = self.slots
+        elif sum(gradient is not None for gradient in gradients) == len(slots):  # and None for inputs left out
+            gradients = tuple(gradient for gradient in gradients if gradient is not None)
         if len(gradients) != len(slots):
             raise UserError(
                 f"backward returned {len(gradients)} gradient{'s' * (len(gradients) != 1)}, but forward has "
@@ -318,6 +328,8 @@ def _gradient_row(name: str, shape: tuple[int, ...], gradient: Any, numerical: N
     if got != shape:
         return Row(name, shape, math.nan, problem=f"has shape {got}")
     flat = np.asarray(to_host(gradient), dtype=np.float64).reshape(-1)
+    finite = bool(np.isfinite(flat).all())
+    flat = flat if finite else np.full_like(flat, np.nan)
     analytic = flat[numerical.entries]
     # The floor lets rounding pass where both sides are zero but for it: norm(a - n) up to numerical.floor.
     norms = np.linalg.norm(analytic), np.linalg.norm(numerical.values)
@@ -330,7 +342,7 @@ def _gradient_row(name: str, shape: tuple[int, ...], gradient: Any, numerical: N
     worst = int(np.argmax(np.nan_to_num(np.abs(analytic - numerical.values), nan=math.inf))) if len(analytic) else 0
     place = tuple(int(i) for i in np.unravel_index(numerical.entries[worst], shape)) if len(analytic) else ()
     values = (float(analytic[worst]), float(numerical.values[worst])) if len(analytic) else (math.nan, math.nan)
-    problem = "" if error <= tolerance else "WRONG" if np.isfinite(flat).all() else "not finite"
+    problem = "" if error <= tolerance else "WRONG" if finite else "not finite"
     return Row(name, shape, error, place, *values, len(analytic), problem)
 
 
@@ -345,6 +357,10 @@ def _worst(difference: np.ndarray) -> tuple[int, ...]:
 
 
 # Inputs and outputs
+
+
+def _call(forward: Callable, inputs: Mapping[str, Any]) -> Any:
+    return forward(**inputs)
 
 
 def call_with_fixed_random_numbers(forward: Callable, inputs: Mapping[str, Any]) -> Any:
@@ -378,10 +394,12 @@ def _is_slot(x: Any) -> bool:
     return x is None or _is_float(x) or isinstance(x, Mapping) and any(map(_is_float, x.values()))
 
 
-def _float64(x: Any) -> Any:
-    """A copy in float64 of what will be differentiated; anything else as it is."""
+def _own(x: Any) -> Any:
+    """A copy of what will change: in float64 what is differentiated, and a Generator. Anything else as it is."""
+    if isinstance(x, np.random.Generator):
+        return copy.deepcopy(x)
     if isinstance(x, Mapping) and any(map(_is_float, x.values())):
-        return {name: _float64(value) for name, value in x.items()}
+        return {name: _own(value) for name, value in x.items()}
     return array_module(x).array(x, dtype=np.float64, order="C") if _is_float(x) else x
 
 

@@ -412,17 +412,15 @@ def _relation(name: str, triples: list[Triple]) -> Explanation | None:
         return Explanation(factor[0], f"{name} has " + ("the wrong sign" if factor[0] == "sign" else factor[1]))
     if found := _rearranged(wrong):
         return Explanation("layout", f"{name} {found}")
-    for axis in range(max(r.ndim for _, r, _ in wrong)):
+    for axis in range(-1, -1 - max(r.ndim for _, r, _ in wrong), -1):
         for what in ("sum", "mean"):
-            if all(
-                r.ndim > axis and r.shape[axis] > 1
-                and difference(g, np.broadcast_to(getattr(r, what)(axis=axis, keepdims=True), r.shape)) < SAME
-                for g, r, _ in wrong
-            ):  # fmt: skip
-                return Explanation(
-                    "axis", f"{name} is the right one's {what} over axis {axis}, the same everywhere along it"
-                )
+            if all(r.ndim >= -axis and difference(g, _spread(r, what, axis)) < SAME for g, r, _ in wrong):
+                return Explanation("axis", f"{name} is the right one's {what} over axis {axis}, spread along it")
     return None
+
+
+def _spread(x: np.ndarray, what: str, axis: int) -> np.ndarray:
+    return np.broadcast_to(getattr(x, what)(axis=axis, keepdims=True), x.shape)
 
 
 def _rearranged(wrong: list[Triple]) -> str:

@@ -1,0 +1,69 @@
+"""The library of wrong layers: each is what it says, and each is caught."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from tinygpt import GPT, GPTConfig
+from tinygpt.gradcheck import gradient_check
+from tinygpt.gradcheck.cases import CASES, cases
+from tinygpt.gradcheck.measure import ENTRIES, HABITS, LAYERS, _error, false_alarms, verdicts
+from tinygpt.gradcheck.mutants import FAMILIES, MUTANTS, Mutant, find
+from tinygpt.gradcheck.suite import trials
+from tinygpt.ops import DEFINITIONS
+
+
+def test_there_are_enough_and_every_layer_has_its_share():
+    backwards = [mutant for mutant in MUTANTS if mutant.family != "forward"]
+    assert len(backwards) >= 60 and len(MUTANTS) - len(backwards) >= 10
+    count = Counter(mutant.layer for mutant in MUTANTS)
+    assert count.keys() == {*CASES, "model"} and min(count.values()) >= 5
+    assert len({(mutant.layer, mutant.name) for mutant in MUTANTS}) == len(MUTANTS)
+    assert {mutant.family for mutant in MUTANTS} == FAMILIES.keys()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_mutant_is_killed(layer, seed):
+    made = list(trials(layer, seed, max_entries=ENTRIES))
+    survivors = [m.name for m in MUTANTS if m.layer == layer and max(_error(trial, m) for trial in made) == 0]
+    assert not survivors
+
+
+@pytest.mark.parametrize(
+    "mutant", [m for m in MUTANTS if m.family == "forward" and m.layer != "model"], ids=lambda m: m.name
+)
+def test_a_wrong_forward_comes_with_its_own_derivative(mutant):
+    """Or a check of consistency would find it, and the comparison with the definition would prove nothing."""
+    stand_in = mutant.stand_in()
+    for _, inputs in cases(mutant.layer, seed=4):
+        report = gradient_check(stand_in.forward, stand_in.backward, inputs)
+        assert report.passed, report
+
+
+def test_the_right_code_raises_no_alarm():
+    assert all(checks > 30 and not failed for checks, failed in false_alarms(seeds=2))
+
+
+def test_a_mutant_stands_in_for_its_layer_through_the_table():
+    config = GPTConfig(block_size=4, vocab_size=7, n_layer=1, n_head=2, n_embd=6)
+    table = DEFINITIONS.replace(attention=find("attention", "dv_transposed").stand_in())
+    idx = np.array([[1, 2, 3, 1]])
+    right, wrong = (model.backward(model.loss(idx, idx)[1]) for model in (GPT(config), GPT(config, ops=table)))
+    assert not np.allclose(right["h.0.attn.c_attn.weight"], wrong["h.0.attn.c_attn.weight"])
+    np.testing.assert_allclose(right["h.0.mlp.c_fc.weight"], wrong["h.0.mlp.c_fc.weight"], rtol=1e-5)
+
+
+def test_a_mutant_whose_line_is_gone_says_so():
+    stale = Mutant("gelu", "stale", "sign", "", (("no such line", ""),))
+    with pytest.raises(ValueError, match="gelu, stale: 'no such line' stands 0 times in the source"):
+        stale.stand_in()
+
+
+def test_the_habits_let_through_what_they_are_known_for():
+    by_name = {verdict.mutant.name: verdict for verdict in verdicts("softmax")}
+    assert by_name["not_computed"].passes["atol 1e-4"] == 1  # zeros, for dout of ones
+    assert by_name["forward_over_rows"].passes == dict.fromkeys(HABITS, 1)  # consistent, and not softmax
+    assert by_name["without_the_sum"].passes["atol 1e-4"] == 0
+    assert all(verdict.error > 1e-3 for verdict in by_name.values())
