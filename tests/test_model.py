@@ -3,7 +3,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.derivatives import numerical_gradient, relative_error
 from tinygpt import GPT, GPTConfig, UserError, ops
 from tinygpt.backend import generator
 from tinygpt.model import GPT2_SIZES
@@ -121,42 +120,7 @@ def test_untrained_loss_is_log_of_the_vocabulary():
     assert abs(float(loss) - np.log(97)) < 0.05
 
 
-# Gradients
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"bias": False, "activation_function": "gelu"},
-        {"dropout": 0.3},
-        {"n_head": 1, "n_layer": 1},
-        {"n_head": 6, "block_size": 4},
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("kernels", ops.KERNELS)
-def test_every_gradient_of_the_whole_model(options, kernels):
-    model = model_with_weights_of_order_one(dataclasses.replace(SMALL, **options), ops=ops.build(kernels))
-
-    def loss():
-        return float(model.loss(IDX, TARGETS, step=3)[0])
-
-    grads = model.backward(model.loss(IDX, TARGETS, step=3)[1])
-    assert list(grads) == list(model.params)
-    for name, array in model.params.items():
-        error = relative_error(grads[name], numerical_gradient(loss, array), floor=1e-4)
-        assert error < 1e-8, (name, error)
-
-
-def test_gradient_through_the_logits():
-    model = model_with_weights_of_order_one()
-    logits, cache = model.forward(IDX)
-    dout = np.random.default_rng(5).standard_normal(logits.shape)
-    grads = model.backward(cache, dout=dout)
-    name = "h.0.attn.c_attn.weight"
-    numerical = numerical_gradient(lambda: float((model.forward(IDX)[0] * dout).sum()), model.params[name])
-    assert relative_error(grads[name], numerical) < 1e-8
+# Gradients (each against numerical derivatives: tests/gradcheck/test_suite.py)
 
 
 def test_backward_adds_into_gradients_and_leaves_the_cache_usable():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.derivatives import assert_gradients, relative_error
+from tests.derivatives import assert_gradients
 from tinygpt.layers import attention
 
 
@@ -14,7 +14,7 @@ def test_gradient(rng, B, T, n_head, D):
 def test_gradient_with_dropped_weights(rng):
     qkv = rng.standard_normal((2, 4, 3 * 6))
     forward = lambda qkv: attention.forward(qkv, 2, 0.3, key=5)  # noqa: E731
-    assert relative_error(forward(qkv)[0], attention.forward(qkv, 2)[0]) > 0.1  # something is dropped at all
+    assert np.abs(forward(qkv)[0] - attention.forward(qkv, 2)[0]).max() > 0.1  # something is dropped at all
     assert_gradients(forward, attention.backward, {"qkv": qkv})
 
 
