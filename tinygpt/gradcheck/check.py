@@ -400,7 +400,7 @@ def _own(x: Any) -> Any:
         return copy.deepcopy(x)
     if isinstance(x, Mapping) and any(map(_is_float, x.values())):
         return {name: _own(value) for name, value in x.items()}
-    return array_module(x).array(x, dtype=np.float64, order="C") if _is_float(x) else x
+    return array_module(x).ascontiguousarray(x.astype(np.float64)) if _is_float(x) else x
 
 
 def _arrays(slots: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:

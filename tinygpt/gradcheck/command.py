@@ -207,5 +207,6 @@ def measure(seeds: int = 100) -> bool:
 
 def _counts(layer: str, rows: list[tuple]) -> str:
     killed, named, *survive = (sum(column) for column in zip(*rows, strict=True))
-    habits = "".join(f"{count:>15.3g}" for count in survive)
+    digits = [0 if habit.seeds == 1 else 1 for habit in HABITS.values()]
+    habits = "".join(f"{count:>15.{n}f}" for count, n in zip(survive, digits, strict=True))
     return f"{layer:<16}{len(rows):>8}{killed:>8}{named:>7}           {habits}"
