@@ -188,16 +188,17 @@ def _wrong_forward(layer: str, runs: list[Run]) -> Diagnosis:
             outs = [run.of(mutant.stand_in())[0] for run in runs]
             ranking.append((_mean_difference([run.out for run in runs], outs), mutant))
     ranking.sort(key=lambda pair: pair[0])
-    exact = [Explanation("forward", mutant.says) for error, mutant in ranking if error < SAME]
-    if exact:
-        return Diagnosis(exact[:1], True, [], ranking)
     wrong = [run for run in runs if not same(run.out, run.right_out)]
-    remarks = [f"forward is not the definition's in: {', '.join(run.trial.title for run in wrong)}"]
-    if relation := _relation("out", [(run.out["out 0"], run.right_out["out 0"], run) for run in wrong]):
-        return Diagnosis([Explanation("forward", f"forward: {relation.says}")], True, remarks, ranking)
-    return Diagnosis(
-        [Explanation("forward", "forward computes another function than the layer's")], True, remarks, ranking
-    )
+    right = [run for run in runs if run not in wrong]
+    exact = [mutant.says for error, mutant in ranking if error < SAME]
+    relation = _relation("out", [(run.out["out 0"], run.right_out["out 0"], run) for run in wrong])
+    other = f"forward: {relation.says}" if relation else "forward computes another function than the layer's"
+    diagnosis = Diagnosis([Explanation("forward", exact[0] if exact else other)], True, [], ranking)
+    if right:
+        diagnosis.remarks.append(f"forward is wrong only in: {', '.join(run.trial.title for run in wrong)}")
+        if not all(same(run.gradients, run.right) for run in right):
+            diagnosis.remarks.append(f"where it is right, backward is not: {_wrong_backward(layer, right)}")
+    return diagnosis
 
 
 def _mean_difference(a: list[Gradients], b: list[Gradients]) -> float:
