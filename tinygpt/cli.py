@@ -240,7 +240,9 @@ def info_command(arguments: argparse.Namespace, _: str) -> int:
 def gradcheck_command(arguments: argparse.Namespace, _: str) -> int:
     """Check gradients; the status is 1 if any is wrong."""
     if arguments.mutants:
-        return 0 if gradcheck.measure() else 1
+        if arguments.device != "cpu" or arguments.all_entries or arguments.layer or arguments.verbose:
+            raise UserError("--mutants goes with names of layers and --seed only; leave the other flags out")
+        return 0 if gradcheck.measure(arguments.what, arguments.seed) else 1
     device, remark = resolve_device(arguments.device)
     if remark:
         print(f"note: {remark}")

@@ -74,12 +74,31 @@ def test_a_true_zero_passes_although_rounding_makes_both_sides_of_it(rng):
     assert report.passed, report
 
 
-@pytest.mark.parametrize("size", [1.0, 1e-4, 1e-8])
-def test_a_false_zero_fails_however_small_the_true_gradient_is(size):
-    report = gradient_check(lambda x: (np.sin(x) + 1, x), lambda dout, x: np.cos(x) * dout, {"x": X})
-    assert report.passed
-    zeros = lambda dout, x: np.zeros_like(x)  # noqa: E731
-    assert not gradient_check(lambda x: (np.sin(size * x), x), zeros, {"x": X}).passed
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-6])
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_a_false_zero_fails_however_small_the_true_gradient_is(size, offset):
+    forward = lambda x: (np.sin(size * x) + offset, x)  # noqa: E731
+    assert gradient_check(forward, lambda dout, x: size * np.cos(size * x) * dout, {"x": X}).passed
+    assert not gradient_check(forward, lambda dout, x: np.zeros_like(x), {"x": X}).passed
+
+
+@pytest.mark.parametrize("fill", [-1e9, np.finfo(np.float64).min, -np.inf])
+def test_large_outputs_that_do_not_move_hide_nothing(fill):
+    """Scores masked with a large number: their rounding has no part in the others' derivatives."""
+    keep = np.array([[True, False, True], [True, True, False]])
+    forward = lambda x: (np.where(keep, x * x, fill), x)  # noqa: E731
+    assert gradient_check(forward, lambda dout, x: np.where(keep, 2 * x * dout, 0), {"x": X}).passed
+    assert not gradient_check(forward, lambda dout, x: np.zeros_like(x), {"x": X}).passed
+    wrong = gradient_check(forward, lambda dout, x: np.where(keep, 2.00001 * x * dout, 0), {"x": X})
+    assert not wrong.passed
+
+
+def test_a_small_entry_among_large_ones_is_looked_at_by_itself():
+    x = np.array([30.0, 0.1])
+    forward = lambda x: (x**5, x)  # noqa: E731
+    assert gradient_check(forward, lambda dout, x: 5 * x**4 * dout, {"x": x}).passed
+    report = gradient_check(forward, lambda dout, x: 5 * x**4 * dout * [1, 0], {"x": x})
+    assert not report.passed and report.rows[0].place == (1,)
 
 
 def test_integers_and_none_and_numbers_are_passed_on_as_they_are(rng):
@@ -119,6 +138,25 @@ def test_a_mapping_of_arrays_has_a_mapping_of_gradients(rng):
     assert report.passed and [row.name for row in report.rows] == ["dx", "dw", "db"]
 
 
+def test_arrays_of_the_same_name_in_two_mappings_are_told_apart():
+    forward = lambda a, b: (a["w"] * b["w"], (a["w"], b["w"]))  # noqa: E731
+    inputs = {"a": {"w": X}, "b": {"w": X + 1}}
+    right = gradient_check(forward, lambda d, cache: ({"w": d * cache[1]}, {"w": d * cache[0]}), inputs)
+    assert right.passed and [row.name for row in right.rows] == ["da.w", "db.w"]
+    assert not gradient_check(forward, lambda d, cache: ({"w": 7 * d * cache[1]}, {"w": d * cache[0]}), inputs).passed
+    deep = {"a": {"inner": {"w": X}}}
+    forward = lambda a: square(a["inner"]["w"])  # noqa: E731
+    assert gradient_check(forward, lambda d, x: {"inner": {"w": 2 * x * d}}, deep).passed
+    assert not gradient_check(forward, lambda d, x: {"inner": {"w": x * d}}, deep).passed
+
+
+def test_numbers_and_arrays_without_axes_are_inputs_and_outputs_too():
+    forward = lambda x, b: (float((x * b).sum()), (x, b))  # noqa: E731
+    backward = lambda dout, cache: (dout * cache[1] + 0 * cache[0], float(dout * cache[0].sum()))  # noqa: E731
+    report = gradient_check(forward, backward, {"x": X, "b": np.array(0.1)})
+    assert report.passed and report.rows[1].shape == ()
+
+
 def test_what_constant_names_is_not_differentiated(rng):
     inputs = {"x": X, "scale": rng.standard_normal((2, 3))}
     report = gradient_check(lambda x, scale: (x * scale, scale), lambda d, scale: d * scale, inputs, constant=["scale"])
@@ -141,6 +179,17 @@ def test_random_masks_are_held_fixed():
     assert gradient_check(from_the_module, backward, {"x": X}).passed
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
     assert gradient_check(from_a_generator, backward, {"x": X, "rng": np.random.default_rng(3)}).passed
+
+
+@pytest.mark.parametrize("p", [0.01, 0.5])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_mask_that_seldom_drops_is_random_all_the_same(p, seed):
+    def forward(x, rng):
+        keep = rng.random(x.shape) >= p
+        return x * x * keep, (x, keep)
+
+    backward = lambda dout, cache: 2 * cache[0] * dout * cache[1]  # noqa: E731
+    assert gradient_check(forward, backward, {"x": X, "rng": np.random.default_rng(seed)}).passed
 
 
 def test_a_forward_that_changes_from_call_to_call_is_refused():
@@ -169,8 +218,20 @@ def test_writing_to_what_is_not_its_own_is_reported():
 
     report = gradient_check(square, backward, {"x": X})
     assert not report.passed and report.problems == ["backward wrote to dout"]
-    with pytest.raises(UserError, match="forward gives another output each time"):
+    with pytest.raises(UserError, match="forward wrote to its input x; it must leave"):
         gradient_check(forward, square_backward, {"x": X})
+
+
+def test_what_is_not_differentiated_is_watched_too():
+    idx, w = np.array([0, 2, 2]), np.ones((3, 2))
+
+    def backward(dout, cache):
+        cache[0][...] = 0
+        return embedding.backward(dout, cache)
+
+    report = gradient_check(embedding.forward, backward, {"idx": idx, "w": w})
+    assert report.problems == ["wrote to its input idx"] and report.rows[0].problem == "WRONG"
+    np.testing.assert_array_equal(idx, [0, 2, 2])
 
 
 @pytest.mark.parametrize(
@@ -179,6 +240,7 @@ def test_writing_to_what_is_not_its_own_is_reported():
         (lambda dout, x: None, "None, where a gradient was expected"),
         (lambda dout, x: (2 * x * dout).T, r"has shape (3, 2)"),
         (lambda dout, x: 2 * x * dout * np.inf, "not finite"),
+        (lambda dout, x: 2 * x * dout + 0j, "has dtype complex128"),
         (lambda dout, x: 2 * x * dout + np.array([[0, 0, 0], [0, 0, np.nan]]), "not finite"),
     ],
 )
@@ -192,7 +254,16 @@ def test_what_cannot_be_compared_is_said(backward, problem):
     [
         (lambda x: x, square_backward, {"x": X}, "forward returned a ndarray; expected two things, out and cache"),
         (lambda x: (x, x, x), square_backward, {"x": X}, "forward returned a tuple of 3; expected two"),
-        (lambda x: (x > 0, x), square_backward, {"x": X}, "forward's output is bool; expected floats"),
+        (lambda x: (x > 0, x), square_backward, {"x": X}, "forward's output is bool; expected float64"),
+        (lambda x: (x.astype("f4"), x), square_backward, {"x": X}, "forward's output is float32; expected float64"),
+        (lambda x: ((), x), square_backward, {"x": X}, "forward returned no outputs"),
+        (
+            square,
+            lambda dout, x: {"x": 2 * x * dout},
+            {"x": X},
+            "backward returned a mapping; expected the gradients of x",
+        ),
+        (square, square_backward, {"y": X}, "the inputs do not fit forward: missing a required argument: 'x'"),
         (
             square,
             lambda dout, x: (dout, dout),
@@ -201,7 +272,7 @@ def test_what_cannot_be_compared_is_said(backward, problem):
         ),
         (square, square_backward, {"x": [1, 2]}, "there is nothing to differentiate"),
         (square, square_backward, X, "inputs is a ndarray; expected forward's arguments as a dict, tuple or list"),
-        (square, square_backward, [X, X], r"2 inputs were given, but forward takes 1 \(x\)"),
+        (square, square_backward, [X, X], r"2 inputs were given, but forward takes 1 by name \(x\)"),
     ],
 )
 def test_a_mistake_in_the_contract_is_one_sentence(forward, backward, inputs, sentence):
@@ -235,6 +306,24 @@ def test_a_forward_that_bends_sharply_raises_no_alarm(rng, width):
     x = 1 + 1e-3 * rng.standard_normal((4, width))  # LayerNorm of almost equal numbers
     report = gradient_check(layernorm.forward, layernorm.backward, [x, np.ones(width)])
     assert report.passed, report
+
+
+@pytest.mark.parametrize(
+    ("forward", "derivative", "x"),
+    [
+        (np.log, lambda x: 1 / x, np.array([5e-4, 0.3, 7.0])),  # where the first step leaves the domain
+        (np.sqrt, lambda x: 0.5 / np.sqrt(x), np.array([4e-4, 1.0])),
+        (np.sin, np.cos, np.array([1e4, -1e4, 0.5])),  # where it is a radian
+        (lambda x: np.sin(x * 1e5), lambda x: 1e5 * np.cos(x * 1e5), np.array([1e-5, -3e-5, 2e-5])),
+        (lambda x: np.exp(20 * x), lambda x: 20 * np.exp(20 * x), np.array([1.0, -1.0, 0.1])),
+        (lambda x: np.maximum(x, 0), lambda x: (x > 0) * 1.0, np.array([1e-5, -1e-5, 2.0])),
+    ],
+    ids=["log", "sqrt", "sin far away", "sin of small numbers", "exp", "relu"],
+)
+def test_a_step_that_does_not_suit_forward_raises_no_alarm(forward, derivative, x):
+    report = gradient_check(lambda x: (forward(x), x), lambda dout, x: derivative(x) * dout, {"x": x})
+    assert report.passed, report
+    assert not gradient_check(lambda x: (forward(x), x), lambda dout, x: 1.0001 * derivative(x) * dout, {"x": x}).passed
 
 
 def test_the_definition_tells_a_consistent_layer_from_the_right_one(rng):

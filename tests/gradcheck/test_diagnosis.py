@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from tests.gradcheck import blind_bugs_1, blind_bugs_2
-from tinygpt.gradcheck import diagnose
-from tinygpt.gradcheck.measure import LAYERS
+from tinygpt.gradcheck import check_layer, diagnose
 from tinygpt.gradcheck.mutants import FAMILIES, MUTANTS, find
-from tinygpt.gradcheck.suite import definition
-from tinygpt.layers import layernorm, linear
+from tinygpt.gradcheck.suite import LAYERS, definition, twins
+from tinygpt.layers import attention, layernorm, linear
 
 
 def wrong_linear(change):
@@ -25,33 +24,59 @@ def rows(x):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_the_first_guess_names_the_mutant_on_shapes_it_was_not_made_on(layer):
+def test_every_mutant_is_told_from_all_the_others(layer):
     mutants = [mutant for mutant in MUTANTS if mutant.layer == layer]
     first = {m.name: diagnose(layer, m.stand_in(), seed=21).explanations[0].says for m in mutants}
     named = [mutant.name for mutant in mutants if first[mutant.name] == mutant.says]
     assert len(named) >= 0.9 * len(mutants), set(first) - set(named)
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_of_the_right_code_there_is_nothing_to_say(layer):
-    assert diagnose(layer, definition(layer), seed=21) is None
+@pytest.mark.parametrize("title", [title for entries in twins().values() for title in entries])
+def test_of_a_right_layer_there_is_nothing_to_say(title):
+    layer, candidate = next((layer, entries[title]) for layer, entries in twins().items() if title in entries)
+    assert diagnose(layer, candidate, seed=21) is None
+
+
+def test_a_right_layer_written_in_another_way_is_right():
+    def forward(x, gain, shift=None, epsilon=1e-5):
+        std = np.sqrt(x.var(axis=-1, keepdims=True) + epsilon)
+        y = (x - x.mean(axis=-1, keepdims=True)) / std
+        return y * gain + (0 if shift is None else shift), (y, std, gain, shift)
+
+    def backward(dout, cache):
+        y, std, gain, shift = cache
+        dy, rows = dout * gain, tuple(range(dout.ndim - 1))
+        C = y.shape[-1]
+        jacobian = np.eye(C) - 1 / C - y[..., :, None] * y[..., None, :] / C
+        dx = np.einsum("...i,...ij->...j", dy, jacobian) / std
+        return dx, (dout * y).sum(rows), None if shift is None else dout.sum(rows)
+
+    mine = SimpleNamespace(forward=forward, backward=backward)
+    assert diagnose("layernorm", mine) is None
+    assert all(report.passed for report in check_layer("layernorm", mine))
 
 
 @pytest.mark.parametrize("bugs", [blind_bugs_1.BUGS, blind_bugs_2.BUGS], ids=["first", "second"])
 def test_bugs_by_someone_who_had_not_read_the_library(bugs):
-    """The right family for 70%, and a wrong one said with certainty for 5%, at most."""
+    """The right family at the first guess for 70% at least, and a wrong one said with certainty for 5% at most.
+
+    When they were written, 12 of each set were explained, 8 and 10 more guessed right, and none said wrongly. A first
+    set, which the diagnosis was made with, is not here.
+    """
     assert len(bugs) == 25
-    right, confidently_wrong = [], []
+    right, explained, confidently_wrong = [], [], []
     for bug in bugs:
         forward = bug.forward or definition(bug.layer).forward
         diagnosis = diagnose(bug.layer, SimpleNamespace(forward=forward, backward=bug.backward), seed=11)
-        family = diagnosis.explanations[0].family if diagnosis.explanations else None
+        family = diagnosis.first.family if diagnosis.first else None
         assert family is None or family in FAMILIES
         if family in bug.families:
             right.append(bug.name)
+            explained += [bug.name] if diagnosis.certain else []
         elif diagnosis.certain:
             confidently_wrong.append(bug.name)
     assert len(right) >= 0.7 * len(bugs), sorted({bug.name for bug in bugs} - set(right))
+    assert len(explained) >= 0.4 * len(bugs), sorted({bug.name for bug in bugs} - set(explained))
     assert len(confidently_wrong) <= 0.05 * len(bugs), confidently_wrong
 
 
@@ -60,9 +85,9 @@ def test_bugs_by_someone_who_had_not_read_the_library(bugs):
     [
         (lambda dx, dw, db: (dx, dw * 0, db), "zero", "dw is zero"),
         (lambda dx, dw, db: (dx, -dw, db), "sign", "dw has the wrong sign"),
-        (lambda dx, dw, db: (dx, dw * 3.5, db), "scale", "dw has a factor of 3.5 too many"),
-        (lambda dx, dw, db: (dx * dx.shape[-1], dw, db), "scale", "dx has a factor of I too many"),
-        (lambda dx, dw, db: (dx / rows(dx), dw, db), "scale", "dx has a factor of 1/(the number of rows)"),
+        (lambda dx, dw, db: (dx, dw * 3.5, db), "scale", "dw is 3.5 times what it should be"),
+        (lambda dx, dw, db: (dx * dx.shape[-1], dw, db), "scale", "dx is I times what it should be"),
+        (lambda dx, dw, db: (dx / rows(dx), dw, db), "scale", "dx is 1/(the number of rows) times"),
         (lambda dx, dw, db: (dx[..., ::-1], dw, db), "layout", "dx has the right numbers in the wrong places"),
         (lambda dx, dw, db: (dx, np.roll(dw, 1, axis=0), db), "layout", "the right one shifted by 1 along axis 0"),
         (lambda dx, dw, db: (0 * dx + dx.mean(axis=-1, keepdims=True), dw, db), "axis", "mean over axis -1"),
@@ -96,17 +121,60 @@ def test_what_nothing_explains_is_said_to_be_unexplained_and_described():
     diagnosis = diagnose("linear", wrong_linear(change))
     assert not diagnosis.certain
     text = str(diagnosis)
-    assert text.startswith("no known mistake gives these numbers") and "right: dw, db" in text
+    assert text.startswith("no known mistake explains these numbers") and "right: dw, db" in text
     assert "right at [1, 2, 3" in text and "of axis 2" in text
 
 
-def test_a_gradient_that_was_not_summed_is_told_from_its_shape():
-    diagnosis = diagnose("linear", wrong_linear(lambda dx, dw, db: (dx, dw.T, db)))
-    assert diagnosis.certain and "dw is transposed" in str(diagnosis)
-    seen = SimpleNamespace(
-        forward=linear.forward, backward=lambda dout, cache: (*linear.backward(dout, cache)[:2], dout)
+@pytest.mark.parametrize(
+    ("gradients", "certain", "says"),
+    [
+        (lambda dout, dx, dw, db: (dx, dw.T, db), True, "dw is transposed"),
+        (lambda dout, dx, dw, db: (dx, dw[None], db), True, "dw is not summed over axis 0"),
+        (lambda dout, dx, dw, db: (3 * dx, dw.T, db), False, "also wrong: dx"),
+        (lambda dout, dx, dw, db: (dx, 7 * dw[:1], db), False, "where"),
+        (lambda dout, dx, dw, db: None, False, "None, where"),
+    ],
+)
+def test_a_gradient_of_another_shape(gradients, certain, says):
+    wrong = SimpleNamespace(
+        forward=linear.forward, backward=lambda dout, cache: gradients(dout, *linear.backward(dout, cache))
     )
-    assert "db" in str(diagnose("linear", seen))
+    diagnosis = diagnose("linear", wrong)
+    assert diagnosis.certain == certain and (says in str(diagnosis) or says == "None, where"), str(diagnosis)
+
+
+def test_what_is_not_finite_is_said_to_be_so():
+    diagnosis = diagnose("linear", wrong_linear(lambda dx, dw, db: (dx * np.nan, dw, db)))
+    assert not diagnosis.certain and str(diagnosis).startswith("dx is not finite in linear")
+
+
+def test_an_added_term_is_not_taken_for_one_left_out():
+    assert "0.1 w added" in str(diagnose("linear", find("linear", "dw_with_weight_decay").stand_in()))
+
+    def backward(dout, cache):
+        dx, dw, db = linear.backward(dout, cache)
+        return dx, dw + 0.2 * cache[1], db
+
+    diagnosis = diagnose("linear", SimpleNamespace(forward=linear.forward, backward=backward))
+    assert not diagnosis.certain and diagnosis.first.family == "term"
+
+
+def test_a_factor_is_named_by_the_size_it_is():
+    def backward(dout, cache):
+        return attention.backward(dout, cache) * cache[0].shape[-1]
+
+    diagnosis = diagnose("attention", SimpleNamespace(forward=attention.forward, backward=backward))
+    assert diagnosis.certain and "is D times what it should be" in str(diagnosis)
+
+
+def test_a_term_with_a_wrong_factor_is_named():
+    def backward(dout, cache):
+        xhat, rstd, w, has_bias = cache
+        dx, dw, db = layernorm.backward(dout, cache)
+        return dx - 2 * rstd * xhat * (dout * w * xhat).mean(axis=-1, keepdims=True), dw, db
+
+    diagnosis = diagnose("layernorm", SimpleNamespace(forward=layernorm.forward, backward=backward))
+    assert diagnosis.certain and "in dx the term through the variance is 3 times what it should be" in str(diagnosis)
 
 
 def test_a_wrong_forward_is_told_before_anything_else():
@@ -116,7 +184,7 @@ def test_a_wrong_forward_is_told_before_anything_else():
         forward=lambda x, w, b: (2 * linear.forward(x, w, b)[0], linear.forward(x, w, b)[1]),
         backward=lambda dout, cache: linear.backward(2 * dout, cache),
     )
-    assert "forward: out has a factor of 2 too many" in str(diagnose("linear", doubled))
+    assert "forward's output is 2 times what it should be" in str(diagnose("linear", doubled))
 
 
 def test_the_ranking_puts_the_nearest_mutant_first():

@@ -1,16 +1,17 @@
 """The library of wrong layers: each is what it says, and each is caught."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tinygpt import GPT, GPTConfig
-from tinygpt.gradcheck import gradient_check
-from tinygpt.gradcheck.cases import CASES, cases
-from tinygpt.gradcheck.measure import ENTRIES, HABITS, LAYERS, _error, false_alarms, verdicts
+from tinygpt.gradcheck import diagnose, gradient_check
+from tinygpt.gradcheck.cases import CASES
+from tinygpt.gradcheck.measure import ENTRIES, HABITS, false_alarms, kills, verdicts
 from tinygpt.gradcheck.mutants import FAMILIES, MUTANTS, Mutant, find
-from tinygpt.gradcheck.suite import trials
+from tinygpt.gradcheck.suite import LAYERS, definition, trials
 from tinygpt.ops import DEFINITIONS
 
 
@@ -27,19 +28,40 @@ def test_there_are_enough_and_every_layer_has_its_share():
 @pytest.mark.parametrize("seed", [0, 1])
 def test_every_mutant_is_killed(layer, seed):
     made = list(trials(layer, seed, max_entries=ENTRIES))
-    survivors = [m.name for m in MUTANTS if m.layer == layer and max(_error(trial, m) for trial in made) == 0]
+    survivors = [m.name for m in MUTANTS if m.layer == layer and not any(kills(trial, m) for trial in made)]
     assert not survivors
 
 
-@pytest.mark.parametrize(
-    "mutant", [m for m in MUTANTS if m.family == "forward" and m.layer != "model"], ids=lambda m: m.name
-)
+@pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.family == "forward"], ids=lambda m: f"{m.layer}-{m.name}")
 def test_a_wrong_forward_comes_with_its_own_derivative(mutant):
     """Or a check of consistency would find it, and the comparison with the definition would prove nothing."""
-    stand_in = mutant.stand_in()
-    for _, inputs in cases(mutant.layer, seed=4):
-        report = gradient_check(stand_in.forward, stand_in.backward, inputs)
+    for trial in trials(mutant.layer, seed=4, max_entries=ENTRIES):
+        forward, backward = trial.functions(mutant.stand_in())
+        report = gradient_check(
+            forward, backward, trial.experiment.inputs, max_entries=ENTRIES, tolerance=trial.tolerance
+        )
         assert report.passed, report
+
+
+@pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.term], ids=lambda m: f"{m.layer}-{m.name}")
+def test_a_term_is_what_its_mutant_leaves_out(mutant):
+    """Twice the right gradient less the wrong one then has the term twice, and is said to."""
+    if mutant.layer == "model" or "residual" in mutant.name:  # for a residual path twice there is a mutant
+        return
+    original, wrong = definition(mutant.layer), mutant.stand_in()
+
+    def backward(dout, cache):
+        a, b = original.backward(dout, cache), wrong.backward(dout, cache)
+        return twice_less(a, b)
+
+    diagnosis = diagnose(mutant.layer, SimpleNamespace(forward=original.forward, backward=backward))
+    assert diagnosis.certain and f"{mutant.term} is 2 times what it should be" in str(diagnosis), str(diagnosis)
+
+
+def twice_less(a, b):
+    if isinstance(a, tuple):
+        return tuple(map(twice_less, a, b))
+    return {name: 2 * a[name] - b[name] for name in a} if isinstance(a, dict) else None if a is None else 2 * a - b
 
 
 def test_the_right_code_raises_no_alarm():
@@ -66,4 +88,4 @@ def test_the_habits_let_through_what_they_are_known_for():
     assert by_name["not_computed"].passes["atol 1e-4"] == 1  # zeros, for dout of ones
     assert by_name["forward_over_rows"].passes == dict.fromkeys(HABITS, 1)  # consistent, and not softmax
     assert by_name["without_the_sum"].passes["atol 1e-4"] == 0
-    assert all(verdict.error > 1e-3 for verdict in by_name.values())
+    assert all(verdict.killed for verdict in by_name.values())

@@ -17,7 +17,7 @@ from tinygpt.ops import DEFINITIONS
 
 
 class Case(NamedTuple):
-    """A layer's arguments by name; `constant` names those that are floats and yet not differentiated."""
+    """A layer's arguments by name, in the order of its forward."""
 
     title: str
     inputs: dict[str, Any]
@@ -109,14 +109,20 @@ def gelu(draw: Draw) -> list[Case]:
 
 
 def softmax(draw: Draw) -> list[Case]:
-    B, T, V = draw.sizes(3)
+    B, T, V = draw.sizes(3, least=3)
     masked = draw.product(T, V, fan_in=V)
     masked[0, 1:] = masked[1, 0] = -np.inf
-    return [Case("", {"x": draw.product(B, T, V, fan_in=V) * 2}), Case("masked", {"x": masked})]
+    masked[-1] = -np.inf  # all of a row
+    return [
+        Case("", {"x": draw.product(B, T, V, fan_in=V) * 2}),
+        Case("masked", {"x": masked}),
+        Case("far from zero", {"x": draw.product(T, V, fan_in=V) + 800}),
+    ]
 
 
 def attention(draw: Draw) -> list[Case]:
-    H, D, B, T = *draw.sizes(2, most=4), *draw.sizes(2, least=5, most=6)
+    H, D = draw.sizes(2, most=4)  # so C is 6, 8 or 12
+    B, T = (5, 7) if draw.rng.random() < 0.5 else (7, 5)
 
     def qkv(B: int, T: int, C: int) -> np.ndarray:
         return draw.product(B, T, 3 * C, fan_in=C)
@@ -125,7 +131,7 @@ def attention(draw: Draw) -> list[Case]:
         Case("", {"qkv": qkv(B, T, H * D), "n_head": H}),
         Case("one head", {"qkv": qkv(B, T, D), "n_head": 1}),
         Case("one token", {"qkv": qkv(1, 1, H * D), "n_head": H}),
-        Case("dropout", {"qkv": qkv(B, T, H * D), "n_head": H, "dropout": 0.3, "key": 7}),
+        Case("dropout", {"qkv": qkv(B, T, H * D), "n_head": H, "dropout": 0.3, "key": 7, "row": 3}),
     ]
 
 
@@ -135,7 +141,8 @@ def cross_entropy(draw: Draw) -> list[Case]:
     return [
         Case("", {"logits": logits, "targets": draw.tokens(B, T, vocab_size=V)}),
         Case("ignored targets", {"logits": logits, "targets": targets}),
-        Case("a part of a batch", {"logits": logits, "targets": targets, "denominator": 29.0}),
+        Case("part of a batch", {"logits": logits, "targets": targets, "denominator": 29.0}),
+        Case("far from zero", {"logits": logits + 800, "targets": targets}),
         Case("all ignored", {"logits": logits, "targets": np.full((B, T), IGNORED)}),
     ]
 
@@ -143,7 +150,7 @@ def cross_entropy(draw: Draw) -> list[Case]:
 def dropout(draw: Draw) -> list[Case]:
     B, T, C = draw.sizes(3, least=3)
     return [
-        Case("p=0.3", {"x": draw.array(B, T, C), "p": 0.3, "key": 3}),
+        Case("p=0.3", {"x": draw.array(B, T, C), "p": 0.3, "key": 3, "row": 5}),
         Case("p=0", {"x": draw.array(B, T, C), "p": 0.0}),
     ]
 
@@ -193,7 +200,7 @@ def lm_head_loss(draw: Draw) -> list[Case]:
     x, w = draw.array(N, C), draw.matrix(V, C, fan_in=C)
     return [
         Case("", {"x": x, "w": w, "targets": draw.tokens(N, vocab_size=V), "ops": DEFINITIONS}),
-        Case("a part of a batch, ignored targets", {
+        Case("part of a batch", {
             "x": x, "w": w, "targets": draw.targets(N, vocab_size=V), "denominator": 13.0, "ops": DEFINITIONS,
         }),
     ]  # fmt: skip

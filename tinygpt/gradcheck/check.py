@@ -3,8 +3,8 @@
 The numerical side takes five-point differences of forward in float64: f'(x) is the sum of w f(x + k h) / h over the
 pairs (k, w) below, with an error of h^4 f^(5) / 30 (Fornberg, "Generation of finite difference formulas on arbitrarily
 spaced grids", 1988). The step h = 3e-4 max(1, |x|) keeps both that error and the rounding of f, which is divided by h,
-near 1e-12. A gradient that does not agree is tried again with smaller steps: where forward bends sharply, as LayerNorm
-does on a vector of almost equal numbers, the first is too long, and no step makes a wrong gradient right.
+near 1e-12. Where the two sides do not agree, other steps are tried: where forward bends sharply, as LayerNorm does on a
+vector of almost equal numbers, the first is too long, and no step makes a wrong gradient right.
 """
 
 import copy
@@ -20,16 +20,24 @@ from tinygpt.backend import Array, array_module, generator, to_host
 from tinygpt.errors import UserError
 
 FIVE_POINTS = ((-2, 1 / 12), (-1, -8 / 12), (1, 8 / 12), (2, -1 / 12))
-STEPS = (3e-4, 3e-5, 3e-6)  # the smaller ones where the first does not agree: forward may bend more than h^4 allows for
+STEPS: tuple[Callable[[np.ndarray, float], np.ndarray], ...] = (  # h from |x| and its typical size
+    lambda x, typical: 3e-4 * np.maximum(1, x),
+    lambda x, typical: 3e-5 * np.maximum(1, x),
+    lambda x, typical: 3e-6 * np.maximum(1, x),
+    lambda x, typical: 3e-4 * np.where(x > 0, x, typical),  # forward may bend at the scale of a small x
+    lambda x, typical: np.full_like(x, 3e-4),  # or not care how far from 0 a large one is
+)
 FORWARD_TOLERANCE = 1e-12
 ROUNDING = 8 * np.finfo(np.float64).eps  # of one value of forward, relative: a few operations' worth
+ENTRY_TOLERANCE = 1e-4  # of every single entry, relative to itself: a norm does not see the small among the large
 
 
 class Row(NamedTuple):
     """One line of the report: an output, or the gradient of one input.
 
     error: norm(analytic - numerical) / max(norm(analytic), norm(numerical), floor), over the entries that were checked;
-    the floor is what rounding alone could make of a gradient of zero. place: the entry that is off the most.
+    the floor is there so that what rounding makes of a gradient of zero passes, and nothing larger does. place: the
+    entry that is off the most.
     """
 
     name: str
@@ -50,28 +58,33 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)  # what no single row can say
     note: str = ""
+    tolerance: float = 1e-9
 
     @property
     def passed(self) -> bool:
         return not self.problems and not any(row.problem for row in self.rows)
 
     @property
+    def gradients(self) -> list[Row]:
+        """The rows of gradients, without forward's."""
+        return [row for row in self.rows if row.name.startswith("d")]
+
+    @property
     def error(self) -> float:
-        """The worst relative error of any row."""
-        return max((row.error if not math.isnan(row.error) else math.inf for row in self.rows), default=0.0)
+        """The worst relative error of any row; infinite where something could not be compared."""
+        errors = [row.error if math.isfinite(row.error) else math.inf for row in self.rows]
+        return max(errors, default=math.inf if self.problems else 0.0)
 
     def __str__(self) -> str:
         lines = [("", "shape", "entries", "error", "worst entry", "analytic", "numerical", "verdict")]
         for row in self.rows:
             place = str(list(row.place)) if row.entries else ""
-            values = (f"{row.analytic:.9g}", f"{row.numerical:.9g}") if row.entries else ("", "")
-            shape, entries = str(row.shape), f"{row.entries:,}" if row.entries else ""
+            values = (f"{row.analytic:.6g}", f"{row.numerical:.6g}") if row.entries else ("", "")
+            entries = f"{row.entries:,}" if row.entries else ""
             error = f"{row.error:.1e}" if not math.isnan(row.error) else ""
-            lines.append((row.name, shape, entries, error, place, *values, row.problem or "right"))
-        text = f"{self.title}\n" + columns(lines, left=(0, 1, 7))
-        for remark in (*self.problems, self.note):
-            text += f"\n{remark}" if remark else ""
-        return text
+            lines.append((row.name, str(row.shape), entries, error, place, *values, row.problem or "right"))
+        text = [self.title, columns(lines, left=(0, 1, 7))] if self.rows else [self.title]
+        return "\n".join([*text, *self.problems] + ([self.note] if self.note else []))
 
 
 def columns(lines: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
@@ -107,14 +120,16 @@ def gradient_check(
 
     `dout` is random (with ones, the true gradient of softmax or of LayerNorm is zero, and a backward of zeros passes).
     definition: the forward that forward ought to be; forward must agree with it to 1e-12, and it is the definition that
-    is differentiated. Without one the report says that only consistency was checked. max_entries: check that many
-    entries of each larger input, chosen by `seed`, and the whole of it along one random direction; None for all.
-    Random numbers drawn in forward from `numpy.random` or from a Generator among the inputs are the same in every call.
+    is differentiated. Without one the report says that only consistency was checked. tolerance: of each row's error.
+    max_entries: check that many entries of each larger input, chosen by `seed`, and the whole of it along one random
+    direction; None for all. Random numbers drawn in forward from `numpy.random` or from a Generator among the inputs
+    are the same in every call.
 
     Raises UserError for a forward that changes from call to call, or functions that do not keep to the contract.
     """
-    inputs = _named(forward, inputs)
-    experiment = Experiment(definition or forward, inputs, constant, max_entries, seed)
+    if not tolerance > 0:
+        raise UserError(f"tolerance is {tolerance}; expected a number above 0, such as 1e-9")
+    experiment = Experiment(definition or forward, _named(forward, inputs), constant, max_entries, seed)
     report = experiment.judge(forward, backward, tolerance, title)
     if definition is None:
         report.note = "consistency only: backward is the derivative of forward, whatever forward is meant to be"
@@ -124,20 +139,21 @@ def gradient_check(
 
 
 class Numerical(NamedTuple):
-    """The numerical derivatives of one input: `values` at the flat places `entries`, and `slope` along `direction`."""
+    """The numerical derivatives of one input with one choice of step: at the chosen entries, and along a direction.
 
-    entries: np.ndarray
+    noise, slope_noise: how much of each may be the rounding of forward's outputs.
+    """
+
     values: np.ndarray
-    floor: float  # the norm that rounding alone may give to `values`
-    direction: np.ndarray | None = None
+    noise: np.ndarray
     slope: float = 0.0
-    slope_floor: float = 0.0
+    slope_noise: float = 0.0
 
 
 class Experiment:
     """One set of inputs, a random `dout`, and the numerical side: what any forward and backward can be held against.
 
-    Differentiating is the slow part and is done once, so that many candidates may be judged.
+    Differentiating is the slow part and is done once, so that many candidates may be judged. All arrays are copies.
     """
 
     def __init__(
@@ -147,101 +163,114 @@ class Experiment:
         constant: Sequence[str] = (),
         max_entries: int | None = None,
         seed: int = 0,
-        dout: Any = None,
+        dout: float | None = None,
     ):
-        """dout: the gradient from above if it is not to be random: a number for every entry, such as 1."""
+        """dout: the gradient from above at every place, where it is not to be random."""
+        constant = (constant,) if isinstance(constant, str) else constant
         for name in constant:
             if name not in inputs:
                 raise UserError(f"constant names {name!r}, which is not an input; expected some of {', '.join(inputs)}")
-        self.inputs = {name: x if name in constant else _own(x) for name, x in inputs.items()}
+        if max_entries is not None and (not isinstance(max_entries, int) or max_entries < 1):
+            raise UserError(f"max_entries is {max_entries!r}; expected a whole number of at least 1, or None for all")
+        try:
+            inspect.signature(definition).bind(**inputs)
+        except TypeError as error:
+            raise UserError(f"the inputs do not fit forward: {error}") from error
+        except ValueError:  # a function without a signature
+            pass
+        self.definition = definition
+        self.inputs = {name: _own(x, as_float64=name not in constant) for name, x in inputs.items()}
         self.slots = {name: x for name, x in self.inputs.items() if name not in constant and _is_slot(x)}
-        self.arrays = dict(_arrays(self.slots))
+        self.arrays = dict(_leaves(self.slots, _is_float))
         if not self.arrays:
             raise UserError("there is nothing to differentiate: no input is an array of floats")
-        rng = generator(seed, "gradient check")
-        self.definition = definition
-        self.random = True  # whether forward draws random numbers, which are then held fixed
-        self.out = self._forward()
-        self.random = not self._draws_nothing()
-        self.out = self._forward()
-        self.dout = [_random_like(out, rng) if dout is None else out * 0 + dout for out in self.out]
-        if not self._repeats():
+
+        before = [x.copy() for _, x in self._all_arrays()]
+        result, self.random = call_with_fixed_random_numbers(definition, self.inputs)
+        self.out = [out.copy() for out in _outputs(result)]  # an output may be an input
+        for (name, x), copied in zip(self._all_arrays(), before, strict=True):
+            if not _same(x, copied):
+                raise UserError(f"forward wrote to its input {name}; it must leave its inputs as they are: copy first")
+        if not all(map(_same, self.out, self._forward())):
             raise UserError(
                 "forward gives another output each time it is called with the same inputs; hold its random numbers "
                 "fixed: pass the mask, a seed or a numpy Generator as an input"
             )
-        self._places: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        rng = generator(seed, "gradient check")
+        self.dout = [array_module(o).asarray(rng.standard_normal(o.shape)) for o in self.out]
+        if dout is not None:
+            self.dout = [0 * d + dout for d in self.dout]
+        self._entries: dict[str, np.ndarray] = {}
+        self._directions: dict[str, np.ndarray] = {}
         for name, x in self.arrays.items():
-            if max_entries is None or x.size <= max_entries:
-                self._places[name] = np.arange(x.size), None
-            else:
-                self._places[name] = (
-                    np.sort(rng.choice(x.size, max_entries, replace=False)),
-                    rng.standard_normal(x.size),
-                )
-        self._numerical: dict[tuple[str, float], Numerical] = {}
+            self._entries[name] = np.arange(x.size)
+            if max_entries is not None and x.size > max_entries:
+                self._entries[name] = np.sort(rng.choice(x.size, max_entries, replace=False))
+                self._directions[name] = rng.standard_normal(x.size)
+        self._numerical: dict[tuple[str, int], Numerical] = {}
 
-    def numerical(self, name: str, step: float = STEPS[0]) -> Numerical:
-        """The numerical derivatives of one input; they are computed once."""
+    # The numerical side
+
+    def numerical(self, name: str, step: int = 0) -> tuple[np.ndarray, Numerical]:
+        """The flat places of one input that are checked and its numerical derivatives, which are computed once.
+
+        step: which of STEPS.
+        """
         if (name, step) not in self._numerical:
-            self._numerical[name, step] = self._differentiate(self.arrays[name], *self._places[name], step)
-        return self._numerical[name, step]
+            with np.errstate(all="ignore"):  # a step may leave forward's domain
+                self._numerical[name, step] = self._differentiate(name, STEPS[step])
+        return self._entries[name], self._numerical[name, step]
 
-    def _differentiate(self, x: Array, entries: np.ndarray, direction: np.ndarray | None, step: float) -> Numerical:
+    def _differentiate(self, name: str, step: Callable[[np.ndarray, float], np.ndarray]) -> Numerical:
+        x, entries = self.arrays[name], self._entries[name]
         xp, flat, host = array_module(x), x.reshape(-1), to_host(x).flatten()
-        slopes, steps = [], step * np.maximum(1, np.abs(host[entries]))
+        finite = np.abs(host[np.isfinite(host)])
+        typical = float(np.median(finite)) if finite.size and np.median(finite) > 0 else 1.0
+        values, sizes = [], []
+        steps = _power_of_two(step(np.abs(host[entries]), typical))
         for place, h in zip(entries.tolist(), steps.tolist(), strict=True):
-            if not math.isfinite(h):  # an input of -inf, as in a masked score, is where it is: nothing moves it
-                slopes.append(xp.zeros((), x.dtype))
-                continue
-            total: Any = 0.0
-            for k, weight in FIVE_POINTS:
-                flat[place] = host[place] + k * h
-                total = total + weight * self._pull()
-            flat[place] = host[place]
-            slopes.append(total / h)
-        values = to_host(xp.stack(slopes)) if slopes else np.zeros(0)
-        rounding = ROUNDING * self._scale()
-        floor = rounding * math.sqrt(float((1 / steps[np.isfinite(steps)] ** 2).sum()))
-        if direction is None:
-            return Numerical(entries, values, floor)
-        direction = direction * np.isfinite(host)
-        h = step * max(1.0, float(np.linalg.norm(host[np.isfinite(host)]))) / float(np.linalg.norm(direction))
-        u, start, total = xp.asarray(direction), flat.copy(), 0.0
-        for k, weight in FIVE_POINTS:
-            flat[...] = start + k * h * u
-            total = total + weight * self._pull()
+            if math.isfinite(h):
+                value, size = self._slope(flat, place, host[place] + np.arange(-2, 3) * h)
+                flat[place] = host[place]
+            else:  # an input of -inf, as in a masked score, is where it is: nothing moves it
+                value, size, h = xp.zeros((), x.dtype), xp.zeros((), x.dtype), 1.0
+            values.append(value / h)
+            sizes.append(size / (h * h))
+        if not values:
+            return Numerical(np.zeros(0), np.zeros(0))
+        noise = ROUNDING * np.sqrt(to_host(xp.stack(sizes)))
+        if name not in self._directions:
+            return Numerical(to_host(xp.stack(values)), noise)
+        start, u = flat.copy(), xp.asarray(np.where(np.isfinite(host), self._directions[name], 0))
+        h = float(_power_of_two(step(np.array([min(typical, 1.0)]), typical))[0]) * min(typical, 1.0)
+        slope, size = self._slope(flat, slice(None), [start + k * h * u for k in range(-2, 3)])
         flat[...] = start
-        return Numerical(entries, values, floor, direction, float(total / h), rounding / h)
+        return Numerical(to_host(xp.stack(values)), noise, float(slope) / h, ROUNDING * math.sqrt(float(size)) / h)
 
-    def _draws_nothing(self) -> bool:
-        """Whether two calls give the same output with nothing held fixed, so that the derivatives may do without."""
-        state = np.random.get_state()  # noqa: NPY002
-        plain = [[out.copy() for out in _outputs(self.definition(**self.inputs), self.definition)] for _ in range(2)]
-        np.random.set_state(state)  # noqa: NPY002
-        return all(_same(a, b) and _same(a, c) for a, b, c in zip(*plain, self.out, strict=True))
+    def _slope(self, flat: Array, place: Any, points: Sequence) -> tuple[Array, Array]:
+        """The difference quotient's numerator, and the sum of squares of the terms that it was taken from.
+
+        points: what stands at flat[place] at x - 2h to x + 2h. The terms are out * dout at the outputs that move, and
+        only differences are summed: whatever else forward returns, however large, has no part in it.
+        """
+        numerator: Any = 0.0
+        size: Any = 0.0
+        for k, weight in FIVE_POINTS:
+            flat[place] = points[k + 2]
+            for out, start, dout in zip(self._forward(), self.out, self.dout, strict=True):
+                xp = array_module(out)
+                still = out == start  # infinities among them
+                numerator = numerator + weight * (xp.where(still, 0, out - start) * dout).sum()
+                if k == 2:
+                    size = size + xp.where(still, 0, (start * dout) ** 2).sum()
+        return numerator, size
 
     def _forward(self) -> list[Array]:
-        call = call_with_fixed_random_numbers if self.random else _call
-        return [
-            out.copy() for out in _outputs(call(self.definition, self.inputs), self.definition)
-        ]  # or it is an input
+        if self.random:
+            return _outputs(call_with_fixed_random_numbers(self.definition, self.inputs)[0])
+        return _outputs(self.definition(**self.inputs))
 
-    def _repeats(self) -> bool:
-        return all(_same(a, b) for a, b in zip(self.out, self._forward(), strict=True))
-
-    def _pull(self) -> Array:
-        """The scalar whose gradient is taken: the sum of out * dout, less its value at the inputs as they are.
-
-        The difference is taken before the sum, where it still has all its digits.
-        """
-        call = call_with_fixed_random_numbers if self.random else _call
-        outs = _outputs(call(self.definition, self.inputs), self.definition)
-        return sum(((a - b) * d).sum() for a, b, d in zip(outs, self.out, self.dout, strict=True))
-
-    def _scale(self) -> float:
-        """The size of the numbers that are subtracted from each other, whose rounding the difference inherits."""
-        return math.sqrt(sum(float(((o * d) ** 2).sum()) for o, d in zip(self.out, self.dout, strict=True)))
+    # A candidate
 
     def run(
         self, forward: Callable, backward: Callable, dout: Sequence[Array] | None = None
@@ -250,24 +279,33 @@ class Experiment:
 
         dout: for each output, if another one than the experiment's.
         """
-        before = {name: x.copy() for name, x in self.arrays.items()}
-        result = call_with_fixed_random_numbers(forward, self.inputs)
-        outs = _outputs(result, forward)
-        shapes = [tuple(out.shape) for out in outs], [tuple(out.shape) for out in self.out]
-        if shapes[0] != shapes[1]:
-            raise UserError(f"forward's output has shape {_say(shapes[0])}; expected {_say(shapes[1])}")
+        before = [x.copy() for _, x in self._all_arrays()]
         given = self.dout if dout is None else dout
-        dout = [d.copy() for d in given]
-        gradients = backward(tuple(dout) if isinstance(result[0], tuple) else dout[0], result[1])
-        problems = [f"wrote to its input {name}" for name, x in self.arrays.items() if not _same(x, before[name])]
+        dout, problems = [d.copy() for d in given], []
+        try:
+            result, _ = call_with_fixed_random_numbers(forward, self.inputs)
+            outs = [out.copy() for out in _outputs(result)]
+            shapes = [tuple(out.shape) for out in outs], [tuple(out.shape) for out in self.out]
+            if shapes[0] != shapes[1]:
+                raise UserError(f"forward's output has shape {_say(shapes[0])}; expected {_say(shapes[1])}")
+            gradients = backward(tuple(dout) if isinstance(result[0], tuple) else dout[0], result[1])
+            named = {name: _copied(gradient) for name, gradient in self._by_name(gradients).items()}
+        finally:
+            for (name, x), copied in zip(self._all_arrays(), before, strict=True):
+                if not _same(x, copied):
+                    problems.append(f"wrote to its input {name}")
+                    x[...] = copied
         problems += ["backward wrote to dout"] if not all(map(_same, dout, given)) else []
-        for name, x in self.arrays.items():
-            x[...] = before[name]
-        return outs, self._by_name(gradients), problems
+        return outs, named, problems
+
+    def _all_arrays(self) -> Iterator[tuple[str, Array]]:
+        return _leaves(self.inputs, _is_array)
 
     def _by_name(self, gradients: Any) -> dict[str, Any]:
-        gradients = tuple(gradients) if isinstance(gradients, tuple | list) else (gradients,)
         slots = {name: x for name, x in self.slots.items() if x is not None}
+        if isinstance(gradients, Mapping) and not (len(slots) == 1 and isinstance(next(iter(slots.values())), Mapping)):
+            raise UserError(f"backward returned a mapping; expected the gradients of {', '.join(slots)}, in that order")
+        gradients = tuple(gradients) if isinstance(gradients, tuple | list) else (gradients,)
         if len(gradients) == len(self.slots):
             slots = self.slots
         elif sum(gradient is not None for gradient in gradients) == len(slots):  # and None for inputs left out
@@ -278,22 +316,17 @@ class Experiment:
                 f"{len(slots)} input{'s' * (len(slots) != 1)} to differentiate ({', '.join(slots)}); "
                 f"expected one for each, in that order"
             )
-        named: dict[str, Any] = {}
         for (name, x), gradient in zip(slots.items(), gradients, strict=True):
-            if not isinstance(x, Mapping):
-                named[name] = gradient
-            elif not isinstance(gradient, Mapping):
+            if isinstance(x, Mapping) and not isinstance(gradient, Mapping):
                 raise UserError(
-                    f"the gradient of {name} is a {type(gradient).__name__}; expected a mapping like {name}"
+                    f"the gradient of {name} is a {type(gradient).__name__}; expected a mapping of the same names"
                 )
-            else:
-                named |= gradient
-        return named
+        return dict(_leaves(dict(zip(slots, gradients, strict=True)), lambda x: not isinstance(x, Mapping), slots))
 
     def judge(self, forward: Callable, backward: Callable, tolerance: float = 1e-9, title: str = "") -> Report:
         """Hold a forward and its backward against the definition and its numerical derivatives."""
         outs, gradients, problems = self.run(forward, backward)
-        report = Report(title, problems=problems)
+        report = Report(title, problems=problems, tolerance=tolerance)
         if forward is not self.definition:
             report.rows += [
                 _forward_row("out" if len(outs) == 1 else f"out[{number}]", out, right)
@@ -301,49 +334,74 @@ class Experiment:
             ]
         for name, gradient in gradients.items():
             if name not in self.arrays and gradient is not None:
-                report.problems.append(f"backward gave a gradient for {name}, which is None or not an input")
-        for name, x in self.arrays.items():
-            rows = []
-            for step in STEPS:
-                numerical = self.numerical(name, step)
-                rows.append(_gradient_row(f"d{name}", tuple(x.shape), gradients.get(name), numerical, tolerance))
-                if not rows[-1].problem or math.isnan(rows[-1].error):
-                    break
-            report.rows.append(rows[0] if rows[-1].problem else rows[-1])
+                report.problems.append(f"backward gave a gradient for {name}, which is None or not an array of floats")
+        report.rows += [self._row(name, gradients.get(name), tolerance) for name in self.arrays]
         return report
+
+    def _row(self, name: str, gradient: Any, tolerance: float) -> Row:
+        row, shape = f"d{name}", tuple(self.arrays[name].shape)
+        if gradient is None:
+            return Row(row, shape, math.nan, problem="None, where a gradient was expected")
+        gradient = to_host(gradient) if hasattr(gradient, "dtype") else np.asarray(gradient)
+        if gradient.shape != shape or gradient.dtype.kind not in "fiu":
+            got = f"shape {gradient.shape}" if gradient.shape != shape else f"dtype {gradient.dtype}"
+            return Row(row, shape, math.nan, problem=f"has {got}")
+        flat = gradient.astype(np.float64).reshape(-1)
+        if not np.isfinite(flat).all():
+            return Row(row, shape, math.nan, problem="not finite")
+        entries, first = self.numerical(name)
+        analytic, values, noise = flat[entries], first.values, first.noise
+        if not len(entries):
+            return Row(row, shape, 0.0)
+        # What rounding alone may make of a true zero: of the numerical side, and of the analytic one.
+        zero = float(np.linalg.norm(noise)) + ROUNDING * math.sqrt(sum(float((d * d).sum()) for d in self.dout))
+        error, wrong, along = math.inf, np.ones(len(entries), bool), math.inf if name in self._directions else 0.0
+        for step in range(len(STEPS)):
+            again = self.numerical(name, step)[1]
+            closer = ~(np.abs(again.values - analytic) >= np.abs(values - analytic))
+            values, noise = np.where(closer, again.values, values), np.where(closer, again.noise, noise)
+            difference, size = np.linalg.norm(analytic - values), max(map(np.linalg.norm, (analytic, values)))
+            floor = max(zero, min(float(np.linalg.norm(noise)), 3 * tolerance * size) if step else 0.0)
+            error = relative(difference, size, floor / tolerance)
+            allowed = ENTRY_TOLERANCE * np.maximum(np.abs(analytic), np.abs(values)) + 30 * noise + zero
+            wrong = ~(np.abs(analytic - values) <= allowed)
+            if name in self._directions:
+                along = min(along, self._along(name, flat, step, tolerance))
+            settled = step == 1 and np.linalg.norm(again.values - first.values) <= 1e-3 * difference
+            if error <= tolerance and not wrong.any() and not along > tolerance or settled:
+                break  # right, or ten times shorter steps say the same
+        off = np.nan_to_num(
+            np.abs(analytic - values) * (wrong if error <= tolerance and wrong.any() else 1), nan=np.inf
+        )
+        worst = int(np.argmax(off))
+        place = tuple(int(i) for i in np.unravel_index(entries[worst], shape))
+        problem = ""
+        if not error <= tolerance or wrong.any():
+            problem = "WRONG"
+        elif not along <= tolerance:
+            error, problem = along, "WRONG along a random direction"
+        return Row(row, shape, error, place, float(analytic[worst]), float(values[worst]), len(entries), problem)
+
+    def _along(self, name: str, flat: np.ndarray, step: int, tolerance: float) -> float:
+        """The error along the random direction, relative to norm(gradient): what |gradient . u| is on average."""
+        u, numerical = self._directions[name], self.numerical(name, step)[1]
+        size = max(float(np.linalg.norm(flat)), abs(numerical.slope))
+        floor = numerical.slope_noise if not step else min(numerical.slope_noise, 100 * tolerance * size)
+        return relative(abs(float(flat @ u) - numerical.slope), size, floor / tolerance)
 
 
 def _forward_row(name: str, out: Array, right: Array) -> Row:
-    a, b = to_host(out).astype(np.float64), to_host(right)
-    error = relative(np.linalg.norm(a - b), np.linalg.norm(a), np.linalg.norm(b), 1e-300)
-    place = _worst(a - b)
+    a, b = to_host(out), to_host(right)
+    with np.errstate(invalid="ignore"):
+        off = np.where(a == b, 0, a - b)  # equal infinities too
+    sizes = (np.linalg.norm(np.where(np.isfinite(x), x, 0)) for x in (a, b))
+    error = relative(np.linalg.norm(off), *sizes)
     problem = "" if error <= FORWARD_TOLERANCE else "not what the definition computes"
+    if not a.size:
+        return Row(name, a.shape, error, problem=problem)
+    worst = np.unravel_index(int(np.argmax(np.nan_to_num(np.abs(off), nan=np.inf))), a.shape)
+    place = tuple(int(i) for i in worst)
     return Row(name, a.shape, error, place, float(a[place]), float(b[place]), a.size, problem)
-
-
-def _gradient_row(name: str, shape: tuple[int, ...], gradient: Any, numerical: Numerical, tolerance: float) -> Row:
-    if gradient is None:
-        return Row(name, shape, math.nan, problem="None, where a gradient was expected")
-    got = tuple(np.shape(gradient))
-    if got != shape:
-        return Row(name, shape, math.nan, problem=f"has shape {got}")
-    flat = np.asarray(to_host(gradient), dtype=np.float64).reshape(-1)
-    finite = bool(np.isfinite(flat).all())
-    flat = flat if finite else np.full_like(flat, np.nan)
-    analytic = flat[numerical.entries]
-    # The floor lets rounding pass where both sides are zero but for it: norm(a - n) up to numerical.floor.
-    norms = np.linalg.norm(analytic), np.linalg.norm(numerical.values)
-    error = relative(np.linalg.norm(analytic - numerical.values), *norms, numerical.floor / tolerance)
-    if numerical.direction is not None:
-        difference = abs(float(flat @ numerical.direction) - numerical.slope)
-        norm = np.linalg.norm(flat)  # what |gradient . direction| is on average
-        along = relative(difference, norm, abs(numerical.slope), numerical.slope_floor / tolerance)
-        error = along if math.isnan(along) else max(error, along)
-    worst = int(np.argmax(np.nan_to_num(np.abs(analytic - numerical.values), nan=math.inf))) if len(analytic) else 0
-    place = tuple(int(i) for i in np.unravel_index(numerical.entries[worst], shape)) if len(analytic) else ()
-    values = (float(analytic[worst]), float(numerical.values[worst])) if len(analytic) else (math.nan, math.nan)
-    problem = "" if error <= tolerance else "WRONG" if finite else "not finite"
-    return Row(name, shape, error, place, *values, len(analytic), problem)
 
 
 def relative(difference: Any, *sizes: Any) -> float:
@@ -351,27 +409,38 @@ def relative(difference: Any, *sizes: Any) -> float:
     return float(difference / max(np.max(sizes), np.finfo(np.float64).tiny))
 
 
-def _worst(difference: np.ndarray) -> tuple[int, ...]:
-    flat = np.nan_to_num(np.abs(difference), nan=math.inf).reshape(-1)
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(flat)), difference.shape)) if flat.size else ()
+def _power_of_two(h: np.ndarray) -> np.ndarray:
+    """The nearest powers of two: x + k h is then exact, and h what it says it is."""
+    with np.errstate(divide="ignore"):
+        return np.where(np.isfinite(h), 2.0 ** np.round(np.log2(h)), h)
 
 
 # Inputs and outputs
 
 
-def _call(forward: Callable, inputs: Mapping[str, Any]) -> Any:
-    return forward(**inputs)
+def call_with_fixed_random_numbers(forward: Callable, inputs: Mapping[str, Any]) -> tuple[Any, bool]:
+    """forward(**inputs), which draws the same numbers each time, from `numpy.random` or Generators among the inputs.
 
-
-def call_with_fixed_random_numbers(forward: Callable, inputs: Mapping[str, Any]) -> Any:
-    """forward(**inputs), which draws the same numbers each time, from `numpy.random` or Generators among the inputs."""
-    state = np.random.get_state()  # noqa: NPY002  what an imported forward may draw from
+    Also says whether it drew any. The state of `numpy.random` is what it was before.
+    """
+    state = np.random.get_state(legacy=False)  # noqa: NPY002  what an imported forward may draw from
     np.random.seed(0)  # noqa: NPY002
+    fixed = {name: copy.deepcopy(x) if isinstance(x, np.random.Generator) else x for name, x in inputs.items()}
+    generators = [x.bit_generator for x in fixed.values() if isinstance(x, np.random.Generator)]
+    start = _states(generators)
     try:
-        fixed = {name: copy.deepcopy(x) if isinstance(x, np.random.Generator) else x for name, x in inputs.items()}
-        return forward(**fixed)
+        result = forward(**fixed)
+        return result, _states(generators) != start
     finally:
         np.random.set_state(state)  # noqa: NPY002
+
+
+def _states(generators: list) -> list[str]:
+    state = np.random.get_state(legacy=False)  # noqa: NPY002
+    return [
+        f"{state['state']['pos']} {state['state']['key'][0]} {state['has_gauss']}",
+        *(str(g.state) for g in generators),
+    ]
 
 
 def _named(forward: Callable, inputs: Any) -> dict[str, Any]:
@@ -379,55 +448,77 @@ def _named(forward: Callable, inputs: Any) -> dict[str, Any]:
         return dict(inputs)
     if not isinstance(inputs, tuple | list):
         raise UserError(f"inputs is a {type(inputs).__name__}; expected forward's arguments as a dict, tuple or list")
-    names = [name for name, p in inspect.signature(forward).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    try:
+        parameters = inspect.signature(forward).parameters
+    except ValueError as error:
+        raise UserError("forward does not say what its arguments are called; give its inputs as a dict") from error
+    names = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
     if len(inputs) > len(names):
-        raise UserError(f"{len(inputs)} inputs were given, but forward takes {len(names)} ({', '.join(names)})")
+        raise UserError(f"{len(inputs)} inputs were given, but forward takes {len(names)} by name ({', '.join(names)})")
     return dict(zip(names, inputs, strict=False))
 
 
+def _is_array(x: Any) -> bool:
+    return hasattr(x, "dtype") and hasattr(x, "reshape") and not isinstance(x, np.generic)
+
+
 def _is_float(x: Any) -> bool:
-    return hasattr(x, "dtype") and hasattr(x, "reshape") and x.dtype.kind == "f"
+    return _is_array(x) and x.dtype.kind == "f"
 
 
 def _is_slot(x: Any) -> bool:
     """Whether backward answers for this input: an array of floats, a mapping of them, or None in the place of one."""
-    return x is None or _is_float(x) or isinstance(x, Mapping) and any(map(_is_float, x.values()))
+    return x is None or _is_float(x) or isinstance(x, Mapping) and any(True for _ in _leaves(x, _is_float))
 
 
-def _own(x: Any) -> Any:
-    """A copy of what will change: in float64 what is differentiated, and a Generator. Anything else as it is."""
-    if isinstance(x, np.random.Generator):
-        return copy.deepcopy(x)
-    if isinstance(x, Mapping) and any(map(_is_float, x.values())):
-        return {name: _own(value) for name, value in x.items()}
-    return array_module(x).ascontiguousarray(x.astype(np.float64)) if _is_float(x) else x
+def _own(x: Any, as_float64: bool = True) -> Any:
+    """A copy of every array and Generator, the arrays of floats in float64 and contiguous; anything else as it is."""
+    if isinstance(x, Mapping) and any(True for _ in _leaves(x, _is_array)):
+        return {name: _own(value, as_float64) for name, value in x.items()}
+    if not _is_array(x):
+        return copy.deepcopy(x) if isinstance(x, np.random.Generator) else x
+    x = x.astype(np.float64) if as_float64 and _is_float(x) else x.copy()
+    return array_module(x).ascontiguousarray(x).reshape(x.shape)  # of () it makes (1,)
 
 
-def _arrays(slots: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
-    for name, x in slots.items():
+def _copied(gradient: Any) -> Any:
+    return gradient.copy() if _is_array(gradient) else gradient
+
+
+def _leaves(tree: Mapping, wanted: Callable[[Any], bool], names: Mapping | None = None) -> Iterator[tuple[str, Any]]:
+    """The wanted leaves of nested mappings with their names: the innermost, or the whole path where two are alike."""
+    paths = list(_paths(tree, wanted, ()))
+    inner = [path[-1] for path, _ in _paths(names or tree, lambda x: not isinstance(x, Mapping), ())]
+    for path, leaf in paths:
+        yield (str(path[-1]) if inner.count(path[-1]) <= 1 else ".".join(map(str, path))), leaf
+
+
+def _paths(tree: Mapping, wanted: Callable[[Any], bool], path: tuple) -> Iterator[tuple[tuple, Any]]:
+    for name, x in tree.items():
         if isinstance(x, Mapping):
-            yield from _arrays({key: value for key, value in x.items() if _is_float(value)})
-        elif x is not None:
-            yield name, x
+            yield from _paths(x, wanted, (*path, name))
+        elif wanted(x):
+            yield (*path, name), x
 
 
-def _outputs(result: Any, forward: Callable) -> list[Array]:
+def _outputs(result: Any) -> list[Array]:
     if not isinstance(result, tuple) or len(result) != 2:
         given = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"a {type(result).__name__}"
         raise UserError(f"forward returned {given}; expected two things, out and cache")
     outs = list(result[0]) if isinstance(result[0], tuple) else [result[0]]
+    outs = [np.asarray(out) if isinstance(out, float | np.generic) else out for out in outs]
+    if not outs:
+        raise UserError("forward returned no outputs; expected an array, or a tuple of arrays")
     for out in outs:
-        if not hasattr(out, "dtype") or out.dtype.kind != "f":
-            raise UserError(f"forward's output is {getattr(out, 'dtype', type(out).__name__)}; expected floats")
-    return [array_module(out).asarray(out) for out in outs]
-
-
-def _random_like(out: Array, rng: np.random.Generator) -> Array:
-    return array_module(out).asarray(rng.standard_normal(out.shape))
+        if not _is_array(out) or out.dtype != np.float64:
+            given = str(out.dtype) if _is_array(out) else type(out).__name__
+            raise UserError(f"forward's output is {given}; expected float64, as its inputs are")
+    return outs
 
 
 def _same(a: Array, b: Array) -> bool:
-    return bool(np.array_equal(to_host(a), to_host(b), equal_nan=True))
+    a, b = to_host(a), to_host(b)
+    return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
 
 
 def _say(shapes: list[tuple[int, ...]]) -> str:

@@ -1,5 +1,6 @@
 """What `tinygpt gradcheck` prints: a line for each check as it is made, and all there is to say of those that fail."""
 
+import contextlib
 import difflib
 import importlib.util
 import sys
@@ -8,92 +9,89 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from tinygpt.backend import generator
 from tinygpt.errors import UserError
-from tinygpt.gradcheck.cases import CASES
 from tinygpt.gradcheck.check import Report, gradient_check
 from tinygpt.gradcheck.diagnosis import diagnose
-from tinygpt.gradcheck.measure import HABITS, LAYERS, false_alarms, verdicts
+from tinygpt.gradcheck.measure import HABITS, false_alarms, verdicts
 from tinygpt.gradcheck.suite import (
     DIRECTION_TOLERANCE,
-    LAYER_TOLERANCE,
-    MODEL_TOLERANCE,
+    LAYERS,
+    Trial,
     check_directions,
     check_layer,
     random_model,
+    trials,
     twins,
 )
 from tinygpt.model import GPT2_SIZES, GPTConfig
 
 MODEL_ENTRIES = 12  # of each parameter of the model, and one direction, without --all-entries
-WIDTH = 58
-HEADING = f"{'':<{WIDTH}}gradients  entries    error"
+FILE_ENTRIES = 500  # of each input that a reader's own file brings, likewise
+HEADING = f"{'':<51}gradients  entries    error"
 
 
 def check(names: list[str], device: str, all_entries: bool, seed: int, layer: str | None, verbose: bool) -> bool:
     """Check layers, "model", GPT-2's sizes or files by name, all layers and the model if none; True if all is right."""
-    known = [*LAYERS, *GPT2_SIZES]
+    refuse_unknown([name for name in names if not name.endswith(".py")])
+    if layer is not None and not any(name.endswith(".py") for name in names):
+        raise UserError(f"--as={layer} says what a file is; give the file too, such as mine.py")
+    verdicts = []
+    if layers := [name for name in names or LAYERS if name in LAYERS]:
+        verdicts.append(_check_layers(layers, device, all_entries, seed, verbose))
     for name in names:
-        if name not in known and not name.endswith(".py"):
+        if name in GPT2_SIZES:
+            verdicts.append(_check_size(name, device, seed))
+        elif name.endswith(".py"):
+            verdicts.append(_check_file(Path(name), layer, device, all_entries, seed, verbose))
+    return all(verdicts)
+
+
+def refuse_unknown(names: list[str], known: tuple[str, ...] = (*LAYERS, *GPT2_SIZES)) -> None:
+    """Raises UserError for a name that is not among the known ones, with the nearest of them."""
+    for name in names:
+        if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(known)}, or the path of a .py file"
             raise UserError(f"there is no layer {name!r}; {hint}")
-    began, right = time.perf_counter(), True
-    reports: list[Report] = []
-    layers = [name for name in names or LAYERS if name in LAYERS]
-    if layers and not verbose:
-        print(HEADING)
-    for name in layers:
-        entries = None if all_entries or name != "model" else MODEL_ENTRIES
-        candidates = {name: None} | ({f"{name}, fast twin": twins()[name]} if name in twins() else {})
-        for title, candidate in candidates.items():
-            reports += _lines(
-                check_layer(name, candidate, title, seed=seed, device=device, max_entries=entries), verbose
-            )
+
+
+def _check_layers(layers: list[str], device: str, all_entries: bool, seed: int, verbose: bool) -> bool:
+    def reports() -> Iterator[Report]:
+        for layer in layers:
+            entries = None if all_entries or layer != "model" else MODEL_ENTRIES
+            for title, candidate in ({layer: None} | twins().get(layer, {})).items():
+                yield from check_layer(layer, candidate, title, seed=seed, device=device, max_entries=entries)
+
+    return _show(reports(), verbose)
+
+
+def _show(reports: Iterable[Report], verbose: bool) -> bool:
+    """Print reports as they come, a line each and the wrong ones in full after, or all in full; True if all is well."""
+    began, done = time.perf_counter(), []
     if not verbose:
-        _print_wrong(reports)
-    if layers:
-        print("\n" + _summary(reports, time.perf_counter() - began))
-        right = all(report.passed for report in reports)
-    for name in names:
-        if name in GPT2_SIZES:
-            right &= _check_size(name, device, seed)
-        elif name.endswith(".py"):
-            right &= _check_file(Path(name), layer, device, seed, verbose)
-    return right
-
-
-def _lines(reports: Iterable[Report], verbose: bool) -> Iterator[Report]:
+        print(HEADING)
     for report in reports:
-        if verbose:
-            print(f"{report}\n", flush=True)
-            yield report
-            continue
-        entries = sum(row.entries for row in report.rows)
-        verdict = "" if report.passed else "  WRONG"
-        print(f"{report.title:<{WIDTH}}{len(report.rows):9}{entries:9,}{report.error:9.1e}{verdict}", flush=True)
-        yield report
-
-
-def _print_wrong(reports: list[Report]) -> None:
-    for report in reports:
-        if not report.passed:
-            print(f"\n{report}")
-
-
-def _summary(reports: list[Report], seconds: float) -> str:
-    wrong = sum(not report.passed for report in reports)
-    worst = []
-    for kind, tolerance in (("layers", LAYER_TOLERANCE), ("model", MODEL_TOLERANCE)):
-        errors = [report.error for report in reports if report.title.startswith("model") == (kind == "model")]
-        if errors:
-            worst.append(f"{kind}: worst relative error {max(errors):.1e}, at most {tolerance:.0e} allowed")
-    verdict = f"{wrong} of {len(reports)} checks WRONG" if wrong else f"all {len(reports)} checks right"
-    return "\n".join([*worst, f"{verdict}, in {seconds:.0f} s"])
+        done.append(report)
+        entries = sum(row.entries for row in report.gradients)
+        line = f"{report.title:<51}{len(report.gradients):9}{entries:9,}{report.error:9.1e}"
+        print(f"{report}\n" if verbose else line + ("" if report.passed else "  WRONG"), flush=True)
+    wrong = [report for report in done if not report.passed]
+    for report in [] if verbose else wrong:
+        print(f"\n{report}")
+    if not verbose:
+        print()
+    for tolerance in sorted({report.tolerance for report in done}):
+        errors = [report.error for report in done if report.tolerance == tolerance]
+        print(f"worst relative error {max(errors):.1e}, where {tolerance:.0e} is allowed ({len(errors)} checks)")
+    verdict = f"{len(wrong)} of {len(done)} checks WRONG" if wrong else f"all {len(done)} checks right"
+    print(f"{verdict}, in {time.perf_counter() - began:.0f} s")
+    return not wrong
 
 
 def _check_size(preset: str, device: str, seed: int) -> bool:
@@ -101,112 +99,157 @@ def _check_size(preset: str, device: str, seed: int) -> bool:
     config = GPTConfig.preset(preset)
     print(f"{preset}: {config.n_params:,} parameters in float64, one random direction in each tensor")
     tokens = generator(seed, "directions").integers(config.vocab_size, size=(2, 1, 8))
-    model, worst, count, began = random_model(config, seed, device), 0.0, 0, time.perf_counter()
-    print(f"{'':<32}{'shape':<16}{'gradient . u':>18}{'slope along u':>18}{'error':>9}")
+    model, rows, began = random_model(config, seed, device), [], time.perf_counter()
+    print(f"{'':<25}{'shape':<13}{'gradient . u':>16}{'slope along u':>16}{'error':>9}")
     for row in check_directions(model, tokens[0], tokens[1], seed):
-        values = f"{row.analytic:18.10f}{row.numerical:18.10f}{row.error:9.1e}"
-        print(f"{row.name:<32}{str(row.shape):<16}{values}{'  ' * bool(row.problem)}{row.problem}", flush=True)
-        worst, count = max(worst, row.error if np.isfinite(row.error) else np.inf), count + 1
-    right = worst <= DIRECTION_TOLERANCE
-    print(
-        f"\n{count} parameters, worst error {worst:.1e}, at most {DIRECTION_TOLERANCE:.0e} allowed: "
-        f"{'all right' if right else 'WRONG'}, in {time.perf_counter() - began:.0f} s"
-    )
-    return right
-
-
-def _check_file(path: Path, layer: str | None, device: str, seed: int, verbose: bool) -> bool:
-    """A reader's own module: against the definition of the layer it is named after, or by itself."""
-    began = time.perf_counter()
-    module = _load(path)
-    layer = layer or (path.stem if path.stem in CASES else None)
-    if layer is None and not hasattr(module, "inputs"):
-        raise UserError(
-            f"{path} is not named after a layer, so there is nothing to compare it with; say which it is with --as="
-            f"{'|'.join(CASES)}, or give it a function inputs(rng) that returns forward's arguments as a dict"
+        rows.append(row)
+        print(
+            f"{row.name:<25}{str(row.shape):<13}{row.analytic:16.10f}{row.numerical:16.10f}{row.error:9.1e}"
+            f"{'  ' if row.problem else ''}{row.problem}",
+            flush=True,
         )
-    candidate = SimpleNamespace(forward=module.forward, backward=module.backward)
-    try:
-        if layer is None:
-            inputs = module.inputs(generator(seed, "inputs"))
-            report = gradient_check(module.forward, module.backward, inputs, seed=seed, title=str(path))
-            print(report)
-            return report.passed
-        if not verbose:
-            print(HEADING)
-        reports = list(_lines(check_layer(layer, candidate, path.name, seed=seed, device=device), verbose))
-        if not verbose:
-            _print_wrong(reports)
-        right = all(report.passed for report in reports)
+    wrong = sum(bool(row.problem) for row in rows)
+    print(
+        f"\n{len(rows)} parameters, worst error {np.max([row.error for row in rows]):.1e}, where "
+        f"{DIRECTION_TOLERANCE:.0e} is allowed: {f'{wrong} WRONG' if wrong else 'all right'}, "
+        f"in {time.perf_counter() - began:.0f} s"
+    )
+    return not wrong
+
+
+# A reader's own file
+
+
+def _check_file(path: Path, layer: str | None, device: str, all_entries: bool, seed: int, verbose: bool) -> bool:
+    """A reader's own module: against the definition of the layer it is named after, or by itself."""
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; expected a Python file with the functions forward and backward")
+    layer = layer or (path.stem if path.stem in LAYERS and path.stem != "model" else None)
+    with _imports_beside(path):
+        try:
+            module = _load(path)
+            if layer is None:
+                return _check_by_itself(path, module, None if all_entries else FILE_ENTRIES, seed)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise UserError(_blame(path, error)) from error
+        made = trials(layer, seed, device)
+        right = _show((_judged(trial, module, layer, path) for trial in made), verbose)
         if not right:
-            print(f"\nwhat is wrong:\n{diagnose(layer, candidate, seed)}")
+            diagnosis = diagnose(layer, module, seed)
+            print(
+                f"\nwhat is wrong:\n{diagnosis or 'every gradient agrees to six digits; is something in it float32?'}"
+            )
+        return right
+
+
+def _check_by_itself(path: Path, module: ModuleType, max_entries: int | None, seed: int) -> bool:
+    given = getattr(module, "inputs", None)
+    if given is None:
+        raise UserError(
+            "the file is not named after a layer, so there is nothing to compare it with; say which layer it is with "
+            f"--as={'|'.join(LAYERS[:-1])}, or give it inputs, a dict of forward's arguments or a function of a "
+            f"numpy Generator that returns one"
+        )
+    inputs = given(generator(seed, "inputs")) if callable(given) else given
+    report = gradient_check(
+        module.forward, module.backward, inputs, max_entries=max_entries, seed=seed, title=path.name
+    )  # fmt: skip
+    print(report)
+    return report.passed
+
+
+def _judged(trial: Trial, module: ModuleType, layer: str, path: Path) -> Report:
+    """The report of one case; what the file raises is a problem of that case's."""
+    try:
+        report = trial.judge(module)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except Exception as error:  # whatever a reader's code raises: say where
-        raise UserError(f"{path}{_place(path, error)} raised {type(error).__name__}: {error}") from error
-    print("\n" + _summary(reports, time.perf_counter() - began))
-    return right
+        report = Report("", problems=[str(error)], tolerance=trial.tolerance)
+    except (Exception, SystemExit) as error:
+        report = Report("", problems=[_blame(path, error)], tolerance=trial.tolerance)
+    report.title = path.name + trial.title.removeprefix(layer)
+    return report
 
 
 def _load(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise UserError(f"there is no file {path}; expected a Python file with the functions forward and backward")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None  # of a .py file there always is one
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent))  # its imports of its neighbours
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"{path}{_place(path, error)} raised {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(path.parent))
+    spec.loader.exec_module(module)
     for name in ("forward", "backward"):
         if not callable(getattr(module, name, None)):
-            raise UserError(f"{path} has no function {name}; expected forward and backward, as in tinygpt/layers/")
+            raise UserError(f"there is no function {name}; expected forward and backward, as in tinygpt/layers/")
     return module
 
 
-def _place(path: Path, error: Exception) -> str:
-    if isinstance(error, SyntaxError):
-        return f", line {error.lineno},"
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).resolve() == path.resolve()
-    ]
-    return f", line {lines[-1]}," if lines else ""
+@contextlib.contextmanager
+def _imports_beside(path: Path) -> Iterator[None]:
+    """Lets a file import its neighbours, and forgets them after, since another folder's may have the same names."""
+    before, folder = set(sys.modules), str(path.parent.resolve())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        for name in set(sys.modules) - before:
+            if str(getattr(sys.modules[name], "__file__", None) or "").startswith(folder):
+                del sys.modules[name]
 
 
-def measure(seeds: int = 100) -> bool:
-    """How many mutants the checker kills and names, how many the usual habits let through, and its false alarms."""
-    found: dict[str, list] = {layer: [] for layer in LAYERS}
-    print(f"{'':<16}{'mutants':>8}{'killed':>8}{'named':>7}   survive:" + "".join(f"{name:>15}" for name in HABITS))
-    for layer in LAYERS:
-        rows = []
-        for verdict in verdicts(layer):
-            diagnosis = diagnose(layer, verdict.mutant.stand_in(), seed=1)
-            first = diagnosis.explanations[0].says if diagnosis and diagnosis.certain else ""
-            rows.append((verdict.error > 0, first == verdict.mutant.says, *verdict.passes.values()))
-        found[layer] = rows
-        print(_counts(layer, rows), flush=True)
-    rows = [row for layer in LAYERS for row in found[layer]]
-    print(_counts("all", rows) + "\n")
+def _blame(path: Path, error: BaseException) -> str:
+    """What a reader's file raised and where, in one line; what others raised is raised again."""
+    own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _is(frame.filename, path)]
+    line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else own[-1] if own else None
+    if not own and not isinstance(error, SyntaxError | ValueError):  # ValueError: a source with null bytes
+        raise error
+    said = " ".join(str(error).split())
+    place = f", line {line}," if line else ""
+    return f"{path}{place} raised {type(error).__name__}" + (f": {said}" if said else "")
+
+
+def _is(filename: str, path: Path) -> bool:
+    return Path(filename).resolve() == path.resolve()
+
+
+# The checker measured
+
+
+def measure(names: list[str], seed: int, seeds: int = 100) -> bool:
+    """How many mutants the checker kills, how many the usual habits let through, and its false alarms."""
+    refuse_unknown(names, LAYERS)
+    layers = names or list(LAYERS)
+    found: dict[str, list[tuple]] = {}
+    print(f"{'':<14}{'mutants':>8}{'killed':>8}{'named':>7}   survive:" + "".join(f"{name:>13}" for name in HABITS))
+    for layer in layers:
+        found[layer] = []
+        for verdict in verdicts(layer, seed):
+            diagnosis = diagnose(layer, verdict.mutant.stand_in(), seed + 1)
+            said = [explanation.says for explanation in diagnosis.explanations] if diagnosis else []
+            named = said[:1] == [verdict.mutant.says]
+            found[layer].append((verdict.mutant.family == "forward", verdict.killed, named, *verdict.passes.values()))
+        print(_counts(layer, found[layer]), flush=True)
+    rows = [row for layer in layers for row in found[layer]]
+    for title, forward in (("backwards", False), ("forwards", True)):
+        print(_counts(title, [row for row in rows if row[0] == forward]))
+    print("\nforwards: wrong ones with their own right derivative, which a habit cannot see")
+    print("named: told from all other mutants by the diagnosis, which says what is wrong")
     for name, habit in HABITS.items():
-        print(f"{name}: {habit.says}" + (f"; mean of {habit.seeds} draws" if habit.seeds > 1 else ""))
-    print("named: the first guess of the diagnosis, on other shapes and numbers, is the mistake that was made\n")
+        print(f"{name}: {habit.says}" + (f"; mean of {habit.seeds}" if habit.seeds > 1 else ""))
     checks, alarms = 0, Counter[str]()
     for number, failed in false_alarms(seeds):
         checks += number
         alarms.update(failed)
-    print(f"false alarms: {sum(alarms.values())} in {checks:,} checks of the right code, {seeds} seeds")
+    print(f"\nfalse alarms: {sum(alarms.values())} in {checks:,} checks of the right code, {seeds} seeds")
     for title, count in alarms.items():
         print(f"  {title}: {count}")
-    return all(killed for killed, *_ in rows) and not alarms
+    return all(row[1] for row in rows) and not alarms
 
 
-def _counts(layer: str, rows: list[tuple]) -> str:
-    killed, named, *survive = (sum(column) for column in zip(*rows, strict=True))
+def _counts(title: str, rows: list[tuple[Any, ...]]) -> str:
+    _, killed, named, *survive = (
+        (sum(column) for column in zip(*rows, strict=True)) if rows else (0,) * (3 + len(HABITS))
+    )
     digits = [0 if habit.seeds == 1 else 1 for habit in HABITS.values()]
-    habits = "".join(f"{count:>15.{n}f}" for count, n in zip(survive, digits, strict=True))
-    return f"{layer:<16}{len(rows):>8}{killed:>8}{named:>7}           {habits}"
+    habits = "".join(f"{count:>13.{n}f}" for count, n in zip(survive, digits, strict=True))
+    return f"{title:<14}{len(rows):>8}{killed:>8}{named:>7}           {habits}"

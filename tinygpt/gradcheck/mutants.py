@@ -1,12 +1,12 @@
-"""Wrong layers: the mistakes people make in a backward pass, each as the one line of the definition that it changes.
+"""Wrong layers: the mistakes people make in a backward pass, each as the few words of the source that it changes.
 
-A mutant is made from the definition's own source by replacing one piece of text with another, so what is wrong with it
-can be read off, and the rest of it cannot differ from the definition. It stands in for its layer through the ops table:
+A mutant is made from the definition's source, or in two cases its fast twin's, by replacing some of the text, so what
+is wrong with it can be read off, and the rest of it cannot differ. It stands in for its layer through the ops table:
 
     mutant = find("attention", "dk_transposed")
     ops = DEFINITIONS.replace(attention=mutant.stand_in())
 
-A wrong backward runs on the definition's own forward and cache. A wrong forward comes with the backward that is its
+A wrong backward runs on the original's own forward and cache. A wrong forward comes with the backward that is its
 true derivative, and only a comparison with the definition tells it from a right layer.
 """
 
@@ -36,7 +36,8 @@ class Mutant:
     """One wrong layer.
 
     says: the mistake, as one would tell its author. edits: pairs of texts, what stands in the source of `source` (the
-    layer's definition if "") and what stands there instead.
+    layer's definition if "") and what stands there instead. term: what the mutant leaves out, where that is a term of a
+    sum; right minus wrong is then that term.
     """
 
     layer: str
@@ -45,6 +46,7 @@ class Mutant:
     says: str
     edits: tuple[tuple[str, str], ...]
     source: str = ""
+    term: str = ""
 
     @cached_property
     def module(self) -> ModuleType:
@@ -60,7 +62,8 @@ class Mutant:
 
     @property
     def _original(self) -> ModuleType:
-        return importlib.import_module(self.source or definition_name(self.layer))
+        definition = "tinygpt.model" if self.layer == "model" else f"tinygpt.layers.{self.layer}"
+        return importlib.import_module(self.source or definition)
 
     def stand_in(self) -> Any:
         """What takes the layer's place: something with `forward` and `backward`; of the model, its class."""
@@ -70,17 +73,18 @@ class Mutant:
         return SimpleNamespace(forward=forward, backward=self.module.backward)
 
 
-def definition_name(layer: str) -> str:
-    return "tinygpt.model" if layer == "model" else f"tinygpt.layers.{layer}"
-
-
 def find(layer: str, name: str) -> Mutant:
     """The mutant of that layer and name. Raises KeyError if there is none."""
     return {(mutant.layer, mutant.name): mutant for mutant in MUTANTS}[layer, name]
 
 
 def _of(layer: str, *rows: tuple, source: str = "") -> list[Mutant]:
-    return [Mutant(layer, name, family, says, tuple(edits), source) for name, family, says, *edits in rows]
+    """Mutants from rows of name, family, what it says, the term that it leaves out if it does, and edits."""
+    mutants = []
+    for name, family, says, *edits in rows:
+        term = edits.pop(0) if isinstance(edits[0], str) else ""
+        mutants.append(Mutant(layer, name, family, says, tuple(edits), source, term))
+    return mutants
 
 
 # fmt: off
@@ -164,9 +168,11 @@ LAYERNORM = _of(
     "layernorm",
     ("mean_term_dropped", "term",
      "dx lacks the term through the mean, - rstd * mean(dxhat)",
+     "in dx the term through the mean",
      (_DX, "dx = rstd * (dxhat - xhat * along)")),
     ("variance_term_dropped", "term",
      "dx lacks the term through the variance, - rstd * xhat * mean(dxhat * xhat)",
+     "in dx the term through the variance",
      (_DX, "dx = rstd * (dxhat - dxhat.mean(axis=-1, keepdims=True))")),
     ("statistics_as_constants", "term",
      "dx takes mean and variance for constants: both terms through them are missing",
@@ -193,10 +199,10 @@ LAYERNORM = _of(
      "in dx the term through the variance takes dout, where dout * w belongs",
      ("along = (dxhat * xhat)", "along = (dout * xhat)")),
     ("variance_term_summed", "scale",
-     "in dx the term through the variance is C times too large: a sum, where a mean belongs",
+     "in dx the term through the variance is C times what it should be: a sum, where a mean belongs",
      ("(dxhat * xhat).mean(", "(dxhat * xhat).sum(")),
     ("mean_term_summed", "scale",
-     "in dx the term through the mean is C times too large: a sum, where a mean belongs",
+     "in dx the term through the mean is C times what it should be: a sum, where a mean belongs",
      ("dxhat.mean(", "dxhat.sum(")),
     ("bessel_in_backward", "scale",
      "in dx the term through the variance is divided by C - 1, where forward divides by C",
@@ -223,10 +229,10 @@ LAYERNORM = _of(
      "dw sums dout times the centred input: xhat's division by the standard deviation is missing",
      ("dw = (dout * xhat)", "dw = (dout * xhat / rstd)")),
     ("dw_with_gain", "formula",
-     "dw has the factor w too many: dxhat stands where dout belongs",
+     "dw has an extra factor w: dxhat stands where dout belongs",
      ("dw = (dout * xhat)", "dw = (dout * w * xhat)")),
     ("db_with_gain", "formula",
-     "db has the factor w too many: dxhat stands where dout belongs",
+     "db has an extra factor w: dxhat stands where dout belongs",
      ("db = dout.sum", "db = (dout * w).sum")),
     ("dw_mean", "scale",
      "dw is the mean over the rows, where their sum belongs",
@@ -275,16 +281,18 @@ GELU = _of(
      "the normal density has exp(-x^2), where exp(-x^2 / 2) belongs",
      ("-0.5 * x * x", "-x * x")),
     ("density_not_normalised", "scale",
-     "the normal density in x * density is twice too large",
+     "the normal density in x * density is twice as large as it should be",
      ("(SQRT_2_OVER_PI / 2)", "SQRT_2_OVER_PI")),
     ("tanh_with_exact_density", "formula",
-     "the tanh form is differentiated as if it were the exact one",
+     "the tanh form's Phi' is that of the exact form, the normal density",
      ('if approximate == "tanh":\n        du', 'if approximate == "":\n        du')),
     ("product_rule_first_half", "term",
      "the product rule lacks its second term, x * Phi'",
+     "in dx the term x * Phi'",
      ("phi + x * density", "phi")),
     ("product_rule_second_half", "term",
      "the product rule lacks its first term, Phi",
+     "in dx the term Phi",
      ("phi + x * density", "x * density")),
     ("density_without_x", "formula",
      "the product rule's second term is Phi', where x * Phi' belongs",
@@ -313,6 +321,7 @@ SOFTMAX = _of(
      ("out * (dout - (dout * out).sum(axis=-1, keepdims=True))", "out * (1 - out) * dout")),
     ("without_the_sum", "term",
      "dx lacks the term through the normalising sum",
+     "in dx the term through the normalising sum",
      ("(dout - (dout * out).sum(axis=-1, keepdims=True))", "dout")),
     ("factor_out_forgotten", "formula",
      "dx lacks the factor out in front",
@@ -321,7 +330,7 @@ SOFTMAX = _of(
      "the term through the normalising sum takes dout, where dout * out belongs",
      ("(dout * out).sum(", "dout.sum(")),
     ("mean_for_sum", "scale",
-     "the term through the normalising sum is V times too small: a mean, where a sum belongs",
+     "the term through the normalising sum is 1/V times what it should be: a mean, where a sum belongs",
      ("(dout * out).sum(", "(dout * out).mean(")),
     ("sum_over_rows", "axis",
      "dout * out is summed over the rows, where the sum over the last axis belongs",
@@ -336,7 +345,7 @@ SOFTMAX = _of(
      "the term through the normalising sum has the wrong sign",
      ("dout - (dout * out)", "dout + (dout * out)")),
     ("not_computed", "zero",
-     "dx is zero: what softmax's is for dout of ones, and for no other",
+     "dx is zero, as softmax's is for a dout that is the same along each row",
      ("return out * (", "return 0 * out * (")),
     ("forward_over_rows", "forward",
      "forward normalises over the rows, where the last axis belongs",
@@ -385,12 +394,15 @@ ATTENTION = _of(
      (_SCALED, _SCALED + "\n    dscores = xp.where(xp.arange(T) < xp.arange(T)[:, None], dscores, 0)")),
     ("dv_without_mask", "mask",
      "dv takes the weights as they would be without the causal mask",
-     ("dv = bmm(dropped, dout, transpose_a=True)", _FULL + "dv = bmm(full, dout, transpose_a=True)")),
+     ("dv = bmm(dropped, dout, transpose_a=True)",
+      _FULL + "full = full if keep is None else full * keep / (1 - dropout)\n"
+      "    dv = bmm(full, dout, transpose_a=True)")),
     ("softmax_diagonal_only", "term",
      "in dscores only the diagonal of softmax's Jacobian is there",
      (_DSCORES, "dscores = weights * (1 - weights) * dweights")),
     ("softmax_without_the_sum", "term",
      "dscores lacks the term through softmax's normalising sum",
+     "in dscores the term through softmax's sum",
      (_DSCORES, "dscores = weights * dweights")),
     ("softmax_sum_over_queries", "axis",
      "in dscores the sum runs over the queries, where the keys belong",
@@ -472,9 +484,11 @@ CROSS_ENTROPY = _of(
      (_SCALE, "xp.where(counted, 1 / denominator, 0)")),
     ("one_hot_forgotten", "term",
      "dlogits is the softmax alone: the one at the target is not taken away",
+     "the one at the target",
      ("dlogits[places] -= 1", "pass")),
     ("softmax_forgotten", "term",
      "dlogits is minus one at the target and nothing else: the softmax is missing",
+     "the softmax in dlogits",
      ("dlogits[places] -= 1", "dlogits[...] = 0\n    dlogits[places] -= 1")),
     ("one_added_at_target", "sign",
      "one is added at the target, where it belongs subtracted",
@@ -489,8 +503,9 @@ CROSS_ENTROPY = _of(
      "the exponentials are not divided by their sum",
      ("xp.exp(shifted - log_total[:, None])", "xp.exp(shifted)")),
     ("softmax_over_targets", "axis",
-     "the softmax is taken over the targets, where the vocabulary belongs",
-     ("xp.exp(shifted - log_total[:, None])", "xp.exp(shifted) / xp.exp(shifted).sum(axis=0)")),
+     "the softmax is normalised over the targets as well, where it sums to one over the vocabulary",
+     ("dlogits = xp.exp(shifted - log_total[:, None])",
+      "dlogits = xp.exp(shifted - log_total[:, None])\n    dlogits = dlogits / dlogits.sum(axis=0)")),
     ("forward_sum", "forward",
      "forward is the sum over the targets, where their mean belongs",
      ("denominator = xp.maximum(counted.sum(), 1)", "denominator = xp.ones(())")),
@@ -537,7 +552,7 @@ MLP = _of(
      ("    return dx, dw_fc, db_fc",
       "    db_fc = None if db_fc is None else da.reshape(-1, da.shape[-1]).sum(axis=0)\n    return dx, dw_fc, db_fc")),
     ("dw_fc_before_gelu", "formula",
-     "dw_fc and dx come from the gradient after GELU's derivative, but dw_fc misses it",
+     "dw_fc takes the gradient before GELU's derivative, where the one after it belongs",
      ("    return dx, dw_fc, db_fc", "    dw_fc = ops.linear.backward(da, fc_cache)[1]\n    return dx, dw_fc, db_fc")),
     ("dw_proj_of_hidden", "formula",
      "dw_proj takes the hidden layer before GELU, where the one after it belongs",
@@ -558,15 +573,19 @@ BLOCK = _of(
     "block",
     ("attention_residual_forgotten", "term",
      "the residual path around attention is missing: dx is only what comes back through attention",
+     "the residual path around attention",
      ("return dx + da, {", "return da, {")),
     ("mlp_residual_forgotten", "term",
      "the residual path around the MLP is missing: only what comes back through the MLP goes on",
+     "the residual path around the MLP",
      ("dx = dout + dm", "dx = dm")),
     ("mlp_branch_forgotten", "term",
      "what comes back through the MLP is not added to the residual stream",
+     "what comes back through the MLP",
      ("dx = dout + dm", "dx = dout")),
     ("attention_branch_forgotten", "term",
      "what comes back through attention is not added to the residual stream",
+     "what comes back through attention",
      ("return dx + da, {", "return dx, {")),
     ("mlp_residual_twice", "term",
      "the residual path around the MLP is added twice",
@@ -593,7 +612,7 @@ BLOCK = _of(
     ("attention_dropout_skipped", "mask",
      "what goes back into attention's projection does not pass through its dropout mask",
      ("da = ops.dropout.backward(dx, drop_1)", "da = dx")),
-    ("forward_post_residual", "forward",
+    ("forward_without_mlp_residual", "forward",
      "forward leaves the residual path around the MLP out",
      ("return x + m, (", "return m, ("), ("dx = dout + dm", "dx = dm")),
 )
@@ -609,15 +628,15 @@ LM_HEAD_LOSS = _of(
     ("dout_forgotten", "scale",
      "dx and dw do not multiply by dout, the gradient from above",
      ("ops.cross_entropy.backward(dout, loss_cache)", "ops.cross_entropy.backward(dout * 0 + 1, loss_cache)")),
-    ("dx_as_a_sum", "scale",
-     "dx is N times too large, as if the loss were a sum",
+    ("dx_times_rows", "scale",
+     "dx is multiplied by the number of rows",
      ("return dx, dw_transposed.T", "return dx * len(dx), dw_transposed.T")),
 )
 LM_HEAD_LOSS += _of(
     "lm_head_loss",
     ("last_chunk_only", "accumulation",
      "dw is overwritten chunk after chunk (=, where += belongs), so only the last one counts",
-     ("rows = max(1, CHUNK_BYTES // (w.shape[0] * x.dtype.itemsize))", "rows = 2"),
+     ("rows: int | None = None", "rows: int | None = 2"),
      ("dw += dlogits.T", "dw = dlogits.T")),
     ("dout_not_in_dw", "scale",
      "dw, computed in forward, is not multiplied by dout in backward",
@@ -630,9 +649,11 @@ MODEL = _of(
     "model",
     ("tied_head_forgotten", "term",
      "the gradient of wte lacks the head's half: the table is used twice",
+     "the head's half of wte's gradient",
      ('        grads["wte.weight"] += dwte\n', "")),
     ("tied_embedding_forgotten", "term",
      "the gradient of wte lacks the embedding's half: the table is used twice",
+     "the embedding's half of wte's gradient",
      (_WTE, "pass")),
     ("embedding_overwrites_head", "accumulation",
      "the embedding's half of wte's gradient overwrites the head's (=, where += belongs)",

@@ -1,33 +1,40 @@
 """What this project checks of itself: every layer, the model with every option in turn, and GPT-2 in full size."""
 
 import dataclasses
+import functools
 import importlib
+import inspect
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from tinygpt.backend import generator, to_device
+from tinygpt.errors import UserError
 from tinygpt.gradcheck.cases import CASES, Draw, cases, parameter
 from tinygpt.gradcheck.check import FIVE_POINTS, ROUNDING, Experiment, Report, Row, relative
 from tinygpt.model import GPT, GPTConfig
-from tinygpt.ops import DEFINITIONS, build
+from tinygpt.ops import DEFINITIONS, Ops, build
 
 LAYER_TOLERANCE, MODEL_TOLERANCE, DIRECTION_TOLERANCE = 1e-9, 1e-8, 1e-6
-SMALL = GPTConfig(block_size=5, vocab_size=7, n_layer=2, n_head=2, n_embd=6)
-MODELS: dict[str, dict[str, Any]] = {  # what differs from SMALL with 3 sequences of 4 tokens
+LAYERS = (*CASES, "model")
+SMALL = GPTConfig(block_size=8, vocab_size=7, n_layer=2, n_head=2, n_embd=6)
+MODELS: dict[str, dict[str, Any]] = {  # what differs from SMALL with 5 sequences of 4 tokens
     "": {},
-    "fast twins": {"kernels": "auto"},
+    "fast twins": {"twins": True},
     "through the logits": {"logits": True},
     "exact GELU, no biases": {"activation_function": "gelu", "bias": False},
     "dropout": {"dropout": 0.3},
     "one head, one layer": {"n_head": 1, "n_layer": 1},
     "heads of one channel": {"n_head": 6},
     "one token": {"batch": (1, 1)},
-    "ignored targets, part of a batch": {"ignored": True, "denominator": 29.0, "kernels": "auto"},
+    "ignored targets, part of a batch": {"ignored": True, "denominator": 29.0, "twins": True},
 }
 
 
 def definition(layer: str) -> Any:
-    """The module of `tinygpt/layers/` with that name; for "model" the class GPT."""
+    """The module of `tinygpt/layers/` with that name; for "model" the class GPT. Raises UserError for another name."""
+    if layer not in LAYERS:
+        raise UserError(f"there is no layer {layer!r}; expected one of {', '.join(LAYERS)}")
     return GPT if layer == "model" else importlib.import_module(f"tinygpt.layers.{layer}")
 
 
@@ -52,19 +59,45 @@ def trials(
     device: str = "cpu",
     max_entries: int | None = None,
     initial: bool = False,
-    dout: Any = None,
+    dout: float | None = None,
 ) -> Iterator[Trial]:
-    """The cases of a layer, or of "model". Another seed gives other numbers and sizes; `initial` and `dout` are those
-    of `Draw` and `Experiment`, the rest as for `gradient_check`.
+    """The cases of a layer, or of "model". Another seed gives other numbers and, but for the model, other sizes;
+    `initial` and `dout` are those of `Draw` and `Experiment`, the rest as for `gradient_check`.
     """
+    original = definition(layer)
     if layer == "model":
         for case in MODELS:
             yield model_trial(case, seed, device, max_entries, initial, dout)
         return
-    forward = definition(layer).forward
+
+    def functions(candidate: Any) -> tuple[Callable, Callable]:
+        for name in ("forward", "backward"):
+            if not callable(getattr(candidate, name, None)):
+                raise UserError(f"the candidate for {layer} has no function {name}; expected forward and backward")
+        forward = candidate.forward if candidate is original else _by_position(layer, candidate.forward)
+        return forward, candidate.backward
+
     for title, inputs in cases(layer, seed, device, initial):
-        experiment = Experiment(forward, inputs, (), max_entries, seed, dout)
-        yield Trial(_title(layer, title), experiment, lambda c: (c.forward, c.backward), LAYER_TOLERANCE)
+        experiment = Experiment(original.forward, inputs, (), max_entries, seed, dout)
+        yield Trial(_title(layer, title), experiment, functions, LAYER_TOLERANCE)
+
+
+def _by_position(layer: str, forward: Callable) -> Callable:
+    """forward called as the model calls a layer, by position, so that its arguments may have names of their own."""
+    parameters = inspect.signature(definition(layer).forward).parameters
+    names = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+    def called(**inputs: Any) -> Any:
+        last = max(number for number, name in enumerate(names) if name in inputs)
+        arguments = [inputs.pop(name, parameters[name].default) for name in names[: last + 1]]
+        try:
+            inspect.signature(forward).bind(*arguments, **inputs)
+        except TypeError as error:
+            given = ", ".join([*names[: last + 1], *inputs])
+            raise UserError(f"forward does not take {layer}'s arguments ({given}): {error}") from error
+        return forward(*arguments, **inputs)
+
+    return called
 
 
 def check_layer(layer: str, candidate: Any = None, title: str = "", **options: Any) -> Iterator[Report]:
@@ -75,16 +108,37 @@ def check_layer(layer: str, candidate: Any = None, title: str = "", **options: A
     for a layer, to 1e-8 for the model. title: what the reports call it; options: as for `trials`.
     """
     for trial in trials(layer, **options):
-        report = trial.judge(candidate or definition(layer))
-        report.title = report.title.replace(layer, title or layer, 1)
+        report = trial.judge(definition(layer) if candidate is None else candidate)
+        report.title = title + trial.title.removeprefix(layer) if title else trial.title
         yield report
 
 
-def twins() -> dict[str, Any]:
-    """The layers in whose place the default table puts something else than their definitions."""
+@functools.cache
+def twins() -> dict[str, dict[str, Any]]:
+    """By layer, what the default table has in a definition's place; a twin that works in chunks also with several."""
     table = build()
     entries = {name: getattr(table, name) for name in CASES if hasattr(table, name)}
-    return {name: entry for name, entry in entries.items() if entry is not getattr(DEFINITIONS, name)}
+    found: dict[str, dict[str, Any]] = {}
+    for name, entry in entries.items():
+        if entry is not getattr(DEFINITIONS, name):
+            found[name] = {f"{name}, fast twin": entry}
+            if "rows" in inspect.signature(entry.forward).parameters:
+                chunked = SimpleNamespace(forward=_chunked(entry.forward), backward=entry.backward)
+                found[name][f"{name}, fast twin in chunks"] = chunked
+    return found
+
+
+def _chunked(twin: Callable) -> Callable:
+    """The twin's forward with chunks of two rows: the cases are too small for more than one of its own."""
+
+    def forward(*arguments: Any, **options: Any) -> tuple:
+        return twin(*arguments, **options, rows=2)
+
+    return forward
+
+
+def _twin_table() -> Ops:
+    return DEFINITIONS.replace(**{name: list(entries.values())[-1] for name, entries in twins().items()})
 
 
 def _title(layer: str, case: str) -> str:
@@ -97,13 +151,14 @@ def model_trial(
     device: str = "cpu",
     max_entries: int | None = None,
     initial: bool = False,
-    dout: Any = None,
+    dout: float | None = None,
 ) -> Trial:
-    """One of MODELS: a small GPT, every parameter differentiated."""
+    """One of MODELS: a small GPT, every parameter differentiated, right being GPT with the definitions alone."""
     settings = dict(MODELS[case])
-    B, T = settings.pop("batch", (3, 4))
-    table, through_logits = build(settings.pop("kernels", "reference")), settings.pop("logits", False)
-    ignored, denominator = settings.pop("ignored", False), settings.pop("denominator", None)
+    B, T = settings.pop("batch", (5, 4))
+    table = _twin_table() if settings.pop("twins", False) else DEFINITIONS
+    through_logits, ignored = settings.pop("logits", False), settings.pop("ignored", False)
+    denominator = settings.pop("denominator", None)
     config = dataclasses.replace(SMALL, **settings)
     draw = Draw(seed, "model", case, initial=initial)
     idx = to_device(draw.tokens(B, T, vocab_size=config.vocab_size), device)
@@ -111,24 +166,33 @@ def model_trial(
     targets = to_device(draw_targets(B, T, vocab_size=config.vocab_size), device)
     params = {name: to_device(parameter(draw, name, shape), device) for name, shape in config.shapes().items()}
 
-    def functions(model_class: type[GPT]) -> tuple[Callable, Callable]:
-        model = model_class(config, device, "float64", seed=seed, ops=table)
+    def functions(model_class: type[GPT], ops: Ops = table) -> tuple[Callable, Callable]:
+        if model_class is GPT and ops is DEFINITIONS:
+            return right
+        return _functions(model_class(config, device, "float64", seed=seed, ops=ops), *call)
 
-        def forward(**params: Any) -> tuple[Any, tuple | None]:
-            for name, array in params.items():
-                model.params[name] = array
-            return model.forward(idx) if through_logits else model.loss(idx, targets, denominator, step=3)
+    call = (idx, targets, denominator, through_logits)
+    right = _functions(GPT(config, device, "float64", seed=seed, ops=DEFINITIONS), *call)
+    return Trial(
+        _title("model", case), Experiment(right[0], params, (), max_entries, seed, dout), functions, MODEL_TOLERANCE
+    )
 
-        def backward(dout: Any, cache: tuple) -> tuple:
-            grads = model.params.zeros_like()
-            for array in grads.values():
-                array += 1  # backward adds: what is there before must still be there after
-            return tuple(array - 1 for array in model.backward(cache, grads, dout).values())
 
-        return forward, backward
+def _functions(model: GPT, idx: Any, targets: Any, denominator: Any, logits: bool) -> tuple[Callable, Callable]:
+    """A model as forward(**params), its loss or its logits, and backward, one gradient for each parameter."""
 
-    experiment = Experiment(functions(GPT)[0], params, (), max_entries, seed, dout)
-    return Trial(_title("model", case), experiment, functions, MODEL_TOLERANCE)
+    def forward(**params: Any) -> tuple[Any, tuple | None]:
+        for name, array in params.items():
+            model.params[name] = array
+        return model.forward(idx) if logits else model.loss(idx, targets, denominator, step=3)
+
+    def backward(dout: Any, cache: tuple) -> tuple:
+        grads = model.params.zeros_like()
+        for array in grads.values():
+            array += 1  # backward adds: what is there before must still be there after
+        return tuple(array - 1 for array in model.backward(cache, grads, dout).values())
+
+    return forward, backward
 
 
 def check_directions(model: GPT, idx: Any, targets: Any, seed: int = 0) -> Iterator[Row]:

@@ -14,13 +14,17 @@ CHUNK_BYTES = 16 << 20  # of logits at a time: large enough for BLAS, small besi
 
 
 def forward(
-    x: Array, w: Array, targets: Array, denominator: Array | float | None = None, need_grad: bool = True, *, ops: Any
-) -> tuple[Array, tuple | None]:
-    """As the definition, `tinygpt/layers/lm_head_loss.py`; the cache is None without `need_grad`."""
+    x: Array, w: Array, targets: Array, denominator: Array | float | None = None, need_grad: bool = True,
+    *, ops: Any, rows: int | None = None,
+) -> tuple[Array, tuple | None]:  # fmt: skip
+    """As the definition, `tinygpt/layers/lm_head_loss.py`; the cache is None without `need_grad`.
+
+    rows: of a chunk, if not as many as make CHUNK_BYTES.
+    """
     xp = array_module(x)
     if denominator is None:
         denominator = xp.maximum((targets != IGNORED).sum(), 1).astype(x.dtype)
-    rows = max(1, CHUNK_BYTES // (w.shape[0] * x.dtype.itemsize))
+    rows = rows or max(1, CHUNK_BYTES // (w.shape[0] * x.dtype.itemsize))
     loss = xp.zeros((), dtype=x.dtype)
     if need_grad:
         dx, dw = xp.empty_like(x), xp.zeros_like(w)
