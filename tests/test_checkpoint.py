@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 
 from tests.test_model import IDX, model_with_weights_of_order_one
 from tinygpt import GPT, GPTConfig, UserError, checkpoint
-from tinygpt.checkpoint import load_state, read_tensors, save_file, save_state
+from tinygpt.checkpoint import load_state, read_tensors, save_file, save_state, write_tensors
 
 
 @pytest.fixture
@@ -39,6 +39,15 @@ def test_names_and_shapes_on_disk_are_gpt2s(model, tmp_path):
     assert (
         config["model_type"] == "gpt2" and config["n_positions"] == 5 and config["architectures"] == ["GPT2LMHeadModel"]
     )
+
+
+def test_arrays_that_are_not_contiguous_are_written_as_they_read(tmp_path):
+    tensors = {"transposed": np.arange(6.0).reshape(2, 3).T, "strided": np.arange(6.0)[::2], "number": np.array(3.0)}
+    write_tensors(tmp_path / "file", tensors)
+    again = read_tensors(tmp_path / "file")
+    for name, array in tensors.items():
+        assert again[name].shape == array.shape
+        np.testing.assert_array_equal(again[name], array)
 
 
 def test_prefix_buffers_and_a_tied_head_are_understood(model, tmp_path):

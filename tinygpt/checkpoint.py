@@ -253,8 +253,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write arrays to a safetensors file, whole or not at all. Raises UserError if it cannot be written."""
+    whole = {name: np.asarray(array, order="C") for name, array in tensors.items()}  # safetensors takes it for granted
     try:
-        write_atomically(path, lambda temporary: save_file(dict(tensors), temporary, {"format": "pt"}))
+        write_atomically(path, lambda temporary: save_file(whole, temporary, {"format": "pt"}))
     except SafetensorError as error:
         raise UserError(f"could not write {path}: {error}; check the disk and the path") from error
 

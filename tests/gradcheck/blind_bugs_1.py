@@ -1,4 +1,4 @@
-"""Twenty-five more wrong layers written by someone who had not read the library of mutants."""
+"""Twenty-five wrong layers written by someone who had not read the library of mutants."""
 
 from collections.abc import Callable
 from typing import NamedTuple

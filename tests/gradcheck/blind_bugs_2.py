@@ -1,4 +1,4 @@
-"""A last twenty-five wrong layers written by someone who had not read the library of mutants."""
+"""Twenty-five more wrong layers written by someone who had not read the library of mutants."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -252,7 +252,7 @@ def test_what_cannot_be_compared_is_said(backward, problem):
 @pytest.mark.parametrize(
     ("forward", "backward", "inputs", "sentence"),
     [
-        (lambda x: x, square_backward, {"x": X}, "forward returned a ndarray; expected two things, out and cache"),
+        (lambda x: x, square_backward, {"x": X}, "forward returned one ndarray; expected two things, out and cache"),
         (lambda x: (x, x, x), square_backward, {"x": X}, "forward returned a tuple of 3; expected two"),
         (lambda x: (x > 0, x), square_backward, {"x": X}, "forward's output is bool; expected float64"),
         (lambda x: (x.astype("f4"), x), square_backward, {"x": X}, "forward's output is float32; expected float64"),
@@ -271,7 +271,7 @@ def test_what_cannot_be_compared_is_said(backward, problem):
             r"backward returned 2 gradients, but forward has 1 input .*\(x\)",
         ),
         (square, square_backward, {"x": [1, 2]}, "there is nothing to differentiate"),
-        (square, square_backward, X, "inputs is a ndarray; expected forward's arguments as a dict, tuple or list"),
+        (square, square_backward, X, "inputs is one ndarray; expected forward's arguments as a dict, tuple or list"),
         (square, square_backward, [X, X], r"2 inputs were given, but forward takes 1 by name \(x\)"),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_file_that_is_no_layer_brings_its_inputs_and_is_checked_for_consistenc
         ("import numppy", "softmax.py", "softmax.py, line 1, raised ModuleNotFoundError: No module named 'numppy'"),
         ("import sys\nsys.exit(0)", "softmax.py", "softmax.py, line 2, raised SystemExit: 0"),
         (OWN.replace("x * y", "x @ y"), "product.py", "product.py, line 6, raised ValueError: matmul"),
-        (OWN.replace("return x * y, (x, y)", "return x * y"), "product.py", "forward returned a ndarray"),
+        (OWN.replace("return x * y, (x, y)", "return x * y"), "product.py", "forward returned one ndarray"),
     ],
 )
 def test_a_file_that_cannot_be_checked_is_one_sentence_with_its_place(file, capsys, text, name, sentence):
@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_checked_is_one_sentence_with_its_place(file, caps
     ("old", "new", "sentence"),
     [
         ("dout - ", "dout @ dout - ", "softmax.py, line 12, raised ValueError: matmul"),
-        ("return out, out", "return out", "forward returned a ndarray; expected two things"),
+        ("return out, out", "return out", "forward returned one ndarray; expected two things"),
         ("return out, out", "return out[0], out", r"forward's output has shape \(.*expected \("),
         ("return out, out", "raise SystemExit", "softmax.py, line 9, raised SystemExit"),
         ("forward(x)", "forward(x, axis)", "forward does not take softmax's arguments .*'axis'"),

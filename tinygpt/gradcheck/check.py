@@ -87,7 +87,7 @@ class Report:
         return "\n".join([*text, *self.problems] + ([self.note] if self.note else []))
 
 
-def columns(lines: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+def columns(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
     """Lines of cells as text in aligned columns, to the right but for those in `left`."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -257,12 +257,13 @@ class Experiment:
         size: Any = 0.0
         for k, weight in FIVE_POINTS:
             flat[place] = points[k + 2]
+            moved: Any = 0.0
             for out, start, dout in zip(self._forward(), self.out, self.dout, strict=True):
                 xp = array_module(out)
                 still = out == start  # infinities among them
                 numerator = numerator + weight * (xp.where(still, 0, out - start) * dout).sum()
-                if k == 2:
-                    size = size + xp.where(still, 0, (start * dout) ** 2).sum()
+                moved = moved + xp.where(still, 0, (start * dout) ** 2).sum()
+            size = xp.maximum(size, moved)  # of the four, since what rounding moves it may not move every time
         return numerator, size
 
     def _forward(self) -> list[Array]:
@@ -349,45 +350,57 @@ class Experiment:
         flat = gradient.astype(np.float64).reshape(-1)
         if not np.isfinite(flat).all():
             return Row(row, shape, math.nan, problem="not finite")
+        if not flat.size:
+            return Row(row, shape, 0.0)
+        entries, values, error, wrong = self._compare(name, flat, tolerance)
+        along = error if wrong.any() or not error <= tolerance else self._along(name, flat, tolerance)
+        off = np.nan_to_num(np.abs(flat[entries] - values), nan=np.inf)
+        if wrong.any() and error <= tolerance:  # small ones, among larger that are right
+            off = off * wrong
+        worst = int(np.argmax(off))
+        place = tuple(int(i) for i in np.unravel_index(entries[worst], shape))
+        problem = "" if along <= tolerance and not wrong.any() else "WRONG"
+        if problem and error <= tolerance and not wrong.any():
+            error, problem = along, "WRONG along a random direction"
+        return Row(row, shape, error, place, float(flat[entries[worst]]), float(values[worst]), len(entries), problem)
+
+    def _compare(self, name: str, flat: np.ndarray, tolerance: float) -> tuple:
+        """The places checked, the numerical derivatives there, the relative error, and which entries are wrong."""
         entries, first = self.numerical(name)
         analytic, values, noise = flat[entries], first.values, first.noise
-        if not len(entries):
-            return Row(row, shape, 0.0)
         # What rounding alone may make of a true zero: of the numerical side, and of the analytic one.
         zero = float(np.linalg.norm(noise)) + ROUNDING * math.sqrt(sum(float((d * d).sum()) for d in self.dout))
-        error, wrong, along = math.inf, np.ones(len(entries), bool), math.inf if name in self._directions else 0.0
         for step in range(len(STEPS)):
             again = self.numerical(name, step)[1]
             closer = ~(np.abs(again.values - analytic) >= np.abs(values - analytic))
             values, noise = np.where(closer, again.values, values), np.where(closer, again.noise, noise)
             difference, size = np.linalg.norm(analytic - values), max(map(np.linalg.norm, (analytic, values)))
+            # A shorter step has more rounding in it, which excuses no more than a few times the tolerance.
             floor = max(zero, min(float(np.linalg.norm(noise)), 3 * tolerance * size) if step else 0.0)
             error = relative(difference, size, floor / tolerance)
             allowed = ENTRY_TOLERANCE * np.maximum(np.abs(analytic), np.abs(values)) + 30 * noise + zero
             wrong = ~(np.abs(analytic - values) <= allowed)
-            if name in self._directions:
-                along = min(along, self._along(name, flat, step, tolerance))
             settled = step == 1 and np.linalg.norm(again.values - first.values) <= 1e-3 * difference
-            if error <= tolerance and not wrong.any() and not along > tolerance or settled:
+            if error <= tolerance and not wrong.any() or settled:
                 break  # right, or ten times shorter steps say the same
-        off = np.nan_to_num(
-            np.abs(analytic - values) * (wrong if error <= tolerance and wrong.any() else 1), nan=np.inf
-        )
-        worst = int(np.argmax(off))
-        place = tuple(int(i) for i in np.unravel_index(entries[worst], shape))
-        problem = ""
-        if not error <= tolerance or wrong.any():
-            problem = "WRONG"
-        elif not along <= tolerance:
-            error, problem = along, "WRONG along a random direction"
-        return Row(row, shape, error, place, float(analytic[worst]), float(values[worst]), len(entries), problem)
+        return entries, values, error, wrong
 
-    def _along(self, name: str, flat: np.ndarray, step: int, tolerance: float) -> float:
-        """The error along the random direction, relative to norm(gradient): what |gradient . u| is on average."""
-        u, numerical = self._directions[name], self.numerical(name, step)[1]
-        size = max(float(np.linalg.norm(flat)), abs(numerical.slope))
-        floor = numerical.slope_noise if not step else min(numerical.slope_noise, 100 * tolerance * size)
-        return relative(abs(float(flat @ u) - numerical.slope), size, floor / tolerance)
+    def _along(self, name: str, flat: np.ndarray, tolerance: float) -> float:
+        """The error along the random direction, relative to norm(gradient): what |gradient . u| is on average.
+
+        0 where every entry was checked. The best of all steps, since a direction crosses the bends of every entry.
+        """
+        errors = [0.0 if name not in self._directions else math.inf]
+        for step in range(len(STEPS)):
+            if errors[-1] <= tolerance:
+                break
+            numerical = self.numerical(name, step)[1]
+            size = max(float(np.linalg.norm(flat)), abs(numerical.slope))
+            floor = numerical.slope_noise if not step else min(numerical.slope_noise, 100 * tolerance * size)
+            errors.append(
+                relative(abs(float(flat @ self._directions[name]) - numerical.slope), size, floor / tolerance)
+            )
+        return float(np.nanmin(errors))
 
 
 def _forward_row(name: str, out: Array, right: Array) -> Row:
@@ -447,7 +460,7 @@ def _named(forward: Callable, inputs: Any) -> dict[str, Any]:
     if isinstance(inputs, Mapping):
         return dict(inputs)
     if not isinstance(inputs, tuple | list):
-        raise UserError(f"inputs is a {type(inputs).__name__}; expected forward's arguments as a dict, tuple or list")
+        raise UserError(f"inputs is one {type(inputs).__name__}; expected forward's arguments as a dict, tuple or list")
     try:
         parameters = inspect.signature(forward).parameters
     except ValueError as error:
@@ -503,7 +516,7 @@ def _paths(tree: Mapping, wanted: Callable[[Any], bool], path: tuple) -> Iterato
 
 def _outputs(result: Any) -> list[Array]:
     if not isinstance(result, tuple) or len(result) != 2:
-        given = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"a {type(result).__name__}"
+        given = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"one {type(result).__name__}"
         raise UserError(f"forward returned {given}; expected two things, out and cache")
     outs = list(result[0]) if isinstance(result[0], tuple) else [result[0]]
     outs = [np.asarray(out) if isinstance(out, float | np.generic) else out for out in outs]

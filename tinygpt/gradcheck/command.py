@@ -235,7 +235,7 @@ def measure(names: list[str], seed: int, seeds: int = 100) -> bool:
     print("\nforwards: wrong ones with their own right derivative, which a habit cannot see")
     print("named: told from all other mutants by the diagnosis, which says what is wrong")
     for name, habit in HABITS.items():
-        print(f"{name}: {habit.says}" + (f"; mean of {habit.seeds}" if habit.seeds > 1 else ""))
+        print(f"{name}: {habit.says}" + (f" (mean of {habit.seeds})" if habit.seeds > 1 else ""))
     checks, alarms = 0, Counter[str]()
     for number, failed in false_alarms(seeds):
         checks += number
