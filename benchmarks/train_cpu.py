@@ -1,0 +1,285 @@
+"""Training on a CPU: tinygpt beside the same GPT in PyTorch, eager and compiled, in one run.
+
+    python benchmarks/train_cpu.py [--config=cpu|baby|gpt2] [--rounds=10] [--threads=N]    (needs the parity extra)
+
+Same weights, batches, float32, clipping, AdamW and thread count. Each side is a process that lives through the whole
+run and works only when it is its turn, so that neither's threads disturb the other. First the losses of ten steps are
+compared. Prints for each side its tokens/s, the time of forward and backward and of the optimiser, the share of the
+largest matrix-product rate measured here, its peak memory, the time from the start of the process to the end of its
+first step; and the median of the ratios of neighbouring turns.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+CONFIGS = {  # n_layer, n_head, n_embd; batch_size, block_size; vocab_size
+    "cpu": dict(n_layer=4, n_head=4, n_embd=128, batch_size=12, block_size=64, vocab_size=65),
+    "baby": dict(n_layer=6, n_head=6, n_embd=384, batch_size=8, block_size=256, vocab_size=65),
+    "gpt2": dict(n_layer=12, n_head=12, n_embd=768, batch_size=2, block_size=256, vocab_size=50257),
+}
+STEPS = {"cpu": 20, "baby": 2, "gpt2": 1}  # of a turn
+ADAMW = dict(weight_decay=0.1, betas=(0.9, 0.95))
+LEARNING_RATE, MAX_NORM = 1e-3, 1.0
+SIDES = ("tinygpt", "eager", "compile")
+
+
+# What a side does
+
+
+class TinyGPT:
+    """tinygpt, as its training loop runs it."""
+
+    def __init__(self, settings: dict[str, Any]):
+        from tinygpt import GPT, GPTConfig
+        from tinygpt.backend import keep_freed_pages
+        from tinygpt.ops import build
+        from tinygpt.optim import AdamW
+        from tinygpt.parallel import Workers
+
+        keep_freed_pages()
+        shape = {name: settings[name] for name in (*SHAPE, "bias", "activation_function")}
+        self.model = GPT(GPTConfig(**shape), ops=build(settings["kernels"]))
+        self.grads = self.model.params.zeros_like()
+        self.new_optimizer = lambda: AdamW(self.model.params, **ADAMW)
+        self.optimizer = self.new_optimizer()
+        self.workers = Workers(settings["threads"])
+
+    def load(self, path: str) -> None:
+        from safetensors.numpy import load_file
+
+        for name, array in load_file(path).items():
+            self.model.params[name] = array
+        self.optimizer = self.new_optimizer()
+
+    def step(self, idx: np.ndarray, targets: np.ndarray) -> tuple[float, float, float]:
+        """The loss, and the seconds of forward and backward and of the optimiser."""
+        began = time.perf_counter()
+        self.grads.flat[...] = 0
+        loss = self.workers.gradients(self.model, idx, targets, self.grads, idx.size)
+        computed = time.perf_counter()
+        self.optimizer.step(self.grads, LEARNING_RATE, max_norm=MAX_NORM)
+        return float(loss), computed - began, time.perf_counter() - computed
+
+
+class PyTorch:
+    """The tests' PyTorch GPT, as nanoGPT runs its own."""
+
+    def __init__(self, settings: dict[str, Any], compiled: bool):
+        import torch
+
+        sys.path.insert(0, str(Path(__file__).parents[1]))
+        from tests.parity.torch_gpt import TorchGPT
+
+        torch.set_num_threads(settings["threads"])
+        torch.manual_seed(1337)
+        self.torch = torch
+        self.model = TorchGPT(SimpleNamespace(**settings, dropout=0.0))
+        self.run = torch.compile(self.model) if compiled else self.model
+        self.optimizer = self.model.configure_optimizer(learning_rate=LEARNING_RATE, **ADAMW)
+
+    def load(self, path: str) -> None:
+        from safetensors.numpy import load_file
+
+        self.model.load(load_file(path))
+        self.optimizer = self.model.configure_optimizer(learning_rate=LEARNING_RATE, **ADAMW)
+
+    def step(self, idx: np.ndarray, targets: np.ndarray) -> tuple[float, float, float]:
+        torch = self.torch
+        began = time.perf_counter()
+        _, loss = self.run(torch.from_numpy(idx), torch.from_numpy(targets))
+        loss.backward()
+        computed = time.perf_counter()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_NORM)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.item(), computed - began, time.perf_counter() - computed
+
+
+SHAPE = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
+
+
+def batch(settings: dict[str, Any], number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The batch of one step, the same for every side."""
+    shape = settings["batch_size"], settings["block_size"] + 1
+    tokens = np.random.default_rng(number).integers(settings["vocab_size"], size=shape)
+    return np.ascontiguousarray(tokens[:, :-1]), np.ascontiguousarray(tokens[:, 1:])
+
+
+def worker(side: str, settings: dict[str, Any]) -> None:
+    """A side's process: does what each line of standard input asks for, and answers with a line of JSON."""
+    player = TinyGPT(settings) if side == "tinygpt" else PyTorch(settings, compiled=side == "compile")
+    player.step(*batch(settings, 0))
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "load" in request:
+            player.load(request["load"])
+            print(json.dumps("loaded"), flush=True)
+        else:
+            steps = [player.step(*batch(settings, number)) for number in request["steps"]]
+            print(json.dumps({"steps": steps, "peak": peak_memory()}), flush=True)
+
+
+def peak_memory() -> int:
+    """The most resident memory of this process so far, in bytes."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+# The run
+
+
+class Side:
+    """The other end of a worker's pipe. `started` is the seconds from its start to the end of its first step."""
+
+    def __init__(self, side: str, settings: dict[str, Any]):
+        began = time.perf_counter()
+        command = [sys.executable, __file__, f"--worker={side}", f"--settings={json.dumps(settings)}"]
+        environment = os.environ | {"OMP_NUM_THREADS": str(settings["threads"])}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self._answer()
+        self.started = time.perf_counter() - began
+
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit("a side ended early; its error is above")
+        return json.loads(line)
+
+    def ask(self, **request: Any) -> Any:
+        assert self.process.stdin is not None
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        return self._answer()
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def sgemm_rate(threads: int) -> float:
+    """The largest rate of float32 matrix products reached here, in FLOP/s."""
+    from threadpoolctl import threadpool_limits
+
+    best = 0.0
+    with threadpool_limits(threads):
+        for n in (512, 1024, 2048):
+            a, b = np.ones((n, n), np.float32), np.ones((n, n), np.float32)
+            for _ in range(8):
+                began = time.perf_counter()
+                a @ b
+                best = max(best, 2 * n**3 / (time.perf_counter() - began))
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", choices=list(CONFIGS), default="cpu")
+    parser.add_argument("--sides", default=",".join(SIDES), help="which to run (default: all)")
+    parser.add_argument("--rounds", type=int, default=10, help="turns of each side (default: 10)")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="(default: all cores)")
+    parser.add_argument("--kernels", default="auto", help="tinygpt's: auto or reference (default: auto)")
+    parser.add_argument("--activation_function", default="gelu", choices=["gelu", "gelu_new"])
+    parser.add_argument("--bias", action="store_true", help="biases on both sides")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--settings", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        return worker(arguments.worker, json.loads(arguments.settings))
+
+    options = {name: getattr(arguments, name) for name in ("threads", "kernels", "activation_function", "bias")}
+    settings = CONFIGS[arguments.config] | options
+    names = arguments.sides.split(",")
+    sides: dict[str, Side] = {}
+    try:
+        for name in names:
+            sides[name] = Side(name, settings)
+        compare_losses(sides, settings)
+        rates = {name: [] for name in names}  # (tokens/s, seconds of forward and backward, of the optimiser) of a turn
+        peaks, number, best_product = dict.fromkeys(names, 0), 10, sgemm_rate(arguments.threads)
+        for turn in range(arguments.rounds + 1):
+            steps = list(range(number, number + STEPS[arguments.config]))
+            number += len(steps)
+            for name, side in sides.items():
+                done = side.ask(steps=steps)
+                peaks[name] = done["peak"]
+                _, forward_backward, optimizer = (np.array(column) for column in zip(*done["steps"], strict=True))
+                if turn:  # the first warms up
+                    tokens = settings["batch_size"] * settings["block_size"]
+                    speed = tokens / (forward_backward + optimizer)
+                    rates[name].append((median(speed), max(speed), median(forward_backward), median(optimizer)))
+            best_product = max(best_product, sgemm_rate(arguments.threads))
+    finally:
+        for side in sides.values():
+            side.close()
+    show(arguments.config, settings, sides, rates, peaks, best_product)
+
+
+def compare_losses(sides: dict[str, Side], settings: dict[str, Any]) -> None:
+    """Gives every side the same weights and compares their losses over ten steps. Ends the run where they differ."""
+    from safetensors.numpy import save_file
+
+    from tinygpt import GPT, GPTConfig
+
+    shape = {name: settings[name] for name in (*SHAPE, "bias", "activation_function")}
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "weights.safetensors")
+        save_file({name: np.array(array) for name, array in GPT(GPTConfig(**shape)).params.items()}, path)
+        losses = {}
+        for name, side in sides.items():
+            side.ask(load=path)
+            losses[name] = [loss for loss, _, _ in side.ask(steps=list(range(10)))["steps"]]
+    first = next(iter(losses.values()))
+    worst = max(abs(a - b) for other in losses.values() for a, b in zip(first, other, strict=True))
+    print(f"losses of ten steps, {first[0]:.4f} to {first[-1]:.4f}: at most {worst:.1e} apart")
+    if worst > 1e-4:
+        sys.exit("the sides do not compute the same: there is nothing to compare")
+
+
+def show(
+    config: str, settings: dict[str, Any], sides: dict[str, Side], rates: dict, peaks: dict, best_product: float
+) -> None:
+    from tinygpt import GPTConfig
+    from tinygpt.costs import costs
+
+    shape = GPTConfig(**{name: settings[name] for name in (*SHAPE, "bias", "activation_function")})
+    flops = 3 * sum(row.flops for row in costs(shape))  # of a token
+    print(
+        f"{config}: {settings['n_layer']} layers, {settings['n_head']} heads, {settings['n_embd']} channels, "
+        f"{settings['batch_size']}x{settings['block_size']} tokens, {settings['threads']} threads, "
+        f"matrix products at most {best_product / 1e9:.0f} GFLOP/s\n"
+    )
+    print(f"{'':<9}{'tokens/s':>10}{'best':>9}{'fwd+bwd':>10}{'AdamW':>9}{'FLOP/s':>8}{'peak':>10}{'first step':>12}")
+    for name, turns in rates.items():
+        speed, best, forward_backward, optimizer = (list(column) for column in zip(*turns, strict=True))
+        print(
+            f"{name:<9}{median(speed):>10,.0f}{max(best):>9,.0f}{median(forward_backward) * 1e3:>7.1f} ms"
+            f"{median(optimizer) * 1e3:>6.1f} ms{max(best) * flops / best_product:>8.0%}"
+            f"{peaks[name] / 2**20:>6,.0f} MiB{sides[name].started:>10.2f} s"
+        )
+    ours = next(iter(rates))
+    for name in list(rates)[1:]:
+        ratios = [a[0] / b[0] for a, b in zip(rates[ours], rates[name], strict=True)]
+        print(
+            f"{ours} over {name}: tokens/s {median(ratios):.2f}, peak memory {peaks[ours] / peaks[name]:.2f}, "
+            f"first step {sides[ours].started / sides[name].started:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
