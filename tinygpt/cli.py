@@ -324,8 +324,8 @@ def _parser(prog: str | None) -> Parser:
     )
     sub.add_argument(
         "what", nargs="*", metavar="LAYER | model | gpt2 | FILE.py",
-        help="layers by name, model, a size of GPT-2, or your own file with forward and backward (default: all layers "
-        "and the model)",
+        help="layers by name, model, a size of GPT-2, or your own file with forward and backward, and with inputs, a "
+        "dict of forward's arguments, if it is no layer (default: all layers and the model)",
     )  # fmt: skip
     sub.add_argument(
         "--as", dest="layer", choices=list(CASES), metavar="LAYER", help="the layer that FILE.py implements"

@@ -207,6 +207,43 @@ def test_inputs_are_taken_in_float64_and_left_as_they_were():
     assert gradient_check(square, square_backward, {"x": x}).passed
 
 
+def test_a_mask_that_is_forgotten_in_backward_is_found():
+    def forward(x):
+        keep = np.random.rand(*x.shape) > 0.3  # noqa: NPY002  as readers write it
+        return x * keep, keep
+
+    for seed in range(3):
+        assert gradient_check(forward, lambda dout, keep: dout * keep, {"x": np.ones((3, 4))}, seed=seed).passed
+        assert not gradient_check(forward, lambda dout, keep: dout, {"x": np.ones((3, 4))}, seed=seed).passed
+
+
+def test_a_small_output_beside_large_ones_is_held_against_the_definition_too():
+    keep = np.tri(4) > 0
+    definition = lambda x: (np.where(keep, x, -1e9), None)  # noqa: E731
+    shifted = lambda x: (np.where(keep, x + 5e-4, -1e9), None)  # noqa: E731
+    x = np.arange(16.0).reshape(4, 4) / 10
+    report = gradient_check(shifted, lambda dout, _: np.where(keep, dout, 0), {"x": x}, definition=definition)
+    assert report.rows[0].problem == "not what the definition computes" and not report.rows[1].problem
+
+
+def test_a_report_is_true_if_it_passed():
+    assert gradient_check(square, square_backward, {"x": X})
+    assert not gradient_check(square, lambda dout, x: dout, {"x": X})
+
+
+def test_writing_over_forwards_output_or_a_cached_mapping_is_no_ones_loss():
+    def forward(x):
+        out = np.exp(x)
+        return out, out
+
+    report = gradient_check(forward, lambda dout, out: np.multiply(out, dout, out=out), {"x": X})
+    assert report.problems == ["backward wrote to forward's output, which the next layer may have kept"]
+    params = {"w": X + 1}
+    forward = lambda x, p: (x * p["w"], (x, p))  # noqa: E731
+    backward = lambda dout, cache: (dout * cache[1].pop("w"), {"w": dout * cache[0]})  # noqa: E731
+    assert gradient_check(forward, backward, {"x": X, "p": params}).passed and params.keys() == {"w"}
+
+
 def test_writing_to_what_is_not_its_own_is_reported():
     def forward(x):
         x += 1

@@ -59,7 +59,7 @@ def test_verbose_shows_every_gradient(capsys):
 def test_the_model_and_the_fast_twins_are_checked_too(capsys):
     assert main(["gradcheck", "lm_head_loss", "model"]) == 0
     out = capsys.readouterr().out
-    assert "lm_head_loss, fast twin in chunks" in out and "model, dropout" in out and "where 1e-08 is allowed" in out
+    assert "lm_head_loss, chunked twin" in out and "model, dropout" in out and "where 1e-08 is allowed" in out
 
 
 def test_a_readers_file_is_checked_as_the_layer_it_is_named_after(file, capsys):

@@ -143,6 +143,35 @@ def test_a_gradient_of_another_shape(gradients, certain, says):
     assert diagnosis.certain == certain and (says in str(diagnosis) or says == "None, where"), str(diagnosis)
 
 
+def test_a_case_that_raises_is_set_aside_and_the_others_are_diagnosed():
+    def forward(qkv, n_head, rate=0.0, *rest):
+        if rate:
+            raise NotImplementedError("dropout")
+        return attention.forward(qkv, n_head)
+
+    transposed = find("attention", "dk_transposed").stand_in()
+    text = str(diagnose("attention", SimpleNamespace(forward=forward, backward=transposed.backward)))
+    assert (
+        text.startswith("dk multiplies q by dscores")
+        and "attention, dropout: raised NotImplementedError: dropout" in text
+    )
+
+
+def test_gradients_in_the_wrong_order_are_told():
+    swapped = lambda dout, cache: (lambda dx, dw, db: (dw, dx, db))(*linear.backward(dout, cache))  # noqa: E731
+    diagnosis = diagnose("linear", SimpleNamespace(forward=linear.forward, backward=swapped))
+    assert diagnosis.certain and str(diagnosis) == "dx and dw stand in each other's place"
+
+
+def test_a_mask_of_its_own_is_pointed_to():
+    def forward(x, p, *rest):
+        keep = np.random.default_rng(0).random(x.shape) >= p
+        return x * keep / (1 - p), (keep, p)
+
+    text = str(diagnose("dropout", SimpleNamespace(forward=forward, backward=lambda d, c: d * c[0] / (1 - c[1]))))
+    assert "the mask must be the definition's, a hash of key, row and place" in text
+
+
 def test_what_is_not_finite_is_said_to_be_so():
     diagnosis = diagnose("linear", wrong_linear(lambda dx, dw, db: (dx * np.nan, dw, db)))
     assert not diagnosis.certain and str(diagnosis).startswith("dx is not finite in linear")

@@ -28,7 +28,7 @@ def test_every_gradient_of_every_layer(layer, seed):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_every_gradient_of_every_fast_twin(title, seed):
     layer, twin = next((layer, entries[title]) for layer, entries in twins().items() if title in entries)
-    for report in check_layer(layer, twin, title, seed=seed):
+    for report in check_layer(layer, twin, seed=seed):
         assert report.passed and report.rows[0].name == "out", report
 
 
@@ -89,7 +89,8 @@ def test_the_inputs_leave_a_mistake_nowhere_to_hide(seed):
     qkv, n_head = drawn["attention"][""]["qkv"], drawn["attention"][""]["n_head"]
     B, T, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     assert len({B, T, C, n_head, C // n_head}) == 5 and min(n_head, C // n_head) > 1
-    for array in arrays_in([list(inputs.values()) for by_title in drawn.values() for inputs in by_title.values()]):
+    near = [inputs for titles in drawn.values() for title, inputs in titles.items() if title != "far from zero"]
+    for array in arrays_in([list(inputs.values()) for inputs in near]):
         if array.dtype.kind == "f":
             assert array.size == 1 or 0.05 < np.ptp(array[np.isfinite(array)]) < 20
 

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import importlib.util
+import inspect
 import sys
 import time
 import traceback
@@ -24,8 +25,8 @@ from tinygpt.gradcheck.suite import (
     LAYERS,
     Trial,
     check_directions,
-    check_layer,
     random_model,
+    reports,
     trials,
     twins,
 )
@@ -33,7 +34,7 @@ from tinygpt.model import GPT2_SIZES, GPTConfig
 
 MODEL_ENTRIES = 12  # of each parameter of the model, and one direction, without --all-entries
 FILE_ENTRIES = 500  # of each input that a reader's own file brings, likewise
-HEADING = f"{'':<51}gradients  entries    error"
+HEADING = f"{'':<45}gradients  entries    error"
 
 
 def check(names: list[str], device: str, all_entries: bool, seed: int, layer: str | None, verbose: bool) -> bool:
@@ -62,24 +63,24 @@ def refuse_unknown(names: list[str], known: tuple[str, ...] = (*LAYERS, *GPT2_SI
 
 
 def _check_layers(layers: list[str], device: str, all_entries: bool, seed: int, verbose: bool) -> bool:
-    def reports() -> Iterator[Report]:
+    def made() -> Iterator[Report]:
         for layer in layers:
             entries = None if all_entries or layer != "model" else MODEL_ENTRIES
             for title, candidate in ({layer: None} | twins().get(layer, {})).items():
-                yield from check_layer(layer, candidate, title, seed=seed, device=device, max_entries=entries)
+                yield from reports(layer, candidate, title, seed=seed, device=device, max_entries=entries)
 
-    return _show(reports(), verbose)
+    return _show(made(), verbose)
 
 
-def _show(reports: Iterable[Report], verbose: bool) -> bool:
+def _show(made: Iterable[Report], verbose: bool) -> bool:
     """Print reports as they come, a line each and the wrong ones in full after, or all in full; True if all is well."""
     began, done = time.perf_counter(), []
     if not verbose:
         print(HEADING)
-    for report in reports:
+    for report in made:
         done.append(report)
         entries = sum(row.entries for row in report.gradients)
-        line = f"{report.title:<51}{len(report.gradients):9}{entries:9,}{report.error:9.1e}"
+        line = f"{report.title:<45}{len(report.gradients):9}{entries:9,}{report.error:9.1e}"
         print(f"{report}\n" if verbose else line + ("" if report.passed else "  WRONG"), flush=True)
     wrong = [report for report in done if not report.passed]
     for report in [] if verbose else wrong:
@@ -152,9 +153,10 @@ def _check_by_itself(path: Path, module: ModuleType, max_entries: int | None, se
             f"--as={'|'.join(LAYERS[:-1])}, or give it inputs, a dict of forward's arguments or a function of a "
             f"numpy Generator that returns one"
         )
-    inputs = given(generator(seed, "inputs")) if callable(given) else given
+    if callable(given):
+        given = given(generator(seed, "inputs")) if inspect.signature(given).parameters else given()
     report = gradient_check(
-        module.forward, module.backward, inputs, max_entries=max_entries, seed=seed, title=path.name
+        module.forward, module.backward, given, max_entries=max_entries, seed=seed, title=str(path)
     )  # fmt: skip
     print(report)
     return report.passed
@@ -168,7 +170,7 @@ def _judged(trial: Trial, module: ModuleType, layer: str, path: Path) -> Report:
         report = Report("", problems=[str(error)], tolerance=trial.tolerance)
     except (Exception, SystemExit) as error:
         report = Report("", problems=[_blame(path, error)], tolerance=trial.tolerance)
-    report.title = path.name + trial.title.removeprefix(layer)
+    report.title = str(path) + trial.title.removeprefix(layer)
     return report
 
 

@@ -77,7 +77,7 @@ class Diagnosis:
 
     def __str__(self) -> str:
         lines = [explanation.says for explanation in self.explanations]
-        if not self.certain:
+        if not self.certain and self.ranking:  # it was looked for
             lines.append("no known mistake explains " + ("the rest" if lines else "these numbers"))
             lines += [f"it looks most like this one: {explanation.says}" for explanation in self.nearest]
         return "\n".join(lines + self.remarks)
@@ -89,6 +89,20 @@ def diagnose(layer: str, candidate: Any, seed: int = 0) -> Diagnosis | None:
     layer, candidate: as for `suite.check_layer`. seed: of the cases' numbers and sizes.
     """
     runs = [Run(layer, trial, candidate) for offset in (0, 1) for trial in trials(layer, seed + offset)]
+    raised = [run for run in runs if run.raised]
+    diagnosis = _diagnose(layer, [run for run in runs if not run.raised])
+    if raised:
+        diagnosis = diagnosis or Diagnosis([], False)
+        diagnosis.certain = False
+        first = dict.fromkeys(f"{run.trial.title}: {run.raised}" for run in raised)
+        diagnosis.remarks += [
+            *first,
+            *([] if len(raised) == len(runs) else ["the other cases were looked at by themselves"]),
+        ]
+    return diagnosis
+
+
+def _diagnose(layer: str, runs: list["Run"]) -> Diagnosis | None:
     if any(run.problem for run in runs):
         return _misfit(layer, runs)
     for what in ("out", "gradients"):
@@ -111,11 +125,12 @@ class Run:
         self.layer, self.trial, self.inputs = layer, trial, trial.experiment.inputs
         self.dout = [to_host(d) for d in trial.experiment.dout]
         self.right_out, self.right_gradients = self.of(definition(layer))
-        self.out, self.gradients, self.problem = self.right_out, self.right_gradients, ""
+        self.out, self.gradients = self.right_out, self.right_gradients
+        self.problem = self.raised = ""  # gradients of another shape; an exception
         try:
             self.out, self.gradients = self.of(candidate)
         except (Exception, SystemExit) as error:  # whatever a candidate raises
-            self.problem = str(error) or type(error).__name__
+            self.raised = " ".join(str(error).split()) if isinstance(error, UserError) else _said(error)
             return
         for name, right in self.right_gradients.items():
             shape = self.gradients[name].shape if name in self.gradients else None
@@ -165,6 +180,11 @@ class Run:
         return sizes
 
 
+def _said(error: BaseException) -> str:
+    message = " ".join(str(error).split())
+    return f"raised {type(error).__name__}" + (f": {message}" if message else "")
+
+
 def same(a: Gradients, b: Gradients) -> bool:
     """Whether two sets of gradients hold the same numbers."""
     return a.keys() == b.keys() and all(difference(a[name], b[name]) < SAME for name in a)
@@ -188,12 +208,19 @@ def _misfit(layer: str, runs: list[Run]) -> Diagnosis:
     for mutant in MUTANTS:
         if mutant.layer == layer:
             theirs = [Run(layer, run.trial, mutant.stand_in()) for run in runs]
-            if any(run.problem for run in theirs) and all(
-                same(a.gradients, b.gradients) for a, b in zip(runs, theirs, strict=True)
+            if (
+                any(run.problem for run in theirs)
+                and not any(run.raised for run in theirs)
+                and all(same(a.gradients, b.gradients) for a, b in zip(runs, theirs, strict=True))
             ):
                 return Diagnosis([Explanation(mutant.family, mutant.says)], True, [], [(0.0, mutant)])
     run = next(run for run in runs if run.problem)
     found, others = [], []
+    names = list(run.right_gradients)
+    for a, b in itertools.combinations(names, 2):
+        if {a, b} <= run.gradients.keys() and not difference(run.gradients[a], run.right_gradients[b]):
+            if difference(run.gradients[b], run.right_gradients[a]) < SAME:
+                return Diagnosis([Explanation("layout", f"d{a} and d{b} stand in each other's place")], True)
     for name, right in run.right_gradients.items():
         gradient = run.gradients.get(name, np.zeros(()))
         if gradient.shape == right.shape:
@@ -225,6 +252,11 @@ def _wrong_forward(layer: str, runs: list[Run]) -> Diagnosis:
     relation = _relation("forward's output", [(run.out["out"], run.right_out["out"], run) for run in wrong])
     other = relation.says if relation else "forward computes another function than the layer's"
     diagnosis = Diagnosis([Explanation("forward", exact[0] if exact else other)], True, [], ranking)
+    if all(run.inputs.get("dropout") or run.inputs.get("p") for run in wrong):
+        diagnosis.remarks.append(
+            "the mask must be the definition's, a hash of key, row and place (backend.random_bits); a file with inputs "
+            "of its own is checked with any mask"
+        )
     if right:
         diagnosis.remarks.append(f"forward is wrong only in: {_titles(wrong)}")
         if any(run.wrong for run in right):

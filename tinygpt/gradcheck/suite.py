@@ -100,13 +100,19 @@ def _by_position(layer: str, forward: Callable) -> Callable:
     return called
 
 
-def check_layer(layer: str, candidate: Any = None, title: str = "", **options: Any) -> Iterator[Report]:
+def check_layer(layer: str, candidate: Any = None, **options: Any) -> list[Report]:
     """Hold a candidate for a layer's place against its definition, case by case; None for the definition itself.
 
     A candidate is anything with the layer's forward and backward; for "model", a class like GPT. Forward is compared
     with the definition's to 1e-12, then backward with the numerical derivatives of the definition's forward: to 1e-9
-    for a layer, to 1e-8 for the model. title: what the reports call it; options: as for `trials`.
+    for a layer, to 1e-8 for the model. options: seed, device and max_entries, as for `gradient_check`. A report is true
+    if it passed, so `all(check_layer("softmax", mine))` is the verdict.
     """
+    return list(reports(layer, candidate, **options))
+
+
+def reports(layer: str, candidate: Any = None, title: str = "", **options: Any) -> Iterator[Report]:
+    """The reports of `check_layer` one by one as they are made. title: what they call the candidate."""
     for trial in trials(layer, **options):
         report = trial.judge(definition(layer) if candidate is None else candidate)
         report.title = title + trial.title.removeprefix(layer) if title else trial.title
@@ -124,7 +130,7 @@ def twins() -> dict[str, dict[str, Any]]:
             found[name] = {f"{name}, fast twin": entry}
             if "rows" in inspect.signature(entry.forward).parameters:
                 chunked = SimpleNamespace(forward=_chunked(entry.forward), backward=entry.backward)
-                found[name][f"{name}, fast twin in chunks"] = chunked
+                found[name][f"{name}, chunked twin"] = chunked
     return found
 
 
