@@ -226,6 +226,15 @@ def test_a_small_output_beside_large_ones_is_held_against_the_definition_too():
     assert report.rows[0].problem == "not what the definition computes" and not report.rows[1].problem
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [(0, "WRONG: zero"), (-1, "WRONG: its sign"), (2.5, "WRONG: 2.5 times"), (np.array([1, 2, 1]), "WRONG")],
+)
+def test_a_multiple_of_the_right_gradient_is_said_to_be_one(change, problem):
+    report = gradient_check(square, lambda dout, x: change * 2 * x * dout, {"x": X})
+    assert report.rows[0].problem == problem
+
+
 def test_a_report_is_true_if_it_passed():
     assert gradient_check(square, square_backward, {"x": X})
     assert not gradient_check(square, lambda dout, x: dout, {"x": X})

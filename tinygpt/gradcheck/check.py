@@ -368,6 +368,8 @@ class Experiment:
         problem = "" if along <= tolerance and not wrong.any() else "WRONG"
         if problem and error <= tolerance and not wrong.any():
             error, problem = along, "WRONG along a random direction"
+        elif problem:
+            problem += _what_it_is(flat[entries], values)
         return Row(row, shape, error, place, float(flat[entries[worst]]), float(values[worst]), len(entries), problem)
 
     def _compare(self, name: str, flat: np.ndarray, tolerance: float) -> tuple:
@@ -407,6 +409,14 @@ class Experiment:
                 relative(abs(float(flat @ self._directions[name]) - numerical.slope), size, floor / tolerance)
             )
         return float(np.nanmin(errors))
+
+
+def _what_it_is(analytic: np.ndarray, numerical: np.ndarray) -> str:
+    """ ": zero" and the like for a wrong gradient that is a multiple of the right one; nothing for any other."""
+    factor = float(analytic @ numerical) / max(float(numerical @ numerical), np.finfo(np.float64).tiny)
+    if len(analytic) < 2 or np.linalg.norm(analytic - factor * numerical) > 1e-6 * np.linalg.norm(analytic):
+        return ""
+    return ": zero" if not analytic.any() else ": its sign" if abs(factor + 1) < 1e-6 else f": {factor:.6g} times"
 
 
 def _forward_row(name: str, out: Array, right: Array) -> Row:
