@@ -41,15 +41,14 @@ class TinyGPT:
     """tinygpt, as its training loop runs it."""
 
     def __init__(self, settings: dict[str, Any]):
-        from tinygpt import GPT, GPTConfig
+        from tinygpt import GPT
         from tinygpt.backend import keep_freed_pages
         from tinygpt.ops import build
         from tinygpt.optim import AdamW
         from tinygpt.parallel import Workers
 
         keep_freed_pages()
-        shape = {name: settings[name] for name in (*SHAPE, "bias", "activation_function")}
-        self.model = GPT(GPTConfig(**shape), ops=build(settings["kernels"]))
+        self.model = GPT(gpt_config(settings), ops=build(settings["kernels"]))
         self.grads = self.model.params.zeros_like()
         self.new_optimizer = lambda: AdamW(self.model.params, **ADAMW)
         self.optimizer = self.new_optimizer()
@@ -106,7 +105,12 @@ class PyTorch:
         return loss.item(), computed - began, time.perf_counter() - computed
 
 
-SHAPE = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
+def gpt_config(settings: dict[str, Any]) -> Any:
+    """The model's part of the settings."""
+    from tinygpt import GPTConfig
+
+    names = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size", "bias", "activation_function")
+    return GPTConfig(**{name: settings[name] for name in names})
 
 
 def batch(settings: dict[str, Any], number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +136,9 @@ def worker(side: str, settings: dict[str, Any]) -> None:
 
 
 def peak_memory() -> int:
-    """The most resident memory of this process so far, in bytes."""
+    """The most resident memory of this process so far, in bytes. Not tinygpt's own function: PyTorch's side must not
+    carry tinygpt along.
+    """
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -192,7 +198,7 @@ def main() -> None:
     parser.add_argument("--config", choices=list(CONFIGS), default="cpu")
     parser.add_argument("--sides", default=",".join(SIDES), help="which to run (default: all)")
     parser.add_argument("--rounds", type=int, default=10, help="turns of each side (default: 10)")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="(default: all cores)")
+    parser.add_argument("--threads", type=int, help="(default: all cores)")
     parser.add_argument("--kernels", default="auto", help="tinygpt's: auto or reference (default: auto)")
     parser.add_argument("--activation_function", default="gelu", choices=["gelu", "gelu_new"])
     parser.add_argument("--bias", action="store_true", help="biases on both sides")
@@ -202,6 +208,9 @@ def main() -> None:
     if arguments.worker:
         return worker(arguments.worker, json.loads(arguments.settings))
 
+    from tinygpt.backend import cpu_count  # not above: PyTorch's side has no use for it
+
+    arguments.threads = arguments.threads or cpu_count()
     options = {name: getattr(arguments, name) for name in ("threads", "kernels", "activation_function", "bias")}
     settings = CONFIGS[arguments.config] | options
     names = arguments.sides.split(",")
@@ -234,12 +243,11 @@ def compare_losses(sides: dict[str, Side], settings: dict[str, Any]) -> None:
     """Gives every side the same weights and compares their losses over ten steps. Ends the run where they differ."""
     from safetensors.numpy import save_file
 
-    from tinygpt import GPT, GPTConfig
+    from tinygpt import GPT
 
-    shape = {name: settings[name] for name in (*SHAPE, "bias", "activation_function")}
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "weights.safetensors")
-        save_file({name: np.array(array) for name, array in GPT(GPTConfig(**shape)).params.items()}, path)
+        save_file({name: np.array(array) for name, array in GPT(gpt_config(settings)).params.items()}, path)
         losses = {}
         for name, side in sides.items():
             side.ask(load=path)
@@ -254,11 +262,9 @@ def compare_losses(sides: dict[str, Side], settings: dict[str, Any]) -> None:
 def show(
     config: str, settings: dict[str, Any], sides: dict[str, Side], rates: dict, peaks: dict, best_product: float
 ) -> None:
-    from tinygpt import GPTConfig
     from tinygpt.costs import costs
 
-    shape = GPTConfig(**{name: settings[name] for name in (*SHAPE, "bias", "activation_function")})
-    flops = 3 * sum(row.flops for row in costs(shape))  # of a token
+    flops = 3 * sum(row.flops for row in costs(gpt_config(settings)))  # of a token
     print(
         f"{config}: {settings['n_layer']} layers, {settings['n_head']} heads, {settings['n_embd']} channels, "
         f"{settings['batch_size']}x{settings['block_size']} tokens, {settings['threads']} threads, "

@@ -19,8 +19,6 @@ from tinygpt.backend import resolve_device
 from tinygpt.costs import cost_table
 from tinygpt.data import STDLIB_CHARACTERS, Batch, Corpus, first_prompt, load_corpus
 from tinygpt.errors import UserError
-from tinygpt.gradcheck import command as gradcheck
-from tinygpt.gradcheck.cases import CASES
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.model import GPT2_SIZES, GPTConfig
 from tinygpt.nanogpt_config import WITHOUT_MEANING, plain_type, read_nanogpt_config
@@ -239,6 +237,8 @@ def info_command(arguments: argparse.Namespace, _: str) -> int:
 
 def gradcheck_command(arguments: argparse.Namespace, _: str) -> int:
     """Check gradients; the status is 1 if any is wrong."""
+    from tinygpt.gradcheck import command as gradcheck  # here, since training should not wait for it to be imported
+
     if arguments.mutants:
         if arguments.device != "cpu" or arguments.all_entries or arguments.layer or arguments.verbose:
             raise UserError("--mutants goes with names of layers and --seed only; leave the other flags out")
@@ -327,9 +327,7 @@ def _parser(prog: str | None) -> Parser:
         help="layers by name, model, a size of GPT-2, or your own file with forward and backward, and with inputs, a "
         "dict of forward's arguments, if it is no layer (default: all layers and the model)",
     )  # fmt: skip
-    sub.add_argument(
-        "--as", dest="layer", choices=list(CASES), metavar="LAYER", help="the layer that FILE.py implements"
-    )
+    sub.add_argument("--as", dest="layer", type=_layer, metavar="LAYER", help="the layer that FILE.py implements")
     sub.add_argument("--mutants", action="store_true", help="measure the checker on a library of wrong layers instead")
     sub.add_argument(
         "--all-entries",
@@ -385,6 +383,14 @@ def _bool(default: Any) -> dict[str, Any]:
         return values[text.lower()]
 
     return {"type": parse, "nargs": "?", "const": True, "default": default, "metavar": "True|False"}
+
+
+def _layer(text: str) -> str:
+    from tinygpt.gradcheck.cases import CASES
+
+    if text not in CASES:
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(map(repr, CASES))})")
+    return text
 
 
 def _at_least(least: int) -> Callable[[str], int]:

@@ -18,17 +18,17 @@ import numpy as np
 from tinygpt.backend import generator
 from tinygpt.errors import UserError
 from tinygpt.gradcheck.check import Report, gradient_check
-from tinygpt.gradcheck.diagnosis import diagnose
+from tinygpt.gradcheck.diagnosis import diagnose, raised
 from tinygpt.gradcheck.measure import HABITS, false_alarms, verdicts
 from tinygpt.gradcheck.suite import (
     DIRECTION_TOLERANCE,
     LAYERS,
     Trial,
+    candidates,
     check_directions,
     random_model,
     reports,
     trials,
-    twins,
 )
 from tinygpt.model import GPT2_SIZES, GPTConfig
 
@@ -66,7 +66,7 @@ def _check_layers(layers: list[str], device: str, all_entries: bool, seed: int, 
     def made() -> Iterator[Report]:
         for layer in layers:
             entries = None if all_entries or layer != "model" else MODEL_ENTRIES
-            for title, candidate in ({layer: None} | twins().get(layer, {})).items():
+            for title, candidate in candidates(layer).items():
                 yield from reports(layer, candidate, title, seed=seed, device=device, max_entries=entries)
 
     return _show(made(), verbose)
@@ -205,9 +205,7 @@ def _blame(path: Path, error: BaseException) -> str:
     line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else own[-1] if own else None
     if not own and not isinstance(error, SyntaxError | ValueError):  # ValueError: a source with null bytes
         raise error
-    said = " ".join(str(error).split())
-    place = f", line {line}," if line else ""
-    return f"{path}{place} raised {type(error).__name__}" + (f": {said}" if said else "")
+    return f"{path}{f', line {line},' if line else ''} {raised(error)}"
 
 
 def _is(filename: str, path: Path) -> bool:

@@ -89,15 +89,15 @@ def diagnose(layer: str, candidate: Any, seed: int = 0) -> Diagnosis | None:
     layer, candidate: as for `suite.check_layer`. seed: of the cases' numbers and sizes.
     """
     runs = [Run(layer, trial, candidate) for offset in (0, 1) for trial in trials(layer, seed + offset)]
-    raised = [run for run in runs if run.raised]
+    failed = [run for run in runs if run.raised]
     diagnosis = _diagnose(layer, [run for run in runs if not run.raised])
-    if raised:
+    if failed:
         diagnosis = diagnosis or Diagnosis([], False)
         diagnosis.certain = False
-        first = dict.fromkeys(f"{run.trial.title}: {run.raised}" for run in raised)
+        first = dict.fromkeys(f"{run.trial.title}: {run.raised}" for run in failed)
         diagnosis.remarks += [
             *first,
-            *([] if len(raised) == len(runs) else ["the other cases were looked at by themselves"]),
+            *([] if len(failed) == len(runs) else ["the other cases were looked at by themselves"]),
         ]
     return diagnosis
 
@@ -130,7 +130,7 @@ class Run:
         try:
             self.out, self.gradients = self.of(candidate)
         except (Exception, SystemExit) as error:  # whatever a candidate raises
-            self.raised = " ".join(str(error).split()) if isinstance(error, UserError) else _said(error)
+            self.raised = " ".join(str(error).split()) if isinstance(error, UserError) else raised(error)
             return
         for name, right in self.right_gradients.items():
             shape = self.gradients[name].shape if name in self.gradients else None
@@ -180,7 +180,8 @@ class Run:
         return sizes
 
 
-def _said(error: BaseException) -> str:
+def raised(error: BaseException) -> str:
+    """What was raised, in one line."""
     message = " ".join(str(error).split())
     return f"raised {type(error).__name__}" + (f": {message}" if message else "")
 

@@ -11,7 +11,7 @@ from tinygpt.backend import cpu_count, to_host
 from tinygpt.errors import UserError
 from tinygpt.gradcheck.check import Experiment
 from tinygpt.gradcheck.mutants import MUTANTS, Mutant
-from tinygpt.gradcheck.suite import LAYERS, Trial, reports, trials, twins
+from tinygpt.gradcheck.suite import LAYERS, Trial, candidates, reports, trials
 
 ENTRIES = 3  # of each input, and one direction: what is differentiated here, where thousands of checks are made
 
@@ -105,11 +105,10 @@ def false_alarms(seeds: int = 100) -> Iterator[tuple[int, list[str]]]:
 
 
 def _alarms(seed: int) -> tuple[int, list[str]]:
-    candidates = [(layer, layer, None) for layer in LAYERS]
-    candidates += [(layer, title, twin) for layer, entries in twins().items() for title, twin in entries.items()]
     made = [
         report
-        for layer, title, candidate in candidates
+        for layer in LAYERS
+        for title, candidate in candidates(layer).items()
         for report in reports(layer, candidate, title, seed=seed, max_entries=ENTRIES)
     ]
     return len(made), [report.title for report in made if not report.passed]

@@ -134,6 +134,11 @@ def twins() -> dict[str, dict[str, Any]]:
     return found
 
 
+def candidates(layer: str) -> dict[str, Any]:
+    """What of this project stands in a layer's place, by title: its definition (None) and its fast twins."""
+    return {layer: None} | twins().get(layer, {})
+
+
 def _chunked(twin: Callable) -> Callable:
     """The twin's forward with chunks of two rows: the cases are too small for more than one of its own."""
 
