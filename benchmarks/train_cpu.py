@@ -41,25 +41,21 @@ class TinyGPT:
     """tinygpt, as its training loop runs it."""
 
     def __init__(self, settings: dict[str, Any]):
+        from safetensors.numpy import load_file
+
         from tinygpt import GPT
         from tinygpt.backend import keep_freed_pages
         from tinygpt.ops import build
         from tinygpt.optim import AdamW
         from tinygpt.parallel import Workers
 
-        keep_freed_pages()
-        self.model = GPT(gpt_config(settings), ops=build(settings["kernels"]))
-        self.grads = self.model.params.zeros_like()
-        self.new_optimizer = lambda: AdamW(self.model.params, **ADAMW)
-        self.optimizer = self.new_optimizer()
-        self.workers = Workers(settings["threads"])
-
-    def load(self, path: str) -> None:
-        from safetensors.numpy import load_file
-
-        for name, array in load_file(path).items():
+        self.model = GPT(gpt_config(settings), seed=None, ops=build(settings["kernels"]))
+        for name, array in load_file(settings["weights"]).items():
             self.model.params[name] = array
-        self.optimizer = self.new_optimizer()
+        self.optimizer = AdamW(self.model.params, **ADAMW)
+        keep_freed_pages()
+        self.grads = self.model.params.zeros_like()
+        self.workers = Workers(settings["threads"])
 
     def step(self, idx: np.ndarray, targets: np.ndarray) -> tuple[float, float, float]:
         """The loss, and the seconds of forward and backward and of the optimiser."""
@@ -67,7 +63,7 @@ class TinyGPT:
         self.grads.flat[...] = 0
         loss = self.workers.gradients(self.model, idx, targets, self.grads, idx.size)
         computed = time.perf_counter()
-        self.optimizer.step(self.grads, LEARNING_RATE, max_norm=MAX_NORM)
+        self.optimizer.step(self.grads, LEARNING_RATE, MAX_NORM, self.workers.map)
         return float(loss), computed - began, time.perf_counter() - computed
 
 
@@ -76,21 +72,15 @@ class PyTorch:
 
     def __init__(self, settings: dict[str, Any], compiled: bool):
         import torch
+        from safetensors.numpy import load_file
 
         sys.path.insert(0, str(Path(__file__).parents[1]))
         from tests.parity.torch_gpt import TorchGPT
 
         torch.set_num_threads(settings["threads"])
-        torch.manual_seed(1337)
         self.torch = torch
-        self.model = TorchGPT(SimpleNamespace(**settings, dropout=0.0))
+        self.model = TorchGPT(SimpleNamespace(**settings, dropout=0.0)).load(load_file(settings["weights"]))
         self.run = torch.compile(self.model) if compiled else self.model
-        self.optimizer = self.model.configure_optimizer(learning_rate=LEARNING_RATE, **ADAMW)
-
-    def load(self, path: str) -> None:
-        from safetensors.numpy import load_file
-
-        self.model.load(load_file(path))
         self.optimizer = self.model.configure_optimizer(learning_rate=LEARNING_RATE, **ADAMW)
 
     def step(self, idx: np.ndarray, targets: np.ndarray) -> tuple[float, float, float]:
@@ -123,16 +113,11 @@ def batch(settings: dict[str, Any], number: int) -> tuple[np.ndarray, np.ndarray
 def worker(side: str, settings: dict[str, Any]) -> None:
     """A side's process: does what each line of standard input asks for, and answers with a line of JSON."""
     player = TinyGPT(settings) if side == "tinygpt" else PyTorch(settings, compiled=side == "compile")
-    player.step(*batch(settings, 0))
-    print(json.dumps("ready"), flush=True)
+    first = player.step(*batch(settings, 0))
+    print(json.dumps(first), flush=True)
     for line in sys.stdin:
-        request = json.loads(line)
-        if "load" in request:
-            player.load(request["load"])
-            print(json.dumps("loaded"), flush=True)
-        else:
-            steps = [player.step(*batch(settings, number)) for number in request["steps"]]
-            print(json.dumps({"steps": steps, "peak": peak_memory()}), flush=True)
+        steps = [player.step(*batch(settings, number)) for number in json.loads(line)]
+        print(json.dumps({"steps": steps, "peak": peak_memory()}), flush=True)
 
 
 def peak_memory() -> int:
@@ -147,8 +132,21 @@ def peak_memory() -> int:
 # The run
 
 
+def write_weights(settings: dict[str, Any], folder: str) -> str:
+    """The file that every side starts from."""
+    from safetensors.numpy import save_file
+
+    from tinygpt import GPT
+
+    path = str(Path(folder) / "weights.safetensors")
+    save_file({name: np.array(array) for name, array in GPT(gpt_config(settings)).params.items()}, path)
+    return path
+
+
 class Side:
-    """The other end of a worker's pipe. `started` is the seconds from its start to the end of its first step."""
+    """The other end of a worker's pipe. `first` is its first step, `started` the seconds from its start to the end of
+    that.
+    """
 
     def __init__(self, side: str, settings: dict[str, Any]):
         began = time.perf_counter()
@@ -157,7 +155,7 @@ class Side:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
-        self._answer()
+        self.first = self._answer()
         self.started = time.perf_counter() - began
 
     def _answer(self) -> Any:
@@ -167,9 +165,9 @@ class Side:
             sys.exit("a side ended early; its error is above")
         return json.loads(line)
 
-    def ask(self, **request: Any) -> Any:
+    def ask(self, steps: list[int]) -> Any:
         assert self.process.stdin is not None
-        print(json.dumps(request), file=self.process.stdin, flush=True)
+        print(json.dumps(steps), file=self.process.stdin, flush=True)
         return self._answer()
 
     def close(self) -> None:
@@ -216,16 +214,18 @@ def main() -> None:
     names = arguments.sides.split(",")
     sides: dict[str, Side] = {}
     try:
-        for name in names:
-            sides[name] = Side(name, settings)
-        compare_losses(sides, settings)
+        with tempfile.TemporaryDirectory() as folder:
+            settings["weights"] = write_weights(settings, folder)
+            for name in names:
+                sides[name] = Side(name, settings)
+        compare_losses(sides)
         rates = {name: [] for name in names}  # (tokens/s, seconds of forward and backward, of the optimiser) of a turn
         peaks, number, best_product = dict.fromkeys(names, 0), 10, sgemm_rate(arguments.threads)
         for turn in range(arguments.rounds + 1):
             steps = list(range(number, number + STEPS[arguments.config]))
             number += len(steps)
             for name, side in sides.items():
-                done = side.ask(steps=steps)
+                done = side.ask(steps)
                 peaks[name] = done["peak"]
                 _, forward_backward, optimizer = (np.array(column) for column in zip(*done["steps"], strict=True))
                 if turn:  # the first warms up
@@ -239,19 +239,11 @@ def main() -> None:
     show(arguments.config, settings, sides, rates, peaks, best_product)
 
 
-def compare_losses(sides: dict[str, Side], settings: dict[str, Any]) -> None:
-    """Gives every side the same weights and compares their losses over ten steps. Ends the run where they differ."""
-    from safetensors.numpy import save_file
-
-    from tinygpt import GPT
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "weights.safetensors")
-        save_file({name: np.array(array) for name, array in GPT(gpt_config(settings)).params.items()}, path)
-        losses = {}
-        for name, side in sides.items():
-            side.ask(load=path)
-            losses[name] = [loss for loss, _, _ in side.ask(steps=list(range(10)))["steps"]]
+def compare_losses(sides: dict[str, Side]) -> None:
+    """Compares the losses of the first ten steps. Ends the run where they differ."""
+    losses = {}
+    for name, side in sides.items():
+        losses[name] = [loss for loss, _, _ in (side.first, *side.ask(list(range(1, 10)))["steps"])]
     first = next(iter(losses.values()))
     worst = max(abs(a - b) for other in losses.values() for a, b in zip(first, other, strict=True))
     print(f"losses of ten steps, {first[0]:.4f} to {first[-1]:.4f}: at most {worst:.1e} apart")

@@ -16,7 +16,7 @@ from tinygpt.errors import UserError
 Array: TypeAlias = Any  # numpy.ndarray or cupy.ndarray: the same interface, two libraries without a common type
 
 ALIGNMENT = 64  # bytes: a cache line, and one AVX-512 register
-BLOCK = 16384  # elements: two or three float32 blocks of this size fit in a core's L2 cache
+BLOCK = 65536
 
 
 # Where arrays live
@@ -133,7 +133,8 @@ def keep_freed_pages() -> bool:
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "gnu_get_libc_version"):  # musl has mallopt's name but not its meaning
         return False
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+    M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
+    libc.mallopt(M_TOP_PAD, 64 << 20)
     # The largest values malloc accepts: allocations below 1 GiB come from the heap, and the heap never shrinks.
     return bool(libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)) and bool(libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1))
 
@@ -178,12 +179,18 @@ def scatter_add(out: Array, index: Array, values: Array) -> None:
     if xp is not np:
         xp.add.at(out, index, values)
         return
+    index, sums = sum_by_index(index, values)
+    out[index] += sums
+
+
+def sum_by_index(index: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different indices in ascending order, (M,), and the sum of the values of each: (N,), (N, C) -> (M, C)."""
     if index.size == 0:
-        return
+        return index, values
     order = np.argsort(index, kind="stable")
     sorted_index = index[order]
     starts = np.flatnonzero(np.r_[True, sorted_index[1:] != sorted_index[:-1]])
-    out[sorted_index[starts]] += np.add.reduceat(values[order], starts, axis=0)
+    return sorted_index[starts], np.add.reduceat(values[order], starts, axis=0)
 
 
 # log(erfc(x) exp(x^2) / t) as a Chebyshev series in 2t - 1, where t = 2 / (2 + x) maps x >= 0 onto (0, 1].

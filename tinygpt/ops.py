@@ -13,6 +13,7 @@ from typing import Any
 
 from tinygpt.backend import Array
 from tinygpt.errors import UserError
+from tinygpt.kernels import cpu
 from tinygpt.kernels import lm_head_loss as chunked_lm_head_loss
 from tinygpt.layers import (
     attention,
@@ -69,5 +70,12 @@ def build(kernels: str = "auto") -> Ops:
     if kernels == "reference":
         return DEFINITIONS
     if kernels == "auto":
-        return DEFINITIONS.replace(lm_head_loss=chunked_lm_head_loss)
+        return DEFINITIONS.replace(
+            attention=cpu.attention,
+            embedding=cpu.embedding,
+            gelu=cpu.gelu,
+            layernorm=cpu.layernorm,
+            linear=cpu.linear,
+            lm_head_loss=cpu.lm_head_loss,
+        )
     raise UserError(f"kernels is {kernels!r}; expected one of {', '.join(KERNELS)}")

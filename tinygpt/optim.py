@@ -1,6 +1,7 @@
 """AdamW, gradient clipping by global norm, and the learning-rate schedule, as nanoGPT trains with them."""
 
 import math
+from collections.abc import Callable, Iterable
 
 from tinygpt.backend import BLOCK, Array, array_module
 from tinygpt.parameters import Parameters
@@ -46,33 +47,36 @@ class AdamW:
         self.v = params.zeros_like()
         self.steps = 0
 
-    def step(self, grads: Parameters, lr: float, max_norm: float = 0.0) -> Array:
+    def step(self, grads: Parameters, lr: float, max_norm: float = 0.0, each: Callable[..., Iterable] = map) -> Array:
         """Update the parameters from `grads`, first scaled so that their global norm is at most `max_norm` (0: not).
 
-        Returns the norm before scaling, a 0-d array on the parameters' device: reading it is left to the caller,
+        each: calls a function for every block of the buffer; `Workers.map` spreads the calls over threads. Returns the norm before scaling, a 0-d array on the parameters' device: reading it is left to the caller,
         because on a card that waits.
         """
-        norm = global_norm(grads)
+        norm = global_norm(grads, each)
         xp = array_module(grads.flat)
         # PyTorch's clip_grad_norm_ adds the 1e-6, and so do we
         scale = xp.minimum(1, max_norm / (norm + 1e-6)).astype(self.params.dtype) if max_norm > 0 else None
         self.steps += 1
-        for block in _blocks(self.params):
+
+        def update(block: slice) -> None:
             dw = grads.flat[block] if scale is None else grads.flat[block] * scale
             decay = self.weight_decay if block.start < self.params.n_decayed else 0.0
             adamw_update(
                 self.params.flat[block], dw, self.m.flat[block], self.v.flat[block],
                 self.steps, lr, *self.betas, self.eps, decay,
             )  # fmt: skip
+
+        list(each(update, _blocks(self.params)))
         return norm
 
 
-def global_norm(grads: Parameters) -> Array:
-    """The Euclidean norm of all gradients as one vector, a 0-d array on their device."""
+def global_norm(grads: Parameters, each: Callable[..., Iterable] = map) -> Array:
+    """The Euclidean norm of all gradients as one vector, a 0-d array on their device. each: see AdamW.step."""
     xp = array_module(grads.flat)
     # not xp.dot: BLAS would split it over as many threads as it likes, and the bits would depend on their number
-    squares = [(grads.flat[block] * grads.flat[block]).sum() for block in _blocks(grads)]
-    return xp.sqrt(xp.stack(squares).sum())
+    squares = each(lambda block: (grads.flat[block] * grads.flat[block]).sum(), _blocks(grads))
+    return xp.sqrt(xp.stack(list(squares)).sum())
 
 
 def _blocks(params: Parameters) -> list[slice]:

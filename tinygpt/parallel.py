@@ -5,8 +5,11 @@ lets go of the interpreter's lock while it computes, so element-wise work scales
 each worker's products run on one BLAS thread.
 """
 
+import itertools
+import math
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
@@ -15,6 +18,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from tinygpt.backend import Array, cpu_count
+from tinygpt.kernels.cpu.pieces import Pieces
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.model import GPT
 from tinygpt.parameters import Parameters
@@ -33,6 +37,7 @@ class Workers:
         self._pool = ThreadPoolExecutor(self.count)
 
     def __enter__(self) -> "Workers":
+        sys.setswitchinterval(1e-5)
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -69,7 +74,12 @@ class Workers:
             self._run(lambda _, shard: model.loss(idx[shard], targets[shard], denominator, need_grad=False)[0], shards)
         )
 
-    def _run(self, work: Callable[[int, slice], Array], shards: list[slice]) -> list[Array]:
+    def map(self, function: Callable[[Any], Any], items: Sequence) -> list:
+        """[function(item) for item in items], each worker taking a share of consecutive items."""
+        shares = self._run(lambda _, shard: [function(item) for item in items[shard]], self._shards(len(items)))
+        return list(itertools.chain.from_iterable(shares))
+
+    def _run(self, work: Callable[[int, slice], Any], shards: list[slice]) -> list:
         work = _quietly(work)
         with self._blas.limit(limits=max(1, self.threads // len(shards))):
             if len(shards) == 1:
@@ -102,10 +112,10 @@ def count_targets(targets: np.ndarray) -> int:
     return int(np.count_nonzero(targets != IGNORED))
 
 
-def _quietly(work: Callable[[int, slice], Array]) -> Callable[[int, slice], Array]:
+def _quietly(work: Callable[[int, slice], Any]) -> Callable[[int, slice], Any]:
     """`work` without NumPy's warnings: a loss that is no longer finite is for the caller to see and report."""
 
-    def quiet(worker: int, shard: slice) -> Array:
+    def quiet(worker: int, shard: slice) -> Any:
         with np.errstate(all="ignore"):
             return work(worker, shard)
 
@@ -122,13 +132,26 @@ class _Turns:
     def __init__(self, grads: Parameters, workers: int):
         self.grads = grads
         self.workers = workers
-        self.additions = dict.fromkeys(grads, 0)
+        self.done: dict[tuple[str, int], float] = {}  # (parameter, number of the turn): pieces added; inf for all
         self.changed = threading.Condition()
         self.abandoned = False
 
-    def of(self, worker: int) -> "_Turn":
+    def of(self, worker: int) -> "_Gradients":
         """The gradients as `worker` sees them."""
-        return _Turn(self, worker)
+        return _Gradients(self, worker)
+
+    def wait(self, name: str, turn: int, pieces: float) -> None:
+        """Wait until that many pieces of a turn are added; math.inf for all of them."""
+        if turn >= 0:
+            with self.changed:
+                self.changed.wait_for(lambda: self.abandoned or self.done.get((name, turn), 0) >= pieces)
+                if self.abandoned:
+                    raise _Abandoned("another worker failed")
+
+    def report(self, name: str, turn: int, pieces: float) -> None:
+        with self.changed:
+            self.done[name, turn] = pieces
+            self.changed.notify_all()
 
     def abandon(self) -> None:
         """Wake those who wait for a worker that failed."""
@@ -137,24 +160,41 @@ class _Turns:
             self.changed.notify_all()
 
 
-class _Turn:
-    """What backward's `grads[name] += d` needs: reading the item waits for the turn, storing it passes the turn on."""
+class _Gradients:
+    """What backward's `grads[name] += d` needs of a mapping."""
 
     def __init__(self, turns: _Turns, worker: int):
         self.turns = turns
-        self.worker = worker
+        self.turn = dict.fromkeys(turns.grads, worker)  # the number of this worker's next turn at each parameter
 
-    def __getitem__(self, name: str) -> Array:
-        turns = self.turns
-        with turns.changed:
-            turns.changed.wait_for(lambda: turns.abandoned or turns.additions[name] % turns.workers == self.worker)
-            if turns.abandoned:
-                raise _Abandoned("another worker failed")
-        return turns.grads[name]
+    def __getitem__(self, name: str) -> "_Gradient":
+        return _Gradient(self, name)
 
-    def __setitem__(self, name: str, value: Array) -> None:
-        turns = self.turns
-        turns.grads[name] = value
-        with turns.changed:
-            turns.additions[name] += 1
-            turns.changed.notify_all()
+    def __setitem__(self, name: str, value: "_Gradient") -> None:
+        pass  # what `grads[name] += d` stores back was added already
+
+
+class _Gradient:
+    """One parameter's gradient, to which a worker adds when it is its turn.
+
+    The pieces of a large gradient are passed on one by one, so that a worker computes its next one while another adds
+    the last. The last piece waits for the whole turn before it, since not every gradient is in the same pieces.
+    """
+
+    def __init__(self, gradients: _Gradients, name: str):
+        self.gradients = gradients
+        self.name = name
+
+    def __iadd__(self, d: Array) -> "_Gradient":
+        gradients, turns, name = self.gradients, self.gradients.turns, self.name
+        turn = gradients.turn[name]
+        gradients.turn[name] += turns.workers
+        first = turn % turns.workers == 0  # its predecessor's turn was an earlier gradient, in other pieces
+        indices = d.indices if isinstance(d, Pieces) else [...]
+        for number, index in enumerate(indices, start=1):
+            part = d.part(index) if isinstance(d, Pieces) else d
+            turns.wait(name, turn - 1, math.inf if first or number == len(indices) else number)
+            turns.grads[name][index] += part
+            turns.report(name, turn, number)
+        turns.report(name, turn, math.inf)
+        return self

@@ -397,7 +397,7 @@ def _step(state: TrainState, workers: Workers, grads: Parameters, lr: float) -> 
         row = number * config.batch_size
         loss = loss + workers.gradients(model, idx, targets, grads, denominator, state.step, row)
     with np.errstate(all="ignore"):  # _check_finite sees what is no longer finite, and says more
-        norm = state.optimizer.step(grads, lr, config.grad_clip)
+        norm = state.optimizer.step(grads, lr, config.grad_clip, workers.map)
     return array_module(norm).stack((loss, norm))
 
 

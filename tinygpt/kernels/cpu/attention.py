@@ -1,0 +1,95 @@
+"""Attention in blocks of queries, of which each meets only the keys up to its own last position.
+
+What the softmax divides by is divided out of the (T, D) products instead of the (T, T) weights: with e = exp(scores)
+and r its row sums, out = e v / r. Backward then needs two passes over e, because the mean of a row's dweights under
+its weights, the softmax's correction, is dout . out (Dao et al., "FlashAttention", 2022, arXiv:2205.14135,
+appendix B.4):
+
+    dscores = e * (dout v^T - dout . out) / r
+"""
+
+import math
+
+import numpy as np
+
+from tinygpt.backend import random_bits
+from tinygpt.layers.attention import split_heads
+
+BLOCK_QUERIES = 64  # at 32 more products are saved, but smaller ones are slower
+SAFE = 60.0  # exp(60), summed over any number of keys, is far from float32's overflow, exp(-60) from its underflow
+
+
+def forward(
+    qkv: np.ndarray, n_head: int, dropout: float = 0.0, key: int = 0, row: int = 0
+) -> tuple[np.ndarray, tuple]:
+    """As the definition, `tinygpt/layers/attention.py`."""
+    q, k, v = split_heads(qkv, n_head)  # (B, T, 3C) -> 3 x (B, H, T, D)
+    B, H, T, D = q.shape
+    scale = D**-0.5
+    keep = None
+    if dropout > 0:
+        keep = random_bits((B, H, T, T), key, row, np) >= np.uint32(dropout * 2**32)
+    # No score is larger than |q| |k|: where that is small, exp needs no maximum subtracted. (False for NaN.)
+    bounded = scale * _longest(q) * _longest(k) < SAFE
+    out = np.empty((B, T, H, D), qkv.dtype)
+    weighted = out.transpose(0, 2, 1, 3)  # (B, H, T, D), a view
+    sums = np.empty((B, H, T, 1), qkv.dtype)
+    exps = []  # of each block, (B, H, t, S)
+    for block, past in _blocks(T):
+        e = np.matmul(q[:, :, block], k[:, :, past].swapaxes(2, 3))  # (B, H, t, D) @ (B, H, D, S) -> (B, H, t, S)
+        e *= scale
+        t = e.shape[2]
+        e[..., -t:] += np.triu(np.full((t, t), -np.inf, e.dtype), 1)
+        if not bounded:
+            e -= e.max(axis=-1, keepdims=True)
+        np.exp(e, out=e)
+        np.matmul(e, np.ones((e.shape[3], 1), e.dtype), out=sums[:, :, block])
+        dropped = e if keep is None else e * keep[:, :, block, past]
+        np.matmul(dropped, v[:, :, past], out=weighted[:, :, block])  # (B, H, t, S) @ (B, H, S, D) -> (B, H, t, D)
+        exps.append(e)
+    weighted /= sums if keep is None else sums * (1 - dropout)
+    out = out.reshape(B, T, H * D)
+    return out, (q, k, v, exps, sums, out, keep, dropout)
+
+
+def backward(dout: np.ndarray, cache: tuple) -> np.ndarray:
+    """dqkv: (B, T, 3C), packed as qkv, as the definition."""
+    q, k, v, exps, sums, out, keep, dropout = cache
+    B, H, T, D = q.shape
+    dqkv = np.empty((B, T, 3, H, D), dout.dtype)
+    dq, dk, dv = dqkv.transpose(2, 0, 3, 1, 4)  # 3 x (B, H, T, D), views
+    dout, out = (split_heads(x, H, parts=1)[0] for x in (dout, out))  # (B, T, C) -> (B, H, T, D)
+    dout = dout / sums
+    scaled = dout * D**-0.5  # scores are products over sqrt(D), and so are their gradients
+    along = np.vecdot(scaled, out)[..., None]  # (B, H, T, 1)
+    if keep is not None:
+        dout /= 1 - dropout
+        scaled /= 1 - dropout
+    for (block, past), e in reversed(list(zip(_blocks(T), exps, strict=True))):
+        de = np.matmul(scaled[:, :, block], v[:, :, past].swapaxes(2, 3))  # -> (B, H, t, S)
+        dropped = e
+        if keep is not None:
+            dropped = e * keep[:, :, block, past]
+            de *= keep[:, :, block, past]
+        de -= along[:, :, block]
+        de *= e
+        np.matmul(de, k[:, :, past], out=dq[:, :, block])  # (B, H, t, S) @ (B, H, S, D) -> (B, H, t, D)
+        # (B, H, t, S)^T @ (B, H, t, D) -> (B, H, S, D); the last block reaches every key and comes first
+        if past.stop == T:
+            np.matmul(de.swapaxes(2, 3), q[:, :, block], out=dk)
+            np.matmul(dropped.swapaxes(2, 3), dout[:, :, block], out=dv)
+        else:
+            dk[:, :, past] += np.matmul(de.swapaxes(2, 3), q[:, :, block])
+            dv[:, :, past] += np.matmul(dropped.swapaxes(2, 3), dout[:, :, block])
+    return dqkv.reshape(B, T, 3 * H * D)
+
+
+def _longest(vectors: np.ndarray) -> float:
+    """The largest Euclidean norm along the last axis."""
+    return math.sqrt(np.vecdot(vectors, vectors).max())
+
+
+def _blocks(T: int) -> list[tuple[slice, slice]]:
+    """Each block of queries, and the keys that its last one sees."""
+    ends = [*range(BLOCK_QUERIES, T, BLOCK_QUERIES), T]
+    return [(slice(start, end), slice(0, end)) for start, end in zip([0, *ends], ends, strict=False)]

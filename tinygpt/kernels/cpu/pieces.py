@@ -1,0 +1,45 @@
+"""Weight gradients that never exist whole: each piece is computed when it is added to where gradients are collected."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+PIECE = 1 << 19  # elements: 2 MB in float32, which is still in the cache when it is added
+
+
+class Pieces(np.lib.mixins.NDArrayOperatorsMixin):
+    """A gradient in pieces: `grads += pieces` adds part(index) to grads[index] for every index, one after the other.
+
+    shape, dtype: of the whole. indices: of the pieces, which do not overlap. To all else it is the array it stands
+    for: `np.asarray(pieces)` or any arithmetic makes the whole.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, indices: Sequence[Any], part: Callable[[Any], np.ndarray]):
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self.indices = indices
+        self.part = part
+
+    @classmethod
+    def of_rows(cls, shape: tuple[int, ...], dtype: Any, part: Callable[[slice], np.ndarray]) -> "Pieces":
+        """Consecutive rows, as many in each piece as make PIECE elements."""
+        rows = max(1, PIECE // shape[1])
+        return cls(shape, dtype, [slice(start, start + rows) for start in range(0, shape[0], rows)], part)
+
+    @property
+    def T(self) -> np.ndarray:
+        return np.asarray(self).T
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        whole = np.zeros(self.shape, self.dtype)
+        whole += self
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = (None,), **options: Any) -> Any:
+        if ufunc is np.add and out[0] is inputs[0] and isinstance(inputs[1], Pieces):
+            for index in self.indices:
+                out[0][index] += self.part(index)
+            return out[0]
+        arrays = (np.asarray(x) if isinstance(x, Pieces) else x for x in inputs)
+        return getattr(ufunc, method)(*arrays, **options, **({} if out == (None,) else {"out": out}))
