@@ -55,7 +55,7 @@ class TinyGPT:
         self.optimizer = AdamW(self.model.params, **ADAMW)
         keep_freed_pages()
         self.grads = self.model.params.zeros_like()
-        self.workers = Workers(settings["threads"])
+        self.workers = Workers(settings["threads"]).__enter__()
 
     def step(self, idx: np.ndarray, targets: np.ndarray) -> tuple[float, float, float]:
         """The loss, and the seconds of forward and backward and of the optimiser."""

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ from tinygpt.model import GPT
 from tinygpt.parameters import Parameters
 
 
+SWITCH_INTERVAL = 1e-5  # seconds
+
+
 class Workers:
     """A number of threads that share each batch. Use as a context manager, which ends them."""
 
@@ -34,13 +37,19 @@ class Workers:
         self.threads = thread_count(threads)
         self._blas = ThreadpoolController().select(user_api="blas")
         self.count = self.threads if self._blas.lib_controllers else 1
-        self._pool = ThreadPoolExecutor(self.count)
+        self._pool = ThreadPoolExecutor(max(1, self.count - 1))  # the caller's thread is the first worker
+        self._settings = ExitStack()
 
     def __enter__(self) -> "Workers":
-        sys.setswitchinterval(1e-5)
+        self._settings.enter_context(self._limit(self.count))
+        if self.count > 1:
+            # A thread that waits for the interpreter's lock sleeps, and is slow to wake, unless its patience is short.
+            self._settings.callback(sys.setswitchinterval, sys.getswitchinterval())
+            sys.setswitchinterval(SWITCH_INTERVAL)
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self._settings.close()
         self._pool.shutdown()
 
     def gradients(
@@ -80,15 +89,17 @@ class Workers:
         return list(itertools.chain.from_iterable(shares))
 
     def _run(self, work: Callable[[int, slice], Any], shards: list[slice]) -> list:
-        work = _quietly(work)
-        with self._blas.limit(limits=max(1, self.threads // len(shards))):
-            if len(shards) == 1:
-                return [work(0, shards[0])]
-            futures = [self._pool.submit(work, worker, shard) for worker, shard in enumerate(shards)]
-            errors = [error for error in (future.exception() for future in futures) if error is not None]
-            if errors:
-                raise next((error for error in errors if not isinstance(error, _Abandoned)), errors[0])
-            return [future.result() for future in futures]
+        with self._limit(len(shards)) if len(shards) < self.count else nullcontext():
+            others = [self._pool.submit(_outcome, work, *share) for share in list(enumerate(shards))[1:]]
+            outcomes = [_outcome(work, 0, shards[0]), *(future.result() for future in others)]
+        errors = [error for _, error in outcomes if error is not None]
+        if errors:
+            raise next((error for error in errors if not isinstance(error, _Abandoned)), errors[0])
+        return [result for result, _ in outcomes]
+
+    def _limit(self, workers: int) -> AbstractContextManager:
+        """A context in which BLAS has the threads that are left over for each of so many workers."""
+        return self._blas.limit(limits=max(1, self.threads // workers))
 
     def _shards(self, rows: int) -> list[slice]:
         """At most one share of consecutive rows for each worker, as even as can be."""
@@ -112,14 +123,15 @@ def count_targets(targets: np.ndarray) -> int:
     return int(np.count_nonzero(targets != IGNORED))
 
 
-def _quietly(work: Callable[[int, slice], Any]) -> Callable[[int, slice], Any]:
-    """`work` without NumPy's warnings: a loss that is no longer finite is for the caller to see and report."""
-
-    def quiet(worker: int, shard: slice) -> Any:
+def _outcome(work: Callable[[int, slice], Any], worker: int, shard: slice) -> tuple[Any, BaseException | None]:
+    """What `work` returns, or else raises; without NumPy's warnings, because a loss that is no longer finite is for the
+    caller to see and report.
+    """
+    try:
         with np.errstate(all="ignore"):
-            return work(worker, shard)
-
-    return quiet
+            return work(worker, shard), None
+    except BaseException as error:  # Ctrl-C too: the other workers come to an end before it goes on
+        return None, error
 
 
 class _Abandoned(Exception):
@@ -134,6 +146,7 @@ class _Turns:
         self.workers = workers
         self.done: dict[tuple[str, int], float] = {}  # (parameter, number of the turn): pieces added; inf for all
         self.changed = threading.Condition()
+        self.waiting = 0
         self.abandoned = False
 
     def of(self, worker: int) -> "_Gradients":
@@ -142,16 +155,24 @@ class _Turns:
 
     def wait(self, name: str, turn: int, pieces: float) -> None:
         """Wait until that many pieces of a turn are added; math.inf for all of them."""
-        if turn >= 0:
+
+        def ready() -> bool:
+            return turn < 0 or self.abandoned or self.done.get((name, turn), 0) >= pieces
+
+        if not ready():  # mostly it is, and costs no lock
             with self.changed:
-                self.changed.wait_for(lambda: self.abandoned or self.done.get((name, turn), 0) >= pieces)
-                if self.abandoned:
-                    raise _Abandoned("another worker failed")
+                self.waiting += 1
+                self.changed.wait_for(ready)
+                self.waiting -= 1
+        if self.abandoned:
+            raise _Abandoned("another worker failed")
 
     def report(self, name: str, turn: int, pieces: float) -> None:
-        with self.changed:
-            self.done[name, turn] = pieces
-            self.changed.notify_all()
+        """Say that so many pieces of a turn are added."""
+        self.done[name, turn] = pieces
+        if self.waiting:  # who begins to wait after this line sees the one above
+            with self.changed:
+                self.changed.notify_all()
 
     def abandon(self) -> None:
         """Wake those who wait for a worker that failed."""
