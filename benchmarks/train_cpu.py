@@ -144,13 +144,11 @@ def write_weights(settings: dict[str, Any], folder: str) -> str:
 
 
 class Side:
-    """The other end of a worker's pipe. `first` is its first step, `started` the seconds from its start to the end of
-    that.
-    """
+    """The other end of a worker's pipe. `first` is what it says unasked, `started` the seconds from its start to that."""
 
-    def __init__(self, side: str, settings: dict[str, Any]):
+    def __init__(self, side: str, settings: dict[str, Any], script: str = __file__):
         began = time.perf_counter()
-        command = [sys.executable, __file__, f"--worker={side}", f"--settings={json.dumps(settings)}"]
+        command = [sys.executable, script, f"--worker={side}", f"--settings={json.dumps(settings)}"]
         environment = os.environ | {"OMP_NUM_THREADS": str(settings["threads"])}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -165,9 +163,9 @@ class Side:
             sys.exit("a side ended early; its error is above")
         return json.loads(line)
 
-    def ask(self, steps: list[int]) -> Any:
+    def ask(self, request: Any) -> Any:
         assert self.process.stdin is not None
-        print(json.dumps(steps), file=self.process.stdin, flush=True)
+        print(json.dumps(request), file=self.process.stdin, flush=True)
         return self._answer()
 
     def close(self) -> None:

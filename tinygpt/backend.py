@@ -27,7 +27,7 @@ def array_module(x: Array) -> Any:
 
     Raises TypeError if `x` is an array of neither.
     """
-    if isinstance(x, np.ndarray | np.generic):
+    if isinstance(x, np.ndarray | np.generic | np.lib.mixins.NDArrayOperatorsMixin):  # the last: what acts like one
         return np
     cupy = sys.modules.get("cupy")  # an array of cupy's exists only if cupy was imported
     if cupy is not None and isinstance(x, cupy.ndarray):

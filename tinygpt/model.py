@@ -138,7 +138,7 @@ class GPT:
         self.config = config
         self.device, _ = resolve_device(device)
         self.dtype = np.dtype(dtype)
-        self.ops = ops if ops is not None else build()
+        self.ops = ops if ops is not None else build(device=self.device)
         self.seed = seed if seed is not None else 0
         self.params = Parameters(config.shapes(), self.dtype, self.device)
         prefixes = [f"h.{layer}." for layer in range(config.n_layer)]

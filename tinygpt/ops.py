@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tinygpt.backend import Array
+from tinygpt.backend import Array, resolve_device
 from tinygpt.errors import UserError
 from tinygpt.kernels import cpu
 from tinygpt.kernels import lm_head_loss as chunked_lm_head_loss
@@ -62,14 +62,16 @@ DEFINITIONS = Ops()
 KERNELS = ("auto", "reference")
 
 
-def build(kernels: str = "auto") -> Ops:
-    """The table by name: "reference" for the definitions alone, "auto" with the fast twins in their places.
+def build(kernels: str = "auto", device: str = "cpu") -> Ops:
+    """The table by name: "reference" for the definitions alone, "auto" with the device's fast twins in their places.
 
-    Raises UserError for another name.
+    device: "auto", "cpu" or "cuda". Raises UserError for another name.
     """
     if kernels == "reference":
         return DEFINITIONS
     if kernels == "auto":
+        if resolve_device(device)[0] == "cuda":
+            return DEFINITIONS.replace(lm_head_loss=chunked_lm_head_loss)
         return DEFINITIONS.replace(
             attention=cpu.attention,
             embedding=cpu.embedding,

@@ -192,7 +192,7 @@ def start(config: TrainConfig) -> TrainState:
         corpus = load_corpus(config.dataset, config.data, config.tokenizer, config.vocab_size)
         shape = {name: getattr(config, name) for name in MODEL_SHAPE}
         model_config = GPTConfig(vocab_size=corpus.vocab_size, dropout=config.dropout, **shape)
-        model = GPT(model_config, config.device, config.dtype, config.seed, build(config.kernels))
+        model = GPT(model_config, config.device, config.dtype, config.seed, build(config.kernels, config.device))
         return _state(config, corpus, model)
     model, tokenizer = load_model(config.init_from, config.device, config.dtype, config.kernels)
     model = _fit(model, config)
@@ -262,7 +262,7 @@ def load_model(
         folder = Path(folder) / "best"
     elif (Path(folder) / "last").is_dir():
         _, folder = checkpoint.load_state(folder)
-    model = GPT.from_pretrained(folder, device, dtype, build(kernels))
+    model = GPT.from_pretrained(folder, device, dtype, build(kernels, device))
     if (Path(folder) / TOKENIZER).exists():
         return model, load_tokenizer(Path(folder) / TOKENIZER)
     return model, GPT2Tokenizer() if model.config.vocab_size == GPT2Tokenizer.vocab_size else None

@@ -66,7 +66,7 @@ def _check_layers(layers: list[str], device: str, all_entries: bool, seed: int, 
     def made() -> Iterator[Report]:
         for layer in layers:
             entries = None if all_entries or layer != "model" else MODEL_ENTRIES
-            for title, candidate in candidates(layer).items():
+            for title, candidate in candidates(layer, device).items():
                 yield from reports(layer, candidate, title, seed=seed, device=device, max_entries=entries)
 
     return _show(made(), verbose)

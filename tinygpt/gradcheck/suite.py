@@ -120,9 +120,9 @@ def reports(layer: str, candidate: Any = None, title: str = "", **options: Any) 
 
 
 @functools.cache
-def twins() -> dict[str, dict[str, Any]]:
-    """By layer, what the default table has in a definition's place; a twin that works in chunks also with several."""
-    table = build()
+def twins(device: str = "cpu") -> dict[str, dict[str, Any]]:
+    """By layer, what a device's table has in a definition's place; a twin that works in chunks also with several."""
+    table = build(device=device)
     entries = {name: getattr(table, name) for name in CASES if hasattr(table, name)}
     found: dict[str, dict[str, Any]] = {}
     for name, entry in entries.items():
@@ -134,9 +134,9 @@ def twins() -> dict[str, dict[str, Any]]:
     return found
 
 
-def candidates(layer: str) -> dict[str, Any]:
-    """What of this project stands in a layer's place, by title: its definition (None) and its fast twins."""
-    return {layer: None} | twins().get(layer, {})
+def candidates(layer: str, device: str = "cpu") -> dict[str, Any]:
+    """What of this project stands in a layer's place, by title: its definition (None) and the device's fast twins."""
+    return {layer: None} | twins(device).get(layer, {})
 
 
 def _chunked(twin: Callable) -> Callable:
@@ -148,8 +148,8 @@ def _chunked(twin: Callable) -> Callable:
     return forward
 
 
-def _twin_table() -> Ops:
-    return DEFINITIONS.replace(**{name: list(entries.values())[-1] for name, entries in twins().items()})
+def _twin_table(device: str) -> Ops:
+    return DEFINITIONS.replace(**{name: list(entries.values())[-1] for name, entries in twins(device).items()})
 
 
 def _title(layer: str, case: str) -> str:
@@ -167,7 +167,7 @@ def model_trial(
     """One of MODELS: a small GPT, every parameter differentiated, right being GPT with the definitions alone."""
     settings = dict(MODELS[case])
     B, T = settings.pop("batch", (5, 4))
-    table = _twin_table() if settings.pop("twins", False) else DEFINITIONS
+    table = _twin_table(device) if settings.pop("twins", False) else DEFINITIONS
     through_logits, ignored = settings.pop("logits", False), settings.pop("ignored", False)
     denominator = settings.pop("denominator", None)
     config = dataclasses.replace(SMALL, **settings)

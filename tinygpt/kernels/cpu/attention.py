@@ -1,28 +1,30 @@
 """Attention in blocks of queries, of which each meets only the keys up to its own last position.
 
 What the softmax divides by is divided out of the (T, D) products instead of the (T, T) weights: with e = exp(scores)
-and r its row sums, out = e v / r. Backward then needs two passes over e, because the mean of a row's dweights under
-its weights, the softmax's correction, is dout . out (Dao et al., "FlashAttention", 2022, arXiv:2205.14135,
-appendix B.4):
+and r its row sums, out = e v / r. And the mean of a row's dweights under its weights, the softmax's correction, is
+dout . out (Dao et al., "FlashAttention", 2022, arXiv:2205.14135, appendix B.4), so that
 
     dscores = e * (dout v^T - dout . out) / r
 """
 
+import functools
 import math
+from typing import Any
 
 import numpy as np
 
 from tinygpt.backend import random_bits
 from tinygpt.layers.attention import split_heads
 
-BLOCK_QUERIES = 64  # at 32 more products are saved, but smaller ones are slower
-SAFE = 60.0  # exp(60), summed over any number of keys, is far from float32's overflow, exp(-60) from its underflow
+SAFE = 60.0  # exp(60) summed over any number of keys is far from float32's largest number, exp(-60) from its smallest
 
 
 def forward(
-    qkv: np.ndarray, n_head: int, dropout: float = 0.0, key: int = 0, row: int = 0
+    qkv: np.ndarray, n_head: int, dropout: float = 0.0, key: int = 0, row: int = 0, rows: int = 64
 ) -> tuple[np.ndarray, tuple]:
-    """As the definition, `tinygpt/layers/attention.py`."""
+    """As the definition, `tinygpt/layers/attention.py`. rows: queries in a block; with fewer, more products are saved,
+    but they become too small to be fast.
+    """
     q, k, v = split_heads(qkv, n_head)  # (B, T, 3C) -> 3 x (B, H, T, D)
     B, H, T, D = q.shape
     scale = D**-0.5
@@ -31,30 +33,31 @@ def forward(
         keep = random_bits((B, H, T, T), key, row, np) >= np.uint32(dropout * 2**32)
     # No score is larger than |q| |k|: where that is small, exp needs no maximum subtracted. (False for NaN.)
     bounded = scale * _longest(q) * _longest(k) < SAFE
+    ends = [*range(rows, T, rows), T]
+    blocks = [(slice(start, end), slice(0, end)) for start, end in zip([0, *ends], ends, strict=False)]
     out = np.empty((B, T, H, D), qkv.dtype)
     weighted = out.transpose(0, 2, 1, 3)  # (B, H, T, D), a view
     sums = np.empty((B, H, T, 1), qkv.dtype)
     exps = []  # of each block, (B, H, t, S)
-    for block, past in _blocks(T):
+    for block, past in blocks:
         e = np.matmul(q[:, :, block], k[:, :, past].swapaxes(2, 3))  # (B, H, t, D) @ (B, H, D, S) -> (B, H, t, S)
         e *= scale
-        t = e.shape[2]
-        e[..., -t:] += np.triu(np.full((t, t), -np.inf, e.dtype), 1)
+        e[..., block] += _future(e.shape[2], e.dtype)
         if not bounded:
             e -= e.max(axis=-1, keepdims=True)
         np.exp(e, out=e)
-        np.matmul(e, np.ones((e.shape[3], 1), e.dtype), out=sums[:, :, block])
+        np.matmul(e, np.ones((past.stop, 1), e.dtype), out=sums[:, :, block])
         dropped = e if keep is None else e * keep[:, :, block, past]
         np.matmul(dropped, v[:, :, past], out=weighted[:, :, block])  # (B, H, t, S) @ (B, H, S, D) -> (B, H, t, D)
         exps.append(e)
     weighted /= sums if keep is None else sums * (1 - dropout)
     out = out.reshape(B, T, H * D)
-    return out, (q, k, v, exps, sums, out, keep, dropout)
+    return out, (q, k, v, blocks, exps, sums, out, keep, dropout)
 
 
 def backward(dout: np.ndarray, cache: tuple) -> np.ndarray:
     """dqkv: (B, T, 3C), packed as qkv, as the definition."""
-    q, k, v, exps, sums, out, keep, dropout = cache
+    q, k, v, blocks, exps, sums, out, keep, dropout = cache
     B, H, T, D = q.shape
     dqkv = np.empty((B, T, 3, H, D), dout.dtype)
     dq, dk, dv = dqkv.transpose(2, 0, 3, 1, 4)  # 3 x (B, H, T, D), views
@@ -65,7 +68,7 @@ def backward(dout: np.ndarray, cache: tuple) -> np.ndarray:
     if keep is not None:
         dout /= 1 - dropout
         scaled /= 1 - dropout
-    for (block, past), e in reversed(list(zip(_blocks(T), exps, strict=True))):
+    for (block, past), e in reversed(list(zip(blocks, exps, strict=True))):
         de = np.matmul(scaled[:, :, block], v[:, :, past].swapaxes(2, 3))  # -> (B, H, t, S)
         dropped = e
         if keep is not None:
@@ -74,13 +77,12 @@ def backward(dout: np.ndarray, cache: tuple) -> np.ndarray:
         de -= along[:, :, block]
         de *= e
         np.matmul(de, k[:, :, past], out=dq[:, :, block])  # (B, H, t, S) @ (B, H, S, D) -> (B, H, t, D)
-        # (B, H, t, S)^T @ (B, H, t, D) -> (B, H, S, D); the last block reaches every key and comes first
-        if past.stop == T:
-            np.matmul(de.swapaxes(2, 3), q[:, :, block], out=dk)
-            np.matmul(dropped.swapaxes(2, 3), dout[:, :, block], out=dv)
-        else:
-            dk[:, :, past] += np.matmul(de.swapaxes(2, 3), q[:, :, block])
-            dv[:, :, past] += np.matmul(dropped.swapaxes(2, 3), dout[:, :, block])
+        products: tuple[Any, ...] = (dk, de, q), (dv, dropped, dout)
+        for gradient, a, b in products:  # (B, H, t, S)^T @ (B, H, t, D) -> (B, H, S, D)
+            if past.stop == T:  # the last block, which comes first, reaches every key
+                np.matmul(a.swapaxes(2, 3), b[:, :, block], out=gradient)
+            else:
+                gradient[:, :, past] += np.matmul(a.swapaxes(2, 3), b[:, :, block])
     return dqkv.reshape(B, T, 3 * H * D)
 
 
@@ -89,7 +91,7 @@ def _longest(vectors: np.ndarray) -> float:
     return math.sqrt(np.vecdot(vectors, vectors).max())
 
 
-def _blocks(T: int) -> list[tuple[slice, slice]]:
-    """Each block of queries, and the keys that its last one sees."""
-    ends = [*range(BLOCK_QUERIES, T, BLOCK_QUERIES), T]
-    return [(slice(start, end), slice(0, end)) for start, end in zip([0, *ends], ends, strict=False)]
+@functools.cache
+def _future(t: int, dtype: np.dtype) -> np.ndarray:
+    """What hides from t queries the keys after their own: (t, t), -inf above the diagonal, else 0."""
+    return np.triu(np.full((t, t), -np.inf, dtype), 1)

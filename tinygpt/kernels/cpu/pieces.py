@@ -27,9 +27,16 @@ class Pieces(np.lib.mixins.NDArrayOperatorsMixin):
         rows = max(1, PIECE // shape[1])
         return cls(shape, dtype, [slice(start, start + rows) for start in range(0, shape[0], rows)], part)
 
-    @property
-    def T(self) -> np.ndarray:
-        return np.asarray(self).T
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what NumPy looks for before it asks for __array__
+            raise AttributeError(name)
+        return getattr(np.asarray(self), name)
+
+    def __getitem__(self, key: Any) -> Any:
+        return np.asarray(self)[key]
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         whole = np.zeros(self.shape, self.dtype)
