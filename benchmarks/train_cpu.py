@@ -144,7 +144,7 @@ def write_weights(settings: dict[str, Any], folder: str) -> str:
 
 
 class Side:
-    """The other end of a worker's pipe. `first` is what it says unasked, `started` the seconds from its start to that."""
+    """The other end of a worker's pipe. `first` is what it says unasked, `started` the seconds until then."""
 
     def __init__(self, side: str, settings: dict[str, Any], script: str = __file__):
         began = time.perf_counter()

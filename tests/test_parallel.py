@@ -1,12 +1,18 @@
 import dataclasses
+import sys
+import time
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from tests.test_model import SMALL, model_with_weights_of_order_one
-from tinygpt import ops
+from tinygpt import ops, optim
 from tinygpt.backend import cpu_count
-from tinygpt.parallel import Workers, count_targets, thread_count
+from tinygpt.kernels.cpu import pieces
+from tinygpt.kernels.cpu.pieces import Pieces
+from tinygpt.parallel import Workers, _Turns, count_targets, thread_count
+from tinygpt.parameters import Parameters
 
 rng = np.random.default_rng(0)
 IDX, TARGETS = rng.integers(7, size=(5, 4)), rng.integers(-1, 7, size=(5, 4))  # an odd batch, some targets ignored
@@ -34,6 +40,72 @@ def test_the_same_number_of_workers_gives_the_same_bits():
     runs = [loss_and_gradients(3, 0.2, "float32") for _ in range(20)]
     assert len({loss for loss, _ in runs}) == 1
     assert all(np.array_equal(grads.flat, runs[0][1].flat) for _, grads in runs)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 19])
+def test_gradients_in_pieces_of_any_size_give_the_same_bits(piece, monkeypatch):
+    expected = loss_and_gradients(3, 0.2, "float32")[1]
+    monkeypatch.setattr(pieces, "PIECE", piece)
+    for _ in range(5):
+        np.testing.assert_allclose(loss_and_gradients(3, 0.2, "float32")[1].flat, expected.flat, rtol=1e-4, atol=1e-6)
+    runs = [loss_and_gradients(3, 0.2, "float32")[1].flat for _ in range(5)]
+    assert all(np.array_equal(run, runs[0]) for run in runs)
+
+
+def test_workers_whose_gradients_come_in_different_pieces_wait_for_each_other():
+    """The first adds the whole at once, the second row by row, the third in halves; twice over."""
+    grads = Parameters({"w": (4, 3)})
+    turns = _Turns(grads, 3)
+    rng = np.random.default_rng(1)
+    w = rng.standard_normal((2, 3, 4, 3), dtype=np.float32)
+    parts = [[...], [slice(i, i + 1) for i in range(4)], [slice(0, 2), slice(2, 4)]]
+    added = []
+
+    def work(worker, _):
+        mine = turns.of(worker)
+        for repeat in range(2):
+            d = w[repeat, worker]
+
+            def part(index, d=d):
+                time.sleep(0.001 * (3 - worker))  # the last would be first
+                added.append(worker)
+                return d[index]
+
+            mine["w"] += Pieces(d.shape, d.dtype, parts[worker], part)
+
+    with Workers(3) as workers:
+        workers._run(work, [slice(i, i + 1) for i in range(3)])
+    expected = np.zeros((4, 3), np.float32)
+    for d in w.reshape(6, 4, 3):
+        expected += d
+    np.testing.assert_array_equal(grads["w"], expected)
+    assert len(added) == 2 * 7
+
+
+def test_a_step_of_the_optimiser_spread_over_threads_gives_the_same_bits(monkeypatch):
+    monkeypatch.setattr(optim, "BLOCK", 50)
+    results = []
+    for threads in (None, 1, 2, 5):
+        model, grads = model_with_weights_of_order_one(dtype="float32"), loss_and_gradients(1, dtype="float32")[1]
+        optimizer = optim.AdamW(model.params)
+        with Workers(threads) as workers:
+            norms = [optimizer.step(grads, 0.1, 0.5, workers.map if threads else map) for _ in range(3)]
+        results.append((norms, model.params.flat.copy()))
+    assert all(norms == results[0][0] and np.array_equal(flat, results[0][1]) for norms, flat in results)
+
+
+def test_map_keeps_the_order_and_shows_the_error():
+    with Workers(3) as workers:
+        assert workers.map(lambda x: x * x, range(10)) == [x * x for x in range(10)]
+        with pytest.raises(ZeroDivisionError):
+            workers.map(lambda x: 1 / x, [2, 1, 0])
+
+
+def test_the_interpreter_and_blas_are_left_as_they_were():
+    before = sys.getswitchinterval(), threadpool_info()
+    with Workers(2):
+        assert sys.getswitchinterval() < before[0]
+    assert (sys.getswitchinterval(), threadpool_info()) == before
 
 
 def test_gradients_are_added_to_what_is_there():

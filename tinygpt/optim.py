@@ -50,8 +50,9 @@ class AdamW:
     def step(self, grads: Parameters, lr: float, max_norm: float = 0.0, each: Callable[..., Iterable] = map) -> Array:
         """Update the parameters from `grads`, first scaled so that their global norm is at most `max_norm` (0: not).
 
-        each: calls a function for every block of the buffer; `Workers.map` spreads the calls over threads. Returns the norm before scaling, a 0-d array on the parameters' device: reading it is left to the caller,
-        because on a card that waits.
+        each: calls a function for every block of the buffer; `Workers.map` spreads the calls over threads. Returns the
+        norm before scaling, a 0-d array on the parameters' device: reading it is left to the caller, because on a card
+        that waits.
         """
         norm = global_norm(grads, each)
         xp = array_module(grads.flat)

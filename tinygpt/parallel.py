@@ -23,7 +23,6 @@ from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.model import GPT
 from tinygpt.parameters import Parameters
 
-
 SWITCH_INTERVAL = 1e-5  # seconds
 
 
@@ -144,7 +143,8 @@ class _Turns:
     def __init__(self, grads: Parameters, workers: int):
         self.grads = grads
         self.workers = workers
-        self.done: dict[tuple[str, int], float] = {}  # (parameter, number of the turn): pieces added; inf for all
+        # (parameter, number of the turn): pieces added so far, inf for all, and the rows of each
+        self.done: dict[tuple[str, int], tuple[float, int | None]] = {}
         self.changed = threading.Condition()
         self.waiting = 0
         self.abandoned = False
@@ -153,11 +153,13 @@ class _Turns:
         """The gradients as `worker` sees them."""
         return _Gradients(self, worker)
 
-    def wait(self, name: str, turn: int, pieces: float) -> None:
-        """Wait until that many pieces of a turn are added; math.inf for all of them."""
+    def wait(self, name: str, turn: int, pieces: int, rows: int | None) -> None:
+        """Wait until so many pieces of a turn are added; until all are, unless they are pieces of `rows` rows too."""
 
         def ready() -> bool:
-            return turn < 0 or self.abandoned or self.done.get((name, turn), 0) >= pieces
+            added, of_rows = self.done.get((name, turn), (0, None))
+            enough = pieces if rows is not None and rows == of_rows else math.inf
+            return turn < 0 or self.abandoned or added >= enough
 
         if not ready():  # mostly it is, and costs no lock
             with self.changed:
@@ -167,9 +169,9 @@ class _Turns:
         if self.abandoned:
             raise _Abandoned("another worker failed")
 
-    def report(self, name: str, turn: int, pieces: float) -> None:
-        """Say that so many pieces of a turn are added."""
-        self.done[name, turn] = pieces
+    def report(self, name: str, turn: int, pieces: float, rows: int | None) -> None:
+        """Say that so many pieces of a turn are added, math.inf for all."""
+        self.done[name, turn] = pieces, rows
         if self.waiting:  # who begins to wait after this line sees the one above
             with self.changed:
                 self.changed.notify_all()
@@ -196,10 +198,8 @@ class _Gradients:
 
 
 class _Gradient:
-    """One parameter's gradient, to which a worker adds when it is its turn.
-
-    The pieces of a large gradient are passed on one by one, so that a worker computes its next one while another adds
-    the last. The last piece waits for the whole turn before it, since not every gradient is in the same pieces.
+    """One parameter's gradient, to which a worker adds when it is its turn. The pieces of a large one are handed on one
+    by one, so that a worker makes its next piece while another adds the last.
     """
 
     def __init__(self, gradients: _Gradients, name: str):
@@ -207,15 +207,15 @@ class _Gradient:
         self.name = name
 
     def __iadd__(self, d: Array) -> "_Gradient":
-        gradients, turns, name = self.gradients, self.gradients.turns, self.name
-        turn = gradients.turn[name]
-        gradients.turn[name] += turns.workers
-        first = turn % turns.workers == 0  # its predecessor's turn was an earlier gradient, in other pieces
-        indices = d.indices if isinstance(d, Pieces) else [...]
+        turns, name = self.gradients.turns, self.name
+        turn = self.gradients.turn[name]
+        self.gradients.turn[name] += turns.workers
+        indices, rows = (d.indices, d.rows) if isinstance(d, Pieces) else ([...], None)
         for number, index in enumerate(indices, start=1):
             part = d.part(index) if isinstance(d, Pieces) else d
-            turns.wait(name, turn - 1, math.inf if first or number == len(indices) else number)
+            # The first worker's next turn follows all pieces of the last one's: its own last turn was another gradient.
+            turns.wait(name, turn - 1, number, rows if turn % turns.workers else None)
             turns.grads[name][index] += part
-            turns.report(name, turn, number)
-        turns.report(name, turn, math.inf)
+            turns.report(name, turn, number, rows)
+        turns.report(name, turn, math.inf, rows)
         return self

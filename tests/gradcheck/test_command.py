@@ -46,14 +46,14 @@ def file(tmp_path):
 def test_layers_by_name_are_a_line_for_each_case_and_a_verdict(capsys):
     assert main(["gradcheck", "layernorm", "softmax"]) == 0
     out = capsys.readouterr().out
-    assert "layernorm, no bias" in out and "softmax, masked" in out
-    assert "all 6 checks right" in out and "where 1e-09 is allowed" in out
+    assert "layernorm, no bias" in out and "layernorm, fast twin, no bias" in out and "softmax, masked" in out
+    assert "all 9 checks right" in out and "where 1e-09 is allowed" in out
 
 
 def test_verbose_shows_every_gradient(capsys):
-    assert main(["gradcheck", "linear", "-v"]) == 0
+    assert main(["gradcheck", "mlp", "-v"]) == 0
     out = capsys.readouterr().out
-    assert out.count("\ndx ") == 3 and out.count("\ndb ") == 1 and "analytic" in out
+    assert out.count("\ndx ") == 2 and out.count("\ndb_fc ") == 1 and "analytic" in out
 
 
 def test_the_model_and_the_fast_twins_are_checked_too(capsys):

@@ -72,7 +72,8 @@ def test_a_mutant_stands_in_for_its_layer_through_the_table():
     config = GPTConfig(block_size=4, vocab_size=7, n_layer=1, n_head=2, n_embd=6)
     table = DEFINITIONS.replace(attention=find("attention", "dv_transposed").stand_in())
     idx = np.array([[1, 2, 3, 1]])
-    right, wrong = (model.backward(model.loss(idx, idx)[1]) for model in (GPT(config), GPT(config, ops=table)))
+    models = (GPT(config, ops=ops) for ops in (DEFINITIONS, table))
+    right, wrong = (model.backward(model.loss(idx, idx)[1]) for model in models)
     assert not np.allclose(right["h.0.attn.c_attn.weight"], wrong["h.0.attn.c_attn.weight"])
     np.testing.assert_allclose(right["h.0.mlp.c_fc.weight"], wrong["h.0.mlp.c_fc.weight"], rtol=1e-5)
 

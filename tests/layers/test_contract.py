@@ -1,5 +1,6 @@
 """What holds for every layer alike: dtypes and the letters of the contract; test_properties.py has the mathematics."""
 
+import importlib
 import inspect
 import math
 import pkgutil
@@ -9,7 +10,9 @@ import pytest
 
 from tests.layers.test_block import block_params
 from tinygpt import layers
+from tinygpt.kernels import cpu
 from tinygpt.kernels import lm_head_loss as chunked_lm_head_loss
+from tinygpt.kernels.cpu.pieces import Pieces
 from tinygpt.layers import (
     attention,
     block,
@@ -24,6 +27,13 @@ from tinygpt.layers import (
     softmax,
 )
 from tinygpt.ops import DEFINITIONS
+
+TWINS = (cpu.attention, cpu.embedding, cpu.gelu, cpu.layernorm, cpu.linear, cpu.lm_head_loss)
+
+
+def definition_of(layer):
+    """The layer of tinygpt/layers by the same name."""
+    return importlib.import_module(f"tinygpt.layers.{layer.__name__.rpartition('.')[2]}")
 
 
 def cases(
@@ -43,7 +53,7 @@ def cases(
     params = {n: array(*w.shape) / math.sqrt(len(w)) for n, w in block_params(rng, C, bias).items()}
     idx, targets = rng.integers(V, size=(B, T)), rng.integers(-1, V, size=(B, T))
     head = (array(B * T, C), array(V, C), targets.reshape(-1), denominator), {"ops": DEFINITIONS}
-    return {
+    definitions = {
         attention: ((array(B, T, 3 * C), H, p), {"key": 3}),
         block: ((array(B, T, C), params, H, approximate, 1e-5, p), {"key": 3, "ops": DEFINITIONS}),
         cross_entropy: ((array(B, T, V), targets, denominator), {}),
@@ -58,8 +68,11 @@ def cases(
             {"ops": DEFINITIONS},
         ),
         softmax: ((array(B, T, V),), {}),
-        chunked_lm_head_loss: head,
     }
+    twins = {twin: definitions[definition_of(twin)] for twin in TWINS}
+    arguments, options = twins[cpu.attention]
+    twins[cpu.attention] = arguments, options | {"rows": 2}  # several blocks of queries
+    return definitions | twins | {chunked_lm_head_loss: head}
 
 
 LAYERS = list(cases("float64"))
@@ -67,7 +80,7 @@ DEFINED = [layer for layer in LAYERS if layer.__name__.startswith(layers.__name_
 
 
 def name(layer):
-    return layer.__name__.removeprefix("tinygpt.")  # layers.linear, kernels.lm_head_loss
+    return layer.__name__.removeprefix("tinygpt.")  # layers.linear, kernels.cpu.linear
 
 
 by_layer = pytest.mark.parametrize("layer", LAYERS, ids=name)
@@ -75,8 +88,8 @@ by_layer = pytest.mark.parametrize("layer", LAYERS, ids=name)
 
 def arrays_in(tree):
     """Every array in nested tuples, lists and mappings."""
-    if isinstance(tree, np.ndarray | np.generic):
-        return [tree]
+    if isinstance(tree, np.ndarray | np.generic | Pieces):
+        return [np.asarray(tree)]
     if isinstance(tree, dict):
         return arrays_in(list(tree.values()))
     if isinstance(tree, tuple | list):

@@ -7,9 +7,7 @@ import numpy as np
 from tinygpt.backend import BLOCK
 
 
-def forward(
-    x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, eps: float = 1e-5
-) -> tuple[np.ndarray, tuple]:
+def forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, eps: float = 1e-5) -> tuple[np.ndarray, tuple]:
     """As the definition, `tinygpt/layers/layernorm.py`."""
     C = x.shape[-1]
     rows = np.ascontiguousarray(x).reshape(-1, C)  # (..., C) -> (N, C)

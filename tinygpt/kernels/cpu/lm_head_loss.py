@@ -24,23 +24,26 @@ def forward(
     if denominator is None:
         denominator = np.maximum((targets != IGNORED).sum(), 1).astype(x.dtype)
     rows = rows or max(C, FEW // V)
-    loss = np.zeros((), x.dtype)
-    dx, dw = np.empty_like(x), None
+    loss, dx = np.zeros((), x.dtype), np.empty_like(x)
+    whole = np.zeros_like(w) if N > rows and need_grad else None  # dw, where several chunks add to it
     for start in range(0, N, rows):
         chunk = slice(start, start + rows)
         logits = x[chunk] @ w.T  # (n, C) @ (C, V) -> (n, V)
         loss = loss + _cross_entropy(logits, targets[chunk], denominator, need_grad, ops)
         if need_grad:
             np.matmul(logits, w, out=dx[chunk])  # now dlogits: (n, V) @ (V, C) -> (n, C)
-            product = _product(logits, x[chunk])
-            if N > rows:
-                dw = np.zeros_like(w) if dw is None else dw
-                dw += product
-            else:
-                dw = product
+            dw = _product(logits, x[chunk])  # (V, n) @ (n, C) -> (V, C)
+            if whole is not None:
+                whole += dw
     if not need_grad:
         return loss, None
-    return loss, (dx, dw if N <= rows else Pieces.of_rows(w.shape, w.dtype, dw.__getitem__))
+    return loss, (dx, dw if whole is None else Pieces.of_rows(w.shape, w.dtype, whole.__getitem__))
+
+
+def backward(dout: np.ndarray, cache: tuple) -> tuple[np.ndarray, Pieces]:
+    """dx: (N, C), dw: (V, C), as the definition."""
+    dx, dw = cache
+    return dx * dout, Pieces.of_rows(dw.shape, dw.dtype, lambda rows: dw.part(rows) * dout)
 
 
 def _cross_entropy(logits: np.ndarray, targets: np.ndarray, denominator: Any, need_grad: bool, ops: Any) -> np.ndarray:
@@ -56,11 +59,5 @@ def _cross_entropy(logits: np.ndarray, targets: np.ndarray, denominator: Any, ne
 
 
 def _product(dlogits: np.ndarray, x: np.ndarray) -> Pieces:
-    """dlogits^T @ x: (V, n) @ (n, C) -> (V, C)"""
+    """dlogits^T @ x, as far as it is asked for."""
     return Pieces.of_rows((dlogits.shape[1], x.shape[1]), x.dtype, lambda rows: dlogits[:, rows].T @ x)
-
-
-def backward(dout: np.ndarray, cache: tuple) -> tuple[np.ndarray, Pieces]:
-    """dx: (N, C), dw: (V, C), as the definition."""
-    dx, dw = cache
-    return dx * dout, Pieces(dw.shape, dw.dtype, dw.indices, lambda rows: dw.part(rows) * dout)

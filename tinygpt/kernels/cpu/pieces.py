@@ -11,21 +11,27 @@ PIECE = 1 << 19  # elements: 2 MB in float32, which is still in the cache when i
 class Pieces(np.lib.mixins.NDArrayOperatorsMixin):
     """A gradient in pieces: `grads += pieces` adds part(index) to grads[index] for every index, one after the other.
 
-    shape, dtype: of the whole. indices: of the pieces, which do not overlap. To all else it is the array it stands
-    for: `np.asarray(pieces)` or any arithmetic makes the whole.
+    shape, dtype: of the whole. indices: of the pieces, which do not overlap. rows: of each piece, where they are
+    consecutive rows from the first on; two gradients with the same number have the same pieces.
+
+    To all else it is the array it stands for: `np.asarray(pieces)` or any arithmetic makes the whole.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: Any, indices: Sequence[Any], part: Callable[[Any], np.ndarray]):
+    def __init__(
+        self, shape: tuple[int, ...], dtype: Any, indices: Sequence[Any], part: Callable[[Any], np.ndarray],
+        rows: int | None = None,
+    ):  # fmt: skip
         self.shape = shape
         self.dtype = np.dtype(dtype)
         self.indices = indices
         self.part = part
+        self.rows = rows
 
     @classmethod
     def of_rows(cls, shape: tuple[int, ...], dtype: Any, part: Callable[[slice], np.ndarray]) -> "Pieces":
         """Consecutive rows, as many in each piece as make PIECE elements."""
         rows = max(1, PIECE // shape[1])
-        return cls(shape, dtype, [slice(start, start + rows) for start in range(0, shape[0], rows)], part)
+        return cls(shape, dtype, [slice(start, start + rows) for start in range(0, shape[0], rows)], part, rows)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what NumPy looks for before it asks for __array__

@@ -1,0 +1,225 @@
+"""The CPU's fast twins, held against their definitions."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.layers.test_contract import TWINS, arrays_in, definition_of
+from tests.parity.comparison import relative_error
+from tinygpt.kernels import cpu
+from tinygpt.kernels.cpu.pieces import Pieces
+from tinygpt.layers import attention, gelu
+from tinygpt.ops import DEFINITIONS, build
+
+rng = np.random.default_rng(0)
+
+
+def normal(*shape, dtype, order="contiguous"):
+    """Standard normal numbers: "contiguous", or "turned", which is neither that nor its transpose."""
+    if order == "contiguous":
+        return rng.standard_normal(shape).astype(dtype)
+    wide = rng.standard_normal((*shape[:-2], 2 * shape[-1], shape[-2])).astype(dtype)
+    return wide[..., ::-2, :].swapaxes(-1, -2)
+
+
+def forms(twin, dtype, order):
+    """[(arguments, options)] of a twin's forward, odd sizes that make several blocks of everything."""
+
+    def array(*shape):
+        return normal(*shape, dtype=dtype, order=order if len(shape) > 1 else "contiguous")
+
+    B, T, H, D, V = 3, 67, 3, 5, 101
+    C = H * D
+    idx, targets = rng.integers(V, size=(B, T)), rng.integers(-1, V, size=B * T)
+    head = array(B * T, C), array(V, C), targets
+    return {
+        cpu.attention: [
+            ((array(B, T, 3 * C), H), {}),
+            ((array(B, T, 3 * C), H, 0.3, 11, 4), {}),
+            ((array(B, T, 3 * C), C), {"rows": 10}),
+            ((array(B, 1, 3 * C), H), {}),
+            ((40 * array(B, T, 3 * C), H), {}),  # scores beyond what exp can take
+        ],
+        cpu.embedding: [((idx, array(V, C)), {}), ((idx[:1, :1], array(V, C)), {})],
+        cpu.gelu: [((4 * array(B, T, 4 * C), approximate), {}) for approximate in ("tanh", "none")],
+        cpu.layernorm: [((array(B, T, C), array(C)), {}), ((array(B, T, C) + 5, array(C), array(C), 1e-3), {})],
+        cpu.linear: [((array(B, T, C), array(C, V), array(V)), {}), ((array(7, C), array(C, V)), {})],
+        cpu.lm_head_loss: [
+            ((*head, denominator), {"ops": ops, "rows": rows})
+            for denominator, ops, rows in ((None, DEFINITIONS, None), (77.0, DEFINITIONS, 10), (None, build(), 200))
+        ],
+    }[twin]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    constants = (cpu.gelu, "BLOCK"), (cpu.layernorm, "BLOCK"), (cpu.lm_head_loss, "FEW"), (cpu.pieces, "PIECE")
+    for module, constant in constants:
+        monkeypatch.setattr(module, constant, 1000)
+
+
+def test_every_twin_of_the_table_is_tested_here():
+    table = vars(build())
+    assert {table[name] for name in table if table[name] is not getattr(DEFINITIONS, name)} == set(TWINS)
+
+
+@pytest.mark.parametrize("order", ["contiguous", "turned"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.__name__.rpartition(".")[2])
+def test_a_twin_computes_what_its_definition_does(twin, dtype, order, small_blocks):
+    for arguments, options in forms(twin, dtype, order):
+        exact, exact_cache = definition_of(twin).forward(*map(as_float64, arguments), **definitions_only(options))
+        out, cache = twin.forward(*arguments, **options)
+        dout = normal(*out.shape, dtype=dtype, order=order if out.ndim > 1 else "contiguous")
+        ours = arrays_in([out, twin.backward(dout, cache)])
+        expected = arrays_in([exact, definition_of(twin).backward(as_float64(dout), exact_cache)])
+        for number, (a, b) in enumerate(zip(ours, expected, strict=True)):
+            assert a.dtype == dtype and a.shape == b.shape
+            # a saturated softmax leaves little of large terms, whose rounding then counts
+            tolerance = {"float32": 2e-6, "float64": 2e-14}[dtype] * (50 if np.abs(arguments[0]).max() > 20 else 1)
+            assert relative_error(a, b) < tolerance, (number, arguments, options)
+
+
+def as_float64(x):
+    return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+
+
+def definitions_only(options):
+    return {name: DEFINITIONS if name == "ops" else value for name, value in options.items() if name != "rows"}
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.__name__.rpartition(".")[2])
+def test_a_twin_works_on_real_sizes_too(twin):
+    """More than one block without making them smaller: the constants are right as they stand."""
+    x = {
+        cpu.attention: (normal(1, 200, 96, dtype="float32"), 2),
+        cpu.embedding: (rng.integers(1000, size=(4, 50)), normal(1000, 8, dtype="float32")),
+        cpu.gelu: (normal(3, 70001, dtype="float32"), "none"),
+        cpu.layernorm: (normal(3001, 65, dtype="float32"), normal(65, dtype="float32")),
+        cpu.linear: (normal(3, 800, dtype="float32"), normal(800, 900, dtype="float32")),
+        cpu.lm_head_loss: (
+            normal(70, 40, dtype="float32"), normal(30011, 40, dtype="float32"), rng.integers(30011, size=70)
+        ),
+    }[twin]  # fmt: skip
+    options = {"ops": DEFINITIONS} if twin is cpu.lm_head_loss else {}
+    exact, exact_cache = definition_of(twin).forward(*map(as_float64, x), **options)
+    out, cache = twin.forward(*x, **options)
+    dout = normal(*out.shape, dtype="float32")
+    ours = arrays_in([out, twin.backward(dout, cache)])
+    expected = arrays_in([exact, definition_of(twin).backward(as_float64(dout), exact_cache)])
+    assert max(relative_error(a, b) for a, b in zip(ours, expected, strict=True)) < 2e-6
+
+
+# GELU
+
+
+def test_the_polynomial_of_the_exact_form_is_within_half_a_rounding_of_float32():
+    x = np.linspace(-12, 12, 240_001)
+    exact = np.array([0.5 * math.erfc(-point / math.sqrt(2)) for point in x])
+    approximation = 0.5 * (1 + np.tanh(x * np.polynomial.polynomial.polyval(x * x, cpu.gelu._EXACT)))
+    assert 2.8e-8 < np.abs(approximation - exact).max() < 2.95e-8 < np.finfo(np.float32).eps / 4
+
+
+@pytest.mark.parametrize("approximate", ["tanh", "none"])
+def test_float32_is_at_most_twice_as_far_off_as_the_definition_near_and_far(approximate):
+    x = np.concatenate([np.linspace(-12, 12, 100_001), [-1e18, -2000, -60, 0, 60, 2000, 1e18]]).astype(np.float32)
+    dout = np.ones_like(x)
+    exact, exact_cache = gelu.forward(x.astype(np.float64), approximate)
+    worst = {}
+    for module in (gelu, cpu.gelu):
+        out, cache = module.forward(x, approximate)
+        errors = (
+            (out - exact) / np.maximum(1, abs(exact)),
+            module.backward(dout, cache) - gelu.backward(dout, exact_cache),
+        )
+        worst[module] = [np.abs(error).max() for error in errors]
+    assert np.all(np.array(worst[cpu.gelu]) <= 2 * np.array(worst[gelu])), worst
+
+
+def test_the_twin_of_gelu_refuses_what_its_definition_refuses():
+    for module in (gelu, cpu.gelu):
+        with pytest.raises(ValueError, match="approximate is 'relu'"):
+            module.forward(np.ones(3), "relu")
+
+
+# Attention
+
+
+@pytest.mark.parametrize("size", [1.0, 5.0, 30.0, 1e3, 1e18])
+def test_scores_of_any_size_are_finite_and_right(size):
+    qkv = normal(2, 9, 12, dtype="float32") * np.float32(size)
+    out, cache = cpu.attention.forward(qkv, 2)
+    dqkv = cpu.attention.backward(np.ones_like(out), cache)
+    assert np.isfinite(out).all() and np.isfinite(dqkv).all()
+    assert relative_error(out, attention.forward(qkv.astype(np.float64), 2)[0]) < 1e-6 * max(1, min(size, 30)) ** 2
+
+
+def test_a_score_that_only_a_later_position_has_does_not_starve_the_earlier_ones():
+    qkv = np.zeros((1, 4, 6), np.float32)
+    qkv[0, 3, 2:4] = 1e4  # the last key, large for queries that may not see it
+    qkv[..., :2] = 1
+    qkv[0, :, 4:] = normal(4, 2, dtype="float32")
+    out, _ = cpu.attention.forward(qkv, 1)
+    np.testing.assert_allclose(out, attention.forward(qkv, 1)[0], rtol=1e-5)
+
+
+def test_half_of_the_scores_are_not_computed():
+    _, (_, _, _, blocks, exps, *_) = cpu.attention.forward(normal(1, 1024, 24, dtype="float32"), 2)
+    computed = sum(e.shape[2] * e.shape[3] for e in exps)
+    assert len(blocks) == 16 and computed / 1024**2 == (16 + 1) / 32
+
+
+# Gradients in pieces
+
+
+def pieces(w):
+    return Pieces.of_rows(w.shape, w.dtype, lambda rows: w[rows])
+
+
+def test_pieces_add_up_to_the_gradient(monkeypatch):
+    monkeypatch.setattr(cpu.pieces, "PIECE", 10)
+    w, start = normal(7, 4, dtype="float64"), normal(7, 4, dtype="float64")
+    assert [rows.start for rows in pieces(w).indices] == [0, 2, 4, 6]
+    grads = {"w": start.copy()}
+    grads["w"] += pieces(w)
+    np.testing.assert_array_equal(grads["w"], start + w)
+
+
+def test_a_piece_is_made_when_it_is_added_and_only_then():
+    made = []
+    gradient = Pieces((4, 2), "float32", [slice(0, 1), slice(1, 4)], lambda rows: made.append(rows) or np.ones((1, 2)))
+    assert made == []
+    grads = np.zeros((4, 2), np.float32)
+    grads += gradient
+    assert made == gradient.indices and grads.all()
+
+
+def test_to_everyone_else_pieces_are_the_array_they_stand_for():
+    w = normal(5, 3, dtype="float32")
+    for a, b in (
+        (pieces(w) * 2 + 1, w * 2 + 1), (w - pieces(w), 0 * w), (pieces(w).T, w.T), (abs(pieces(w)), abs(w)),
+        (pieces(w).sum(axis=0), w.sum(axis=0)), (pieces(w)[1:, 2], w[1:, 2]), (np.asarray(pieces(w), np.float64), w),
+        (np.stack([pieces(w), w]), np.stack([w, w])), (pieces(w) @ w.T, w @ w.T),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(a, b)
+    assert len(pieces(w)) == 5 and pieces(w).shape == (5, 3) and pieces(w).ndim == 2 and pieces(w).dtype == np.float32
+
+
+def test_the_embedding_of_a_large_vocabulary_gets_only_the_rows_that_were_read():
+    w = normal(1000, 4, dtype="float32")
+    out, cache = cpu.embedding.forward(np.array([[7, 3, 7]]), w)
+    (index,) = cpu.embedding.backward(out, cache).indices
+    np.testing.assert_array_equal(index, [3, 7])
+
+
+def test_the_head_keeps_no_gradient_of_the_embeddings_size_where_the_batch_is_small():
+    x, w = normal(3, 8, dtype="float32"), normal(1000, 8, dtype="float32")
+    _, cache = cpu.lm_head_loss.forward(x, w, np.array([1, 2, 3]), ops=DEFINITIONS)
+    dx, dw = cache
+    assert isinstance(dw, Pieces) and dx.shape == x.shape
+
+
+def test_evaluation_keeps_nothing():
+    x, w = normal(3, 8, dtype="float32"), normal(10, 8, dtype="float32")
+    assert cpu.lm_head_loss.forward(x, w, np.array([1, 2, 3]), need_grad=False, ops=DEFINITIONS)[1] is None
