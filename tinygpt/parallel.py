@@ -102,7 +102,7 @@ class Workers:
 
     def _shards(self, rows: int) -> list[slice]:
         """At most one share of consecutive rows for each worker, as even as can be."""
-        count = min(self.count, rows)
+        count = max(1, min(self.count, rows))
         ends = [rows * (worker + 1) // count for worker in range(count)]
         return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
@@ -215,7 +215,11 @@ class _Gradient:
             part = d.part(index) if isinstance(d, Pieces) else d
             # The first worker's next turn follows all pieces of the last one's: its own last turn was another gradient.
             turns.wait(name, turn - 1, number, rows if turn % turns.workers else None)
-            turns.grads[name][index] += part
+            array = turns.grads[name]
+            if index is ...:  # CuPy would then copy array[...] onto itself
+                array += part
+            else:
+                array[index] += part
             turns.report(name, turn, number, rows)
         turns.report(name, turn, math.inf, rows)
         return self

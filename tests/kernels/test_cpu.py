@@ -128,7 +128,8 @@ def test_float32_is_at_most_twice_as_far_off_as_the_definition_near_and_far(appr
     exact, exact_cache = gelu.forward(x.astype(np.float64), approximate)
     worst = {}
     for module in (gelu, cpu.gelu):
-        out, cache = module.forward(x, approximate)
+        with np.errstate(over="ignore"):  # the cube of 1e18
+            out, cache = module.forward(x, approximate)
         errors = (
             (out - exact) / np.maximum(1, abs(exact)),
             module.backward(dout, cache) - gelu.backward(dout, exact_cache),

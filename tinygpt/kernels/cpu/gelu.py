@@ -52,12 +52,12 @@ def _block(x: np.ndarray, out: np.ndarray, slope: np.ndarray, scratch: np.ndarra
         square += 2 * _TANH[0]  # 2 u'
         np.subtract(1, phi, out=slope)
         square *= slope
-        square *= phi
+        square *= out  # x Phi
     else:
         square *= -0.5
         np.exp(square, out=square)
         square *= SQRT_2_OVER_PI / 2
-    square *= x
+        square *= x
     np.add(phi, square, out=slope)
 
 
