@@ -81,7 +81,7 @@ def measure(runs: list[Run], rounds: int) -> list[float]:
     times: list[list[float]] = [[] for _ in runs]
     for turn in range(rounds + 1):
         for run, taken in zip(runs, times, strict=True):
-            steps = max(1, int(2e9 / (run.flops * run.tokens)))
+            steps = max(3, int(1e10 / (run.flops * run.tokens)))
             with Workers(run.settings["threads"]) as workers:
                 run.seconds(workers)  # its arrays come back into the cache
                 mean = float(np.mean([run.seconds(workers) for _ in range(steps)]))

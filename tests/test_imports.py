@@ -1,6 +1,7 @@
 """The map of the code, proved: who may import whom, and where cupy is allowed."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,11 @@ def test_cupy_is_imported_in_the_backend_alone():
 def test_no_torch_no_transformers_no_pickle():
     for path in MODULES:
         assert not {name.split(".")[0] for name in imports(path)} & {"torch", "transformers", "pickle", "scipy"}
+
+
+def test_every_package_is_installed():
+    line = re.search(
+        r"^packages = (\[.*\])$", (ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    folders = {".".join(path.parent.relative_to(ROOT.parent).parts) for path in MODULES if path.name == "__init__.py"}
+    assert set(ast.literal_eval(line.group(1))) == folders

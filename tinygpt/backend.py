@@ -16,7 +16,7 @@ from tinygpt.errors import UserError
 Array: TypeAlias = Any  # numpy.ndarray or cupy.ndarray: the same interface, two libraries without a common type
 
 ALIGNMENT = 64  # bytes: a cache line, and one AVX-512 register
-BLOCK = 65536
+BLOCK = 65536  # elements: a few float32 blocks of this size fit in a core's L2 cache
 
 
 # Where arrays live
@@ -134,9 +134,10 @@ def keep_freed_pages() -> bool:
     if not hasattr(libc, "gnu_get_libc_version"):  # musl has mallopt's name but not its meaning
         return False
     M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
-    libc.mallopt(M_TOP_PAD, 64 << 20)
-    # The largest values malloc accepts: allocations below 1 GiB come from the heap, and the heap never shrinks.
-    return bool(libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)) and bool(libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1))
+    # The largest values malloc accepts: allocations below 1 GiB come from the heap, and the heap never shrinks. Threads
+    # have heaps of 64 MiB, which are unmapped when they empty, unless the padding to keep is as large.
+    settings = (M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, (1 << 31) - 1), (M_TOP_PAD, 64 << 20)
+    return all([libc.mallopt(*setting) for setting in settings])
 
 
 # Arrays with names in one buffer

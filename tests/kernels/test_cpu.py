@@ -8,7 +8,7 @@ import pytest
 from tests.layers.test_contract import TWINS, arrays_in, definition_of
 from tests.parity.comparison import relative_error
 from tinygpt.kernels import cpu
-from tinygpt.kernels.cpu.pieces import Pieces
+from tinygpt.kernels.cpu.pieces import Pieces, in_rows
 from tinygpt.layers import attention, gelu
 from tinygpt.ops import DEFINITIONS, build
 
@@ -174,12 +174,16 @@ def test_half_of_the_scores_are_not_computed():
 # Gradients in pieces
 
 
-def pieces(w):
-    return Pieces.of_rows(w.shape, w.dtype, lambda rows: w[rows])
-
-
-def test_pieces_add_up_to_the_gradient(monkeypatch):
+@pytest.fixture
+def small_pieces(monkeypatch):
     monkeypatch.setattr(cpu.pieces, "PIECE", 10)
+
+
+def pieces(w):
+    return in_rows(w.shape, w.dtype, lambda rows: w[rows])
+
+
+def test_pieces_add_up_to_the_gradient(small_pieces):
     w, start = normal(7, 4, dtype="float64"), normal(7, 4, dtype="float64")
     assert [rows.start for rows in pieces(w).indices] == [0, 2, 4, 6]
     grads = {"w": start.copy()}
@@ -196,7 +200,7 @@ def test_a_piece_is_made_when_it_is_added_and_only_then():
     assert made == gradient.indices and grads.all()
 
 
-def test_to_everyone_else_pieces_are_the_array_they_stand_for():
+def test_to_everyone_else_pieces_are_the_array_they_stand_for(small_pieces):
     w = normal(5, 3, dtype="float32")
     for a, b in (
         (pieces(w) * 2 + 1, w * 2 + 1), (w - pieces(w), 0 * w), (pieces(w).T, w.T), (abs(pieces(w)), abs(w)),
@@ -207,14 +211,20 @@ def test_to_everyone_else_pieces_are_the_array_they_stand_for():
     assert len(pieces(w)) == 5 and pieces(w).shape == (5, 3) and pieces(w).ndim == 2 and pieces(w).dtype == np.float32
 
 
-def test_the_embedding_of_a_large_vocabulary_gets_only_the_rows_that_were_read():
+def test_a_small_gradient_is_an_array_at_once():
+    x, w = normal(5, 3, dtype="float32"), normal(3, 4, dtype="float32")
+    out, cache = cpu.linear.forward(x, w)
+    assert type(cpu.linear.backward(out, cache)[1]) is type(pieces(w)) is np.ndarray
+
+
+def test_the_embedding_of_a_large_vocabulary_gets_only_the_rows_that_were_read(small_pieces):
     w = normal(1000, 4, dtype="float32")
     out, cache = cpu.embedding.forward(np.array([[7, 3, 7]]), w)
     (index,) = cpu.embedding.backward(out, cache).indices
     np.testing.assert_array_equal(index, [3, 7])
 
 
-def test_the_head_keeps_no_gradient_of_the_embeddings_size_where_the_batch_is_small():
+def test_the_head_keeps_no_gradient_of_the_embeddings_size_where_the_batch_is_small(small_pieces):
     x, w = normal(3, 8, dtype="float32"), normal(1000, 8, dtype="float32")
     _, cache = cpu.lm_head_loss.forward(x, w, np.array([1, 2, 3]), ops=DEFINITIONS)
     dx, dw = cache

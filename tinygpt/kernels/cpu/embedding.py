@@ -1,16 +1,18 @@
-"""Embedding whose gradient is only the rows that were read."""
+"""Embedding whose gradient, where the table is large, is only the rows that were read."""
 
 import numpy as np
 
 from tinygpt.backend import sum_by_index
-from tinygpt.kernels.cpu.pieces import Pieces
-from tinygpt.layers.embedding import forward
+from tinygpt.kernels.cpu import pieces
+from tinygpt.layers import embedding
 
-__all__ = ["backward", "forward"]
+forward = embedding.forward
 
 
-def backward(dout: np.ndarray, cache: tuple) -> Pieces:
-    """dw: (V, C), as the definition, in one piece of as many rows as there are different ids."""
+def backward(dout: np.ndarray, cache: tuple) -> pieces.Pieces | np.ndarray:
+    """dw: (V, C), as the definition; of a large table in one piece, which has a row for each different id."""
     idx, w = cache
+    if w.size <= pieces.PIECE:
+        return embedding.backward(dout, cache)
     index, sums = sum_by_index(idx.reshape(-1), dout.reshape(-1, w.shape[1]))  # (..., C) -> (N, C) -> (rows, C)
-    return Pieces(w.shape, w.dtype, [index], lambda _: sums)
+    return pieces.Pieces(w.shape, w.dtype, [index], lambda _: sums)

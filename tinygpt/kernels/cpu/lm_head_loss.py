@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygpt.kernels.cpu.pieces import Pieces
+from tinygpt.kernels.cpu.pieces import Pieces, in_rows
 from tinygpt.layers.cross_entropy import IGNORED
 
 FEW = 1 << 20  # elements of the rows that go through cross-entropy at a time: 4 MB in float32
@@ -37,13 +37,14 @@ def forward(
                 whole += dw
     if not need_grad:
         return loss, None
-    return loss, (dx, dw if whole is None else Pieces.of_rows(w.shape, w.dtype, whole.__getitem__))
+    return loss, (dx, dw if whole is None else in_rows(w.shape, w.dtype, whole.__getitem__))
 
 
-def backward(dout: np.ndarray, cache: tuple) -> tuple[np.ndarray, Pieces]:
+def backward(dout: np.ndarray, cache: tuple) -> tuple[np.ndarray, Pieces | np.ndarray]:
     """dx: (N, C), dw: (V, C), as the definition."""
     dx, dw = cache
-    return dx * dout, Pieces.of_rows(dw.shape, dw.dtype, lambda rows: dw.part(rows) * dout)
+    part = dw.part if isinstance(dw, Pieces) else dw.__getitem__
+    return dx * dout, in_rows(dw.shape, dw.dtype, lambda rows: part(rows) * dout)
 
 
 def _cross_entropy(logits: np.ndarray, targets: np.ndarray, denominator: Any, need_grad: bool, ops: Any) -> np.ndarray:
@@ -58,6 +59,6 @@ def _cross_entropy(logits: np.ndarray, targets: np.ndarray, denominator: Any, ne
     return loss
 
 
-def _product(dlogits: np.ndarray, x: np.ndarray) -> Pieces:
+def _product(dlogits: np.ndarray, x: np.ndarray) -> Pieces | np.ndarray:
     """dlogits^T @ x, as far as it is asked for."""
-    return Pieces.of_rows((dlogits.shape[1], x.shape[1]), x.dtype, lambda rows: dlogits[:, rows].T @ x)
+    return in_rows((dlogits.shape[1], x.shape[1]), x.dtype, lambda rows: dlogits[:, rows].T @ x)

@@ -27,12 +27,6 @@ class Pieces(np.lib.mixins.NDArrayOperatorsMixin):
         self.part = part
         self.rows = rows
 
-    @classmethod
-    def of_rows(cls, shape: tuple[int, ...], dtype: Any, part: Callable[[slice], np.ndarray]) -> "Pieces":
-        """Consecutive rows, as many in each piece as make PIECE elements."""
-        rows = max(1, PIECE // shape[1])
-        return cls(shape, dtype, [slice(start, start + rows) for start in range(0, shape[0], rows)], part, rows)
-
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what NumPy looks for before it asks for __array__
             raise AttributeError(name)
@@ -56,3 +50,11 @@ class Pieces(np.lib.mixins.NDArrayOperatorsMixin):
             return out[0]
         arrays = (np.asarray(x) if isinstance(x, Pieces) else x for x in inputs)
         return getattr(ufunc, method)(*arrays, **options, **({} if out == (None,) else {"out": out}))
+
+
+def in_rows(shape: tuple[int, ...], dtype: Any, part: Callable[[slice], np.ndarray]) -> Pieces | np.ndarray:
+    """The gradient whose consecutive rows `part` computes: in pieces of about PIECE elements; at once if one is all."""
+    rows = max(1, PIECE // shape[1])
+    if rows >= shape[0]:
+        return part(slice(0, shape[0]))
+    return Pieces(shape, dtype, [slice(start, start + rows) for start in range(0, shape[0], rows)], part, rows)
