@@ -82,6 +82,9 @@ class PyTorch:
         self.model = TorchGPT(SimpleNamespace(**settings, dropout=0.0)).load(load_file(settings["weights"]))
         self.run = torch.compile(self.model) if compiled else self.model
         self.optimizer = self.model.configure_optimizer(learning_rate=LEARNING_RATE, **ADAMW)
+        if settings["fused"]:
+            for group in self.optimizer.param_groups:
+                group.update(fused=True, foreach=False)
 
     def step(self, idx: np.ndarray, targets: np.ndarray) -> tuple[float, float, float]:
         torch = self.torch
@@ -198,6 +201,7 @@ def main() -> None:
     parser.add_argument("--kernels", default="auto", help="tinygpt's: auto or reference (default: auto)")
     parser.add_argument("--activation_function", default="gelu", choices=["gelu", "gelu_new"])
     parser.add_argument("--bias", action="store_true", help="biases on both sides")
+    parser.add_argument("--fused", action="store_true", help="PyTorch's fused AdamW, which nanoGPT uses on cards only")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--settings", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -207,7 +211,9 @@ def main() -> None:
     from tinygpt.backend import cpu_count  # not above: PyTorch's side has no use for it
 
     arguments.threads = arguments.threads or cpu_count()
-    options = {name: getattr(arguments, name) for name in ("threads", "kernels", "activation_function", "bias")}
+    options = {
+        name: getattr(arguments, name) for name in ("threads", "kernels", "activation_function", "bias", "fused")
+    }
     settings = CONFIGS[arguments.config] | options
     names = arguments.sides.split(",")
     sides: dict[str, Side] = {}

@@ -10,7 +10,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
@@ -27,7 +27,9 @@ SWITCH_INTERVAL = 1e-5  # seconds
 
 
 class Workers:
-    """A number of threads that share each batch. Use as a context manager, which ends them."""
+    """A number of threads that share each batch. Use as a context manager, which ends them; within it the BLAS of the
+    whole process is limited to one thread for each worker.
+    """
 
     def __init__(self, threads: int | None = None):
         """threads: how many cores to use; None for all. Where BLAS cannot be told to use one thread for each worker
@@ -36,10 +38,12 @@ class Workers:
         self.threads = thread_count(threads)
         self._blas = ThreadpoolController().select(user_api="blas")
         self.count = self.threads if self._blas.lib_controllers else 1
-        self._pool = ThreadPoolExecutor(max(1, self.count - 1))  # the caller's thread is the first worker
+        self._pool = ThreadPoolExecutor(self.count)
         self._settings = ExitStack()
+        self._entered = False
 
     def __enter__(self) -> "Workers":
+        self._entered = True
         self._settings.enter_context(self._limit(self.count))
         if self.count > 1:
             # A thread that waits for the interpreter's lock sleeps, and is slow to wake, unless its patience is short.
@@ -48,6 +52,7 @@ class Workers:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self._entered = False
         self._settings.close()
         self._pool.shutdown()
 
@@ -67,12 +72,13 @@ class Workers:
             try:
                 loss, cache = model.loss(idx[shard], targets[shard], denominator, step=step, row=row + shard.start)
                 model.backward(cache, turns.of(worker))
+                turns.finish(worker)
                 return loss
             except BaseException:
                 turns.abandon()
                 raise
 
-        return sum(self._run(work, shards))
+        return sum(self._run(work, shards, turns.abandon))
 
     def loss(self, model: GPT, idx: np.ndarray, targets: np.ndarray) -> Array:
         """The mean loss over the targets that are not -1, with no gradients and no dropout."""
@@ -87,14 +93,27 @@ class Workers:
         shares = self._run(lambda _, shard: [function(item) for item in items[shard]], self._shards(len(items)))
         return list(itertools.chain.from_iterable(shares))
 
-    def _run(self, work: Callable[[int, slice], Any], shards: list[slice]) -> list:
-        with self._limit(len(shards)) if len(shards) < self.count else nullcontext():
-            others = [self._pool.submit(_outcome, work, *share) for share in list(enumerate(shards))[1:]]
-            outcomes = [_outcome(work, 0, shards[0]), *(future.result() for future in others)]
-        errors = [error for _, error in outcomes if error is not None]
+    def _run(
+        self, work: Callable[[int, slice], Any], shards: list[slice], abandon: Callable[[], None] = lambda: None
+    ) -> list:
+        """The results of `work` for each share. abandon: tells workers who wait for each other to give up."""
+        settled = self._entered and len(shards) == self.count
+        with nullcontext() if settled else self._limit(len(shards)):
+            if len(shards) == 1:
+                return [_quietly(work, 0, shards[0])]
+            futures: list[Future] = []
+            try:
+                for share in enumerate(shards):
+                    futures.append(self._pool.submit(_quietly, work, *share))
+                wait(futures)
+            except BaseException:  # Ctrl-C: it goes on when the workers have come to an end
+                abandon()
+                wait(futures)
+                raise
+        errors = [error for error in (future.exception() for future in futures) if error is not None]
         if errors:
             raise next((error for error in errors if not isinstance(error, _Abandoned)), errors[0])
-        return [result for result, _ in outcomes]
+        return [future.result() for future in futures]
 
     def _limit(self, workers: int) -> AbstractContextManager:
         """A context in which BLAS has the threads that are left over for each of so many workers."""
@@ -122,15 +141,10 @@ def count_targets(targets: np.ndarray) -> int:
     return int(np.count_nonzero(targets != IGNORED))
 
 
-def _outcome(work: Callable[[int, slice], Any], worker: int, shard: slice) -> tuple[Any, BaseException | None]:
-    """What `work` returns, or else raises; without NumPy's warnings, because a loss that is no longer finite is for the
-    caller to see and report.
-    """
-    try:
-        with np.errstate(all="ignore"):
-            return work(worker, shard), None
-    except BaseException as error:  # Ctrl-C too: the other workers come to an end before it goes on
-        return None, error
+def _quietly(work: Callable[[int, slice], Any], worker: int, shard: slice) -> Any:
+    """`work` without NumPy's warnings: a loss that is no longer finite is for the caller to see and report."""
+    with np.errstate(all="ignore"):
+        return work(worker, shard)
 
 
 class _Abandoned(Exception):
@@ -145,6 +159,7 @@ class _Turns:
         self.workers = workers
         # (parameter, number of the turn): pieces added so far, inf for all, and the rows of each
         self.done: dict[tuple[str, int], tuple[float, int | None]] = {}
+        self.finished: set[int] = set()  # workers that will add no more
         self.changed = threading.Condition()
         self.waiting = 0
         self.abandoned = False
@@ -157,9 +172,12 @@ class _Turns:
         """Wait until so many pieces of a turn are added; until all are, unless they are pieces of `rows` rows too."""
 
         def ready() -> bool:
-            added, of_rows = self.done.get((name, turn), (0, None))
+            before = turn
+            while before >= 0 and (name, before) not in self.done and before % self.workers in self.finished:
+                before -= 1  # a turn that nobody took
+            added, of_rows = self.done.get((name, before), (0, None))
             enough = pieces if rows is not None and rows == of_rows else math.inf
-            return turn < 0 or self.abandoned or added >= enough
+            return before < 0 or self.abandoned or added >= enough
 
         if not ready():  # mostly it is, and costs no lock
             with self.changed:
@@ -173,13 +191,20 @@ class _Turns:
         """Say that so many pieces of a turn are added, math.inf for all."""
         self.done[name, turn] = pieces, rows
         if self.waiting:  # who begins to wait after this line sees the one above
-            with self.changed:
-                self.changed.notify_all()
+            self._wake()
+
+    def finish(self, worker: int) -> None:
+        """Say that a worker will add no more."""
+        self.finished.add(worker)
+        self._wake()
 
     def abandon(self) -> None:
-        """Wake those who wait for a worker that failed."""
+        """Let those who wait for a worker that failed give up."""
+        self.abandoned = True
+        self._wake()
+
+    def _wake(self) -> None:
         with self.changed:
-            self.abandoned = True
             self.changed.notify_all()
 
 
@@ -210,6 +235,8 @@ class _Gradient:
         turns, name = self.gradients.turns, self.name
         turn = self.gradients.turn[name]
         self.gradients.turn[name] += turns.workers
+        if isinstance(d, Pieces) and d.shape != turns.grads[name].shape:
+            d = np.asarray(d)  # NumPy adds it, or says what is wrong
         indices, rows = (d.indices, d.rows) if isinstance(d, Pieces) else ([...], None)
         for number, index in enumerate(indices, start=1):
             part = d.part(index) if isinstance(d, Pieces) else d

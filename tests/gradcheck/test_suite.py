@@ -12,6 +12,7 @@ from tinygpt.gradcheck import check_layer
 from tinygpt.gradcheck.cases import CASES, cases
 from tinygpt.gradcheck.mutants import Mutant, find
 from tinygpt.gradcheck.suite import MODELS, check_directions, definition, model_trial, random_model, twins
+from tinygpt.kernels import cpu
 from tinygpt.layers import lm_head_loss
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.ops import DEFINITIONS
@@ -26,7 +27,11 @@ def test_every_gradient_of_every_layer(layer, seed):
 
 @pytest.mark.parametrize("title", [title for entries in twins().values() for title in entries])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_every_gradient_of_every_fast_twin(title, seed):
+@pytest.mark.parametrize("pieces", [None, 4])
+def test_every_gradient_of_every_fast_twin(title, seed, pieces, monkeypatch):
+    if pieces:  # the cases are smaller than one piece, or block, of the twins' own
+        for module, constant in ((cpu.pieces, "PIECE"), (cpu.gelu, "BLOCK"), (cpu.layernorm, "BLOCK")):
+            monkeypatch.setattr(module, constant, pieces)
     layer, twin = next((layer, entries[title]) for layer, entries in twins().items() if title in entries)
     for report in check_layer(layer, twin, seed=seed):
         assert report.passed and report.rows[0].name == "out", report

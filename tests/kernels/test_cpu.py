@@ -1,6 +1,8 @@
 """The CPU's fast twins, held against their definitions."""
 
 import math
+import operator
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from tests.layers.test_contract import TWINS, arrays_in, definition_of
 from tests.parity.comparison import relative_error
 from tinygpt.kernels import cpu
 from tinygpt.kernels.cpu.pieces import Pieces, in_rows
-from tinygpt.layers import attention, gelu
+from tinygpt.layers import attention, gelu, layernorm
 from tinygpt.ops import DEFINITIONS, build
 
 rng = np.random.default_rng(0)
@@ -47,7 +49,7 @@ def forms(twin, dtype, order):
         cpu.linear: [((array(B, T, C), array(C, V), array(V)), {}), ((array(7, C), array(C, V)), {})],
         cpu.lm_head_loss: [
             ((*head, denominator), {"ops": ops, "rows": rows})
-            for denominator, ops, rows in ((None, DEFINITIONS, None), (77.0, DEFINITIONS, 10), (None, build(), 200))
+            for denominator, ops, rows in ((None, DEFINITIONS, None), (77.0, DEFINITIONS, 10), (None, build(), 300))
         ],
     }[twin]
 
@@ -144,7 +146,29 @@ def test_the_twin_of_gelu_refuses_what_its_definition_refuses():
             module.forward(np.ones(3), "relu")
 
 
+# LayerNorm
+
+
+@pytest.mark.parametrize("offset", [0.1, 123.456, 1e4 / 3])
+def test_a_large_mean_costs_no_more_than_in_the_definition(offset):
+    w = np.ones(768, np.float32)
+    constant = np.full((3, 768), offset, np.float32)
+    assert np.abs(cpu.layernorm.forward(constant, w)[0]).max() <= np.abs(layernorm.forward(constant, w)[0]).max() + 1e-6
+    x = (offset + 0.01 * rng.standard_normal((50, 768))).astype(np.float32)
+    exact = layernorm.forward(x.astype(np.float64), w)[0]
+    errors = [relative_error(module.forward(x, w)[0], exact) for module in (cpu.layernorm, layernorm)]
+    assert errors[0] <= errors[1]
+
+
 # Attention
+
+
+def test_an_overflow_that_only_a_later_position_has_stays_there():
+    qkv = np.ones((1, 3, 6), np.float32)
+    qkv[0, 2, 2:4] = 3e38
+    with np.errstate(all="ignore"):
+        for module in (attention, cpu.attention):
+            np.testing.assert_array_equal(np.isnan(module.forward(3 * qkv, 1)[0][0, :, 0]), [False, False, True])
 
 
 @pytest.mark.parametrize("size", [1.0, 5.0, 30.0, 1e3, 1e18])
@@ -180,7 +204,7 @@ def small_pieces(monkeypatch):
 
 
 def pieces(w):
-    return in_rows(w.shape, w.dtype, lambda rows: w[rows])
+    return in_rows(w, lambda rows: w[rows])
 
 
 def test_pieces_add_up_to_the_gradient(small_pieces):
@@ -211,6 +235,40 @@ def test_to_everyone_else_pieces_are_the_array_they_stand_for(small_pieces):
     assert len(pieces(w)) == 5 and pieces(w).shape == (5, 3) and pieces(w).ndim == 2 and pieces(w).dtype == np.float32
 
 
+def test_arithmetic_in_place_makes_an_array(small_pieces):
+    w, other = normal(7, 4, dtype="float64"), normal(7, 4, dtype="float64")
+    for change in (
+        lambda d: operator.iadd(d, other), lambda d: operator.imul(d, 0.5), lambda d: operator.iadd(d, d),
+        lambda d: np.multiply(d, 2, out=np.empty_like(w)), lambda d: operator.isub(other.copy(), d),
+        lambda d: np.add(other.copy(), d, where=w > 0, out=np.zeros_like(w)), lambda d: np.add.reduce(d, axis=0),
+    ):  # fmt: skip
+        result = change(pieces(w))
+        assert type(result) is np.ndarray
+        np.testing.assert_array_equal(result, change(w.copy()))
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (7, 1), (2, 7, 4), (8, 4)])
+def test_pieces_are_added_to_other_shapes_as_arrays_are(shape, small_pieces):
+    def added(d):
+        whole = np.zeros(shape)
+        try:
+            whole += d
+        except ValueError as error:
+            return str(error)
+        return whole
+
+    w = normal(7, 4, dtype="float64")
+    np.testing.assert_array_equal(added(pieces(w)), added(w))
+
+
+def test_pieces_hold_the_gradient_as_it_was_whatever_the_caller_does_with_it_after(small_pieces):
+    x, w, dout = normal(5, 7, dtype="float64"), normal(7, 4, dtype="float64"), normal(5, 4, dtype="float64")
+    _, dw, _ = cpu.linear.backward(dout, cpu.linear.forward(x, w)[1])
+    expected = x.T @ dout
+    dout += 1
+    np.testing.assert_allclose(dw, expected, rtol=1e-14)
+
+
 def test_a_small_gradient_is_an_array_at_once():
     x, w = normal(5, 3, dtype="float32"), normal(3, 4, dtype="float32")
     out, cache = cpu.linear.forward(x, w)
@@ -224,11 +282,15 @@ def test_the_embedding_of_a_large_vocabulary_gets_only_the_rows_that_were_read(s
     np.testing.assert_array_equal(index, [3, 7])
 
 
-def test_the_head_keeps_no_gradient_of_the_embeddings_size_where_the_batch_is_small(small_pieces):
-    x, w = normal(3, 8, dtype="float32"), normal(1000, 8, dtype="float32")
-    _, cache = cpu.lm_head_loss.forward(x, w, np.array([1, 2, 3]), ops=DEFINITIONS)
-    dx, dw = cache
-    assert isinstance(dw, Pieces) and dx.shape == x.shape
+def test_the_head_makes_nothing_of_the_embeddings_size_where_the_batch_is_small():
+    x, w = normal(3, 50, dtype="float32"), normal(20_000, 50, dtype="float32")
+    tracemalloc.start()
+    try:
+        _, cache = cpu.lm_head_loss.forward(x, w, np.array([1, 2, 3]), ops=DEFINITIONS)
+        _, dw = cpu.lm_head_loss.backward(np.float32(1), cache)
+        assert isinstance(dw, Pieces) and tracemalloc.get_traced_memory()[1] < w.nbytes / 2
+    finally:
+        tracemalloc.stop()
 
 
 def test_evaluation_keeps_nothing():

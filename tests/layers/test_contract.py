@@ -111,8 +111,8 @@ def test_every_array_keeps_the_dtype(layer, dtype):
     assert floats and {str(array.dtype) for array in floats} == {dtype}
 
 
-@pytest.mark.parametrize("layer", DEFINED, ids=name)
-def test_a_definitions_backward_leaves_its_cache_as_it_was(layer):
+@by_layer
+def test_backward_leaves_its_cache_as_it_was(layer):
     arguments, options = cases("float64")[layer]
     out, cache = layer.forward(*arguments, **options)
     before = [array.copy() for array in arrays_in(cache)]

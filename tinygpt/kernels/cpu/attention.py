@@ -8,7 +8,6 @@ dout . out (Dao et al., "FlashAttention", 2022, arXiv:2205.14135, appendix B.4),
 """
 
 import functools
-import math
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,9 @@ import numpy as np
 from tinygpt.backend import random_bits
 from tinygpt.layers.attention import split_heads
 
-SAFE = 60.0  # exp(60) summed over any number of keys is far from float32's largest number, exp(-60) from its smallest
-
 
 def forward(
-    qkv: np.ndarray, n_head: int, dropout: float = 0.0, key: int = 0, row: int = 0, rows: int = 64
+    qkv: np.ndarray, n_head: int, dropout: float = 0.0, key: int = 0, row: int = 0, *, rows: int = 64
 ) -> tuple[np.ndarray, tuple]:
     """As the definition, `tinygpt/layers/attention.py`. rows: queries in a block; with fewer, more products are saved,
     but they become too small to be fast.
@@ -31,8 +28,6 @@ def forward(
     keep = None
     if dropout > 0:
         keep = random_bits((B, H, T, T), key, row, np) >= np.uint32(dropout * 2**32)
-    # No score is larger than |q| |k|: where that is small, exp needs no maximum subtracted. (False for NaN.)
-    bounded = scale * _longest(q) * _longest(k) < SAFE
     ends = [*range(rows, T, rows), T]
     blocks = [(slice(start, end), slice(0, end)) for start, end in zip([0, *ends], ends, strict=False)]
     out = np.empty((B, T, H, D), qkv.dtype)
@@ -42,9 +37,8 @@ def forward(
     for block, past in blocks:
         e = np.matmul(q[:, :, block], k[:, :, past].swapaxes(2, 3))  # (B, H, t, D) @ (B, H, D, S) -> (B, H, t, S)
         e *= scale
-        e[..., block] += _future(e.shape[2], e.dtype)
-        if not bounded:
-            e -= e.max(axis=-1, keepdims=True)
+        np.copyto(e[..., block], -np.inf, where=_future(e.shape[2]))
+        e -= e.max(axis=-1, keepdims=True)
         np.exp(e, out=e)
         np.matmul(e, np.ones((past.stop, 1), e.dtype), out=sums[:, :, block])
         dropped = e if keep is None else e * keep[:, :, block, past]
@@ -86,12 +80,7 @@ def backward(dout: np.ndarray, cache: tuple) -> np.ndarray:
     return dqkv.reshape(B, T, 3 * H * D)
 
 
-def _longest(vectors: np.ndarray) -> float:
-    """The largest Euclidean norm along the last axis."""
-    return math.sqrt(np.vecdot(vectors, vectors).max())
-
-
 @functools.cache
-def _future(t: int, dtype: np.dtype) -> np.ndarray:
-    """What hides from t queries the keys after their own: (t, t), -inf above the diagonal, else 0."""
-    return np.triu(np.full((t, t), -np.inf, dtype), 1)
+def _future(t: int) -> np.ndarray:
+    """For t queries and their own t keys, (t, t): True where a key is later than the query."""
+    return np.triu(np.ones((t, t), bool), 1)

@@ -3,16 +3,16 @@
 import numpy as np
 
 from tinygpt.backend import sum_by_index
-from tinygpt.kernels.cpu import pieces
+from tinygpt.kernels.cpu.pieces import Pieces, is_large
 from tinygpt.layers import embedding
 
 forward = embedding.forward
 
 
-def backward(dout: np.ndarray, cache: tuple) -> pieces.Pieces | np.ndarray:
+def backward(dout: np.ndarray, cache: tuple) -> Pieces | np.ndarray:
     """dw: (V, C), as the definition; of a large table in one piece, which has a row for each different id."""
     idx, w = cache
-    if w.size <= pieces.PIECE:
+    if not is_large(w):
         return embedding.backward(dout, cache)
     index, sums = sum_by_index(idx.reshape(-1), dout.reshape(-1, w.shape[1]))  # (..., C) -> (N, C) -> (rows, C)
-    return pieces.Pieces(w.shape, w.dtype, [index], lambda _: sums)
+    return Pieces(w.shape, w.dtype, [index], lambda _: sums)

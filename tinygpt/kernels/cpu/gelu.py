@@ -9,7 +9,7 @@ from tinygpt.layers.gelu import SQRT_2_OVER_PI, SQRT_HALF
 
 _TANH = (SQRT_2_OVER_PI, SQRT_2_OVER_PI * 0.044715)  # P's coefficients, the constant first: the approximation's own
 # P for the exact form is atanh(erf(x / sqrt(2))) / x, here a polynomial in x^2 whose largest error in Phi is 2.9e-8,
-# half of float32's rounding at 1. tests/kernels/test_gelu.py fits it again.
+# half of float32's rounding at 1 (tests/kernels/test_cpu.py measures it).
 _EXACT = (
     0.797884941, 0.0363330846, -3.25949779e-05, -5.53061926e-05, 3.96474418e-06, -1.32263319e-07, 1.75617010e-09
 )  # fmt: skip

@@ -13,10 +13,11 @@ def forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, eps: floa
     rows = np.ascontiguousarray(x).reshape(-1, C)  # (..., C) -> (N, C)
     out, xhat = np.empty_like(rows), np.empty_like(rows)
     rstd = np.empty((len(rows), 1), x.dtype)
-    averages = np.full((C, 1), 1 / C, x.dtype)
+    ones = np.ones((C, 1), x.dtype)
     for block in _blocks(rows):
         h, r = xhat[block], rstd[block]
-        np.subtract(rows[block], rows[block] @ averages, out=h)
+        np.subtract(rows[block], rows[block] @ ones / C, out=h)
+        h -= h @ ones / C  # what rounding left of a mean that is large beside the rest
         np.divide(np.vecdot(h, h)[:, None], C, out=r)
         r += eps
         np.sqrt(r, out=r)

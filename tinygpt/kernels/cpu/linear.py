@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinygpt.kernels.cpu.pieces import Pieces, in_rows
+from tinygpt.kernels.cpu.pieces import Pieces, in_rows, is_large
 
 
 def forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> tuple[np.ndarray, tuple]:
@@ -20,6 +20,9 @@ def backward(dout: np.ndarray, cache: tuple) -> tuple[np.ndarray, Pieces | np.nd
     rows = x.reshape(-1, x.shape[-1])  # (..., I) -> (N, I)
     drows = dout.reshape(-1, w.shape[1])  # (..., O) -> (N, O)
     db = np.ones(len(drows), drows.dtype) @ drows if has_bias else None
-    dw = in_rows(w.shape, w.dtype, lambda piece: rows[:, piece].T @ drows)  # (I, N) @ (N, O) -> (I, O)
+    held = (
+        drows.copy() if is_large(w) else drows
+    )  # for pieces, because the caller may go on with dout before they are added
+    dw = in_rows(w, lambda piece: rows[:, piece].T @ held)  # (I, N) @ (N, O) -> (I, O)
     dx = drows @ w.T  # (N, O) @ (O, I) -> (N, I)
     return dx.reshape(x.shape), dw, db

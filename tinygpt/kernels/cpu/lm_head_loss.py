@@ -1,5 +1,5 @@
-"""The head and its loss in chunks of rows, as `tinygpt/kernels/lm_head_loss.py`, with fewer and smaller arrays: logits
-become their own gradient, and where one chunk is all, the embeddings' gradient is computed as it is added.
+"""The head and its loss in chunks of rows, as `tinygpt/kernels/lm_head_loss.py`, in larger ones that are better for
+BLAS: logits become their own gradient, and where one chunk is all, the embeddings' gradient is computed as it is added.
 """
 
 from typing import Any
@@ -18,33 +18,35 @@ def forward(
 ) -> tuple[np.ndarray, tuple | None]:  # fmt: skip
     """As the definition, `tinygpt/layers/lm_head_loss.py`; the cache is None without `need_grad`.
 
-    rows: of a chunk, if not as many as make its logits the size of w.
+    rows: of a chunk, if not as many as make its logits the size of w, or FEW elements for a smaller w and where no
+    gradient is needed.
     """
     (N, C), V = x.shape, len(w)
     if denominator is None:
         denominator = np.maximum((targets != IGNORED).sum(), 1).astype(x.dtype)
-    rows = rows or max(C, FEW // V)
+    rows = rows or max(C if need_grad else 1, FEW // V)
     loss, dx = np.zeros((), x.dtype), np.empty_like(x)
-    whole = np.zeros_like(w) if N > rows and need_grad else None  # dw, where several chunks add to it
+    whole = np.zeros_like(w) if need_grad and not 0 < N <= rows else None  # dw, where several chunks add to it
     for start in range(0, N, rows):
         chunk = slice(start, start + rows)
         logits = x[chunk] @ w.T  # (n, C) @ (C, V) -> (n, V)
         loss = loss + _cross_entropy(logits, targets[chunk], denominator, need_grad, ops)
         if need_grad:
             np.matmul(logits, w, out=dx[chunk])  # now dlogits: (n, V) @ (V, C) -> (n, C)
-            dw = _product(logits, x[chunk])  # (V, n) @ (n, C) -> (V, C)
+            dw = _product(logits, x[chunk], w)  # (V, n) @ (n, C) -> (V, C)
             if whole is not None:
                 whole += dw
     if not need_grad:
         return loss, None
-    return loss, (dx, dw if whole is None else in_rows(w.shape, w.dtype, whole.__getitem__))
+    return loss, (dx, dw if whole is None else in_rows(w, whole.__getitem__))
 
 
 def backward(dout: np.ndarray, cache: tuple) -> tuple[np.ndarray, Pieces | np.ndarray]:
     """dx: (N, C), dw: (V, C), as the definition."""
     dx, dw = cache
-    part = dw.part if isinstance(dw, Pieces) else dw.__getitem__
-    return dx * dout, in_rows(dw.shape, dw.dtype, lambda rows: part(rows) * dout)
+    if not isinstance(dw, Pieces):
+        return dx * dout, dw * dout
+    return dx * dout, Pieces(dw.shape, dw.dtype, dw.indices, lambda index: dw.part(index) * dout, dw.rows)
 
 
 def _cross_entropy(logits: np.ndarray, targets: np.ndarray, denominator: Any, need_grad: bool, ops: Any) -> np.ndarray:
@@ -59,6 +61,6 @@ def _cross_entropy(logits: np.ndarray, targets: np.ndarray, denominator: Any, ne
     return loss
 
 
-def _product(dlogits: np.ndarray, x: np.ndarray) -> Pieces | np.ndarray:
-    """dlogits^T @ x, as far as it is asked for."""
-    return in_rows((dlogits.shape[1], x.shape[1]), x.dtype, lambda rows: dlogits[:, rows].T @ x)
+def _product(dlogits: np.ndarray, x: np.ndarray, w: np.ndarray) -> Pieces | np.ndarray:
+    """dw = dlogits^T @ x, as far as it is asked for."""
+    return in_rows(w, lambda rows: dlogits[:, rows].T @ x)

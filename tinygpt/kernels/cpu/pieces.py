@@ -14,7 +14,8 @@ class Pieces(np.lib.mixins.NDArrayOperatorsMixin):
     shape, dtype: of the whole. indices: of the pieces, which do not overlap. rows: of each piece, where they are
     consecutive rows from the first on; two gradients with the same number have the same pieces.
 
-    To all else it is the array it stands for: `np.asarray(pieces)` or any arithmetic makes the whole.
+    To all else it is the array it stands for: `np.asarray(pieces)`, any attribute or arithmetic makes the whole, each
+    time anew.
     """
 
     def __init__(
@@ -43,18 +44,27 @@ class Pieces(np.lib.mixins.NDArrayOperatorsMixin):
         whole += self
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = (None,), **options: Any) -> Any:
-        if ufunc is np.add and out[0] is inputs[0] and isinstance(inputs[1], Pieces):
-            for index in self.indices:
-                out[0][index] += self.part(index)
-            return out[0]
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = (), **options: Any) -> Any:
+        if ufunc is np.add and method == "__call__" and not options and len(out) == 1 and out[0] is inputs[0]:
+            whole, pieces = inputs
+            if isinstance(whole, np.ndarray) and isinstance(pieces, Pieces) and whole.shape == pieces.shape:
+                for index in pieces.indices:
+                    whole[index] += pieces.part(index)
+                return whole
         arrays = (np.asarray(x) if isinstance(x, Pieces) else x for x in inputs)
-        return getattr(ufunc, method)(*arrays, **options, **({} if out == (None,) else {"out": out}))
+        if any(isinstance(x, np.ndarray) for x in out):  # not `pieces *= 2`, which makes an array
+            options["out"] = out
+        return getattr(ufunc, method)(*arrays, **options)
 
 
-def in_rows(shape: tuple[int, ...], dtype: Any, part: Callable[[slice], np.ndarray]) -> Pieces | np.ndarray:
-    """The gradient whose consecutive rows `part` computes: in pieces of about PIECE elements; at once if one is all."""
-    rows = max(1, PIECE // shape[1])
-    if rows >= shape[0]:
-        return part(slice(0, shape[0]))
-    return Pieces(shape, dtype, [slice(start, start + rows) for start in range(0, shape[0], rows)], part, rows)
+def is_large(w: np.ndarray) -> bool:
+    """Whether the gradient of `w` comes in pieces."""
+    return w.size > PIECE
+
+
+def in_rows(w: np.ndarray, part: Callable[[slice], np.ndarray]) -> Pieces | np.ndarray:
+    """The gradient of `w` whose consecutive rows `part` computes, in pieces of about PIECE elements if it is large."""
+    if not is_large(w):
+        return part(slice(0, len(w)))
+    rows = max(1, PIECE // w.shape[1])
+    return Pieces(w.shape, w.dtype, [slice(start, start + rows) for start in range(0, len(w), rows)], part, rows)
