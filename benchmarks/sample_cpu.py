@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from train_cpu import CONFIGS, Side, gpt_config, write_weights
+from train_cpu import CONFIGS, Side, gpt_config, require_torch, write_weights
 
 PROMPT = np.zeros((1, 1), np.int64)  # a newline, where a vocabulary of characters begins
 SIDES = {"cache": "tinygpt", "exact window": "tinygpt, exact window", "torch": "PyTorch"}
@@ -79,6 +79,9 @@ def main() -> None:
 
     from tinygpt.backend import cpu_count
 
+    require_torch()
+    if min(arguments.rounds, arguments.tokens) < 1:
+        sys.exit("--rounds and --tokens: expected at least 1")
     threads = arguments.threads or cpu_count()
     settings = CONFIGS[arguments.config] | {"threads": threads, "activation_function": "gelu", "bias": False}
     sides: dict[str, Side] = {}

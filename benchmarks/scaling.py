@@ -9,6 +9,7 @@ proportional to FLOPs, the rate, in the last columns, would be the same everywhe
 """
 
 import argparse
+import sys
 import textwrap
 import time
 from pathlib import Path
@@ -97,6 +98,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="(default: 5)")
     parser.add_argument("--plot", default="scaling.png", help="file to draw into (default: scaling.png)")
     arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        sys.exit(f"--rounds={arguments.rounds}: expected at least 1")
     keep_freed_pages()
     base = CONFIGS[arguments.config] if arguments.config else BASE
     chosen = {name: rows for name, rows in variations(base).items() if arguments.only in (None, name)}

@@ -10,6 +10,7 @@ first step; and the median of the ratios of neighbouring turns.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -135,6 +136,14 @@ def peak_memory() -> int:
 # The run
 
 
+def require_torch() -> None:
+    """Ends the run, in one sentence, where PyTorch is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        sys.exit(
+            "PyTorch is not installed, so there is nothing to compare with; pip install 'tinygpt[parity]' brings it"
+        )
+
+
 def write_weights(settings: dict[str, Any], folder: str) -> str:
     """The file that every side starts from."""
     from safetensors.numpy import save_file
@@ -210,12 +219,16 @@ def main() -> None:
 
     from tinygpt.backend import cpu_count  # not above: PyTorch's side has no use for it
 
-    arguments.threads = arguments.threads or cpu_count()
-    options = {
-        name: getattr(arguments, name) for name in ("threads", "kernels", "activation_function", "bias", "fused")
-    }
-    settings = CONFIGS[arguments.config] | options
     names = arguments.sides.split(",")
+    if unknown := [name for name in names if name not in SIDES]:
+        sys.exit(f"--sides={arguments.sides}: there is no side {unknown[0]!r}; expected some of {', '.join(SIDES)}")
+    if arguments.rounds < 1:
+        sys.exit(f"--rounds={arguments.rounds}: expected at least 1")
+    if names != ["tinygpt"]:
+        require_torch()
+    arguments.threads = arguments.threads or cpu_count()
+    options = ("threads", "kernels", "activation_function", "bias", "fused")
+    settings = CONFIGS[arguments.config] | {name: getattr(arguments, name) for name in options}
     sides: dict[str, Side] = {}
     try:
         with tempfile.TemporaryDirectory() as folder:
