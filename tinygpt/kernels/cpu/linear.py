@@ -20,9 +20,7 @@ def backward(dout: np.ndarray, cache: tuple) -> tuple[np.ndarray, Pieces | np.nd
     rows = x.reshape(-1, x.shape[-1])  # (..., I) -> (N, I)
     drows = dout.reshape(-1, w.shape[1])  # (..., O) -> (N, O)
     db = np.ones(len(drows), drows.dtype) @ drows if has_bias else None
-    held = (
-        drows.copy() if is_large(w) else drows
-    )  # for pieces, because the caller may go on with dout before they are added
+    held = drows.copy() if is_large(w) else drows  # pieces come later: the caller may have changed dout by then
     dw = in_rows(w, lambda piece: rows[:, piece].T @ held)  # (I, N) @ (N, O) -> (I, O)
     dx = drows @ w.T  # (N, O) @ (O, I) -> (N, I)
     return dx.reshape(x.shape), dw, db
