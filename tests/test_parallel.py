@@ -76,7 +76,7 @@ def test_an_interrupt_ends_all_workers_first(moment, monkeypatch):
 
             def interrupted(*arguments):
                 calls.append(arguments)
-                if len(calls) == 1:  # the first worker, for whose turns the others wait, never starts
+                if len(calls) == 2:  # the first worker has started, and will wait for the others' turns
                     raise KeyboardInterrupt
                 return submit(*arguments)
 

@@ -109,9 +109,8 @@ def test_permuting_the_batch_permutes_what_belongs_to_its_rows_and_nothing_else(
     is_loss = out.ndim == 0
     gradients = arrays_in(layer.backward(dout, cache))
     new_gradients = arrays_in(layer.backward(dout if is_loss else dout[order], new_cache))
-    if (
-        definition_of(layer) is not embedding
-    ):  # token ids have no gradient; every other layer's first one is its input's
+    # token ids have no gradient; every other layer's first one is its input's
+    if definition_of(layer) is not embedding:
         gradients[0] = gradients[0][order]
     assert_same(new_out, out if is_loss else out[order])
     for new, expected in zip(new_gradients, gradients, strict=True):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinygpt.kernels.cpu.pieces import Pieces, in_rows, is_large
+from tinygpt.kernels.cpu.pieces import Pieces, is_large, product
 
 
 def forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> tuple[np.ndarray, tuple]:
@@ -21,6 +21,6 @@ def backward(dout: np.ndarray, cache: tuple) -> tuple[np.ndarray, Pieces | np.nd
     drows = dout.reshape(-1, w.shape[1])  # (..., O) -> (N, O)
     db = np.ones(len(drows), drows.dtype) @ drows if has_bias else None
     held = drows.copy() if is_large(w) else drows  # pieces come later: the caller may have changed dout by then
-    dw = in_rows(w, lambda piece: rows[:, piece].T @ held)  # (I, N) @ (N, O) -> (I, O)
+    dw = product(w, rows, held)  # (I, N) @ (N, O) -> (I, O)
     dx = drows @ w.T  # (N, O) @ (O, I) -> (N, I)
     return dx.reshape(x.shape), dw, db

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygpt.kernels.cpu.pieces import Pieces, in_rows
+from tinygpt.kernels.cpu.pieces import Pieces, in_rows, product
 from tinygpt.layers.cross_entropy import IGNORED
 
 FEW = 1 << 20  # elements of the rows that go through cross-entropy at a time: 4 MB in float32
@@ -33,7 +33,7 @@ def forward(
         loss = loss + _cross_entropy(logits, targets[chunk], denominator, need_grad, ops)
         if need_grad:
             np.matmul(logits, w, out=dx[chunk])  # now dlogits: (n, V) @ (V, C) -> (n, C)
-            dw = _product(logits, x[chunk], w)  # (V, n) @ (n, C) -> (V, C)
+            dw = product(w, logits, x[chunk])  # (V, n) @ (n, C) -> (V, C)
             if whole is not None:
                 whole += dw
     if not need_grad:
@@ -59,8 +59,3 @@ def _cross_entropy(logits: np.ndarray, targets: np.ndarray, denominator: Any, ne
         if need_grad:
             logits[rows] = ops.cross_entropy.backward(np.ones((), logits.dtype), cache)
     return loss
-
-
-def _product(dlogits: np.ndarray, x: np.ndarray, w: np.ndarray) -> Pieces | np.ndarray:
-    """dw = dlogits^T @ x, as far as it is asked for."""
-    return in_rows(w, lambda rows: dlogits[:, rows].T @ x)

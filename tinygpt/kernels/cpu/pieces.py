@@ -68,3 +68,8 @@ def in_rows(w: np.ndarray, part: Callable[[slice], np.ndarray]) -> Pieces | np.n
         return part(slice(0, len(w)))
     rows = max(1, PIECE // w.shape[1])
     return Pieces(w.shape, w.dtype, [slice(start, start + rows) for start in range(0, len(w), rows)], part, rows)
+
+
+def product(w: np.ndarray, a: np.ndarray, b: np.ndarray) -> Pieces | np.ndarray:
+    """The gradient a^T @ b of `w`: (N, I), (N, O) -> (I, O). Neither may change before the pieces are added."""
+    return in_rows(w, lambda rows: a[:, rows].T @ b)
