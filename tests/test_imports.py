@@ -10,8 +10,8 @@ import tinygpt
 
 ROOT = Path(tinygpt.__file__).parent
 ORDER = [  # a module imports only from those above it
-    "errors", "files", "backend", "layers", "kernels", "ops", "parameters", "optim", "checkpoint", "sample", "model",
-    "parallel", "gradcheck", "tokenizer", "data", "train", "nanogpt_config", "costs", "screens", "cli", "__main__",
+    "errors", "files", "backend", "layers", "kernels", "sample", "ops", "parameters", "optim", "checkpoint", "model",
+    "parallel", "gradcheck", "tokenizer", "data", "mine", "train", "nanogpt_config", "costs", "screens", "cli", "__main__",
 ]  # fmt: skip
 MODULES = sorted(ROOT.rglob("*.py"))
 

@@ -14,7 +14,7 @@ import os
 import shutil
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,7 +24,7 @@ import numpy as np
 from tinygpt.errors import UserError
 from tinygpt.files import cache_folder, download
 from tinygpt.layers.cross_entropy import IGNORED
-from tinygpt.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer, Tokenizer, load
+from tinygpt.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer, Merge, Tokenizer, load, merge
 
 FORMAT = "1"  # of the token files; a new number leaves the old files unused
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -33,6 +33,16 @@ SHAKESPEARE_BYTES = 1_115_394
 STDLIB_CHARACTERS = "\t\n" + "".join(map(chr, range(32, 127)))
 STDLIB_MIN_BYTES = 500_000
 Batch: TypeAlias = tuple[np.ndarray, np.ndarray]  # idx and targets, int64 (B, T) each
+
+
+def windows_at(tokens: np.ndarray, starts: np.ndarray, block_size: int) -> Batch:
+    """The windows of `tokens` that begin at `starts`, and what is to be predicted in them: the tokens one place on.
+
+    tokens: (N,) integers; starts: (B,) integers, at most N - block_size - 1. Returns idx and targets, int64 of shape
+    (B, block_size) each.
+    """
+    places = starts[:, None] + np.arange(block_size)  # (B, 1) + (T,) -> (B, T)
+    return tokens[places].astype(np.int64), tokens[places + 1].astype(np.int64)
 
 
 @dataclass
@@ -51,6 +61,7 @@ class Corpus:
     n_characters: int | None = None  # of the whole text
     val_characters: int | None = None  # of the part that became `val`
     fingerprint: str = ""  # a hash of the text: the same text, the same fingerprint
+    cut: Callable[[np.ndarray, np.ndarray, int], Batch] = windows_at  # out of a stream
 
     def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
         """Windows at random places of `split`, "train" or "val", each equally likely.
@@ -64,9 +75,7 @@ class Corpus:
                 f"The {split} part of {self.name} has {len(tokens):,} tokens, but --block_size={block_size} needs at "
                 f"least {block_size + 1:,}; choose a smaller --block_size or give more text"
             )
-        starts = rng.integers(len(tokens) - block_size, size=(batch_size, 1))
-        places = starts + np.arange(block_size)  # (B, T)
-        return tokens[places].astype(np.int64), tokens[places + 1].astype(np.int64)
+        return self.cut(tokens, rng.integers(len(tokens) - block_size, size=batch_size), block_size)
 
     def windows(self, tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[Batch]:
         """All of `tokens`, (n,), as batches of idx and targets, int64 (B, T) each, in order and without overlap.
@@ -220,10 +229,12 @@ def load_corpus(
     data: str | Path | None = None,
     tokenizer: str | Tokenizer = "char",
     vocab_size: int | None = None,
+    merge: Merge = merge,
 ) -> Corpus:
     """The corpus of that name, or of the user's own `data`: a UTF-8 text file or a folder with train.bin and val.bin.
 
-    `tokenizer` is "char", "bpe" (with `vocab_size` tokens, 1024 if None), "gpt2", or a tokenizer made before.
+    `tokenizer` is "char", "bpe" (with `vocab_size` tokens, 1024 if None), "gpt2", or a tokenizer made before. `merge`
+    is the step that training "bpe" takes for each new token.
     UserError, in a sentence, for whatever cannot be found, read, encoded or fetched.
     """
     if not isinstance(tokenizer, Tokenizer) and tokenizer not in TOKENIZERS:
@@ -254,7 +265,7 @@ def load_corpus(
         tokenizer = CharTokenizer(characters)
     if tokenizer == "gpt2":
         tokenizer = GPT2Tokenizer()
-    return _load_text(name, text_bytes, tokenizer, 1024 if vocab_size is None else vocab_size, cache)
+    return _load_text(name, text_bytes, tokenizer, 1024 if vocab_size is None else vocab_size, cache, merge)
 
 
 def stdlib(cache: Path) -> tuple[bytes, str]:
@@ -321,7 +332,9 @@ def _read_file(path: Path) -> bytes:
     return text
 
 
-def _load_text(name: str, text_bytes: bytes, tokenizer: str | Tokenizer, vocab_size: int, cache: Path) -> Corpus:
+def _load_text(
+    name: str, text_bytes: bytes, tokenizer: str | Tokenizer, vocab_size: int, cache: Path, merge_step: Merge
+) -> Corpus:
     """The corpus of a text, from its token files in the cache; they are written where missing or damaged."""
     try:
         text = text_bytes.decode()
@@ -330,10 +343,12 @@ def _load_text(name: str, text_bytes: bytes, tokenizer: str | Tokenizer, vocab_s
             f"{name} is not UTF-8: byte 0x{text_bytes[error.start]:02x} at position {error.start:,} does not fit; "
             "convert the file to UTF-8 first"
         ) from None
+    split = int(len(text) * 0.9)  # as nanoGPT divides a text
+    if tokenizer == "bpe" and merge_step is not merge:  # the cache keeps what the engine's own step has trained
+        tokenizer = BPETokenizer.train(text[:split], vocab_size, merge_step)
     identity = tokenizer.state if isinstance(tokenizer, Tokenizer) else [tokenizer, vocab_size]
     fingerprint = _hash(text_bytes)
     entry = cache / _hash(json.dumps([FORMAT, identity, fingerprint]).encode())
-    split = int(len(text) * 0.9)  # as nanoGPT divides a text
     for _ in range(3):  # look, build, look again; the third time for another process that is at the same entry
         if found := _open_entry(entry):
             tokenizer, train, val = found

@@ -329,7 +329,7 @@ class GPT:
                 new = tokens[:, -max(1, block_size // 2) :]
             x, _ = self._hidden(to_device(new, self.device), need_grad=False, memory=memory)
             logits = x[:, -1] @ self.params["wte.weight"].T  # (B, T, C) -> (B, V): the last position's only
-            drawn = sample.draw(sample.probabilities(to_host(logits), *rules), rng)
+            drawn = self.ops.draw(self.ops.probabilities(to_host(logits), *rules), rng)
             yield drawn
             new = drawn[:, None]
             tokens = np.concatenate([tokens, new], axis=1)[:, -block_size:]

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from tinygpt import sample
 from tinygpt.backend import Array, resolve_device
 from tinygpt.errors import UserError
 from tinygpt.kernels import cpu
@@ -32,8 +35,8 @@ from tinygpt.layers import (
 @dataclass(frozen=True)
 class Ops:
     """The layers of a model. Each entry has `forward` and `backward` with the signatures of its definition in
-    `tinygpt/layers/`; `attention_decode` is the function `decode` of attention, an entry of its own because it needs
-    no backward.
+    `tinygpt/layers/`. Three are functions, which generating text needs and which have no backward: `attention_decode`
+    is `decode` of attention, `probabilities` and `draw` pick the next token (see `sample`).
     """
 
     embedding: Any = embedding
@@ -47,6 +50,8 @@ class Ops:
     mlp: Any = mlp
     block: Any = block
     lm_head_loss: Any = lm_head_loss
+    probabilities: Callable[..., np.ndarray] = sample.probabilities
+    draw: Callable[[np.ndarray, np.random.Generator], np.ndarray] = sample.draw
 
     def replace(self, **entries: Any) -> "Ops":
         """A copy of the table with some entries exchanged. Raises UserError for a name that is not in it."""

@@ -29,7 +29,7 @@ class AdamW:
     """AdamW over the flat buffer of `params`, which it updates in place.
 
     Weight decay acts on the parameters of two or more dimensions only. `m` and `v` are the first and second moments,
-    `steps` the number of steps taken; together they are all the state there is.
+    `steps` the number of steps taken; together they are all the state there is. `update` is the rule for one array.
     """
 
     def __init__(
@@ -38,11 +38,13 @@ class AdamW:
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
         weight_decay: float = 0.1,
+        update: Callable[..., None] = adamw_update,
     ):
         self.params = params
         self.betas = betas
         self.eps = eps
         self.weight_decay = weight_decay
+        self.update = update
         self.m = params.zeros_like()
         self.v = params.zeros_like()
         self.steps = 0
@@ -60,15 +62,15 @@ class AdamW:
         scale = xp.minimum(1, max_norm / (norm + 1e-6)).astype(self.params.dtype) if max_norm > 0 else None
         self.steps += 1
 
-        def update(block: slice) -> None:
+        def update_block(block: slice) -> None:
             dw = grads.flat[block] if scale is None else grads.flat[block] * scale
             decay = self.weight_decay if block.start < self.params.n_decayed else 0.0
-            adamw_update(
+            self.update(
                 self.params.flat[block], dw, self.m.flat[block], self.v.flat[block],
                 self.steps, lr, *self.betas, self.eps, decay,
             )  # fmt: skip
 
-        list(each(update, _blocks(self.params)))
+        list(each(update_block, _blocks(self.params)))
         return norm
 
 

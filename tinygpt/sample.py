@@ -11,7 +11,6 @@ from tinygpt.backend import Array
 from tinygpt.errors import UserError
 from tinygpt.layers import softmax
 from tinygpt.layers.attention import split_heads
-from tinygpt.ops import Ops
 
 
 def check_rules(temperature: float, top_k: int | None, top_p: float | None) -> None:
@@ -25,13 +24,18 @@ def check_rules(temperature: float, top_k: int | None, top_p: float | None) -> N
 
 
 def probabilities(
-    logits: np.ndarray, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+    logits: np.ndarray,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    softmax: Any = softmax,
 ) -> np.ndarray:
     """The distribution to draw the next token from: (B, V) float64, rows summing to 1.
 
     logits: (B, V). They are divided by `temperature` (0: all probability on the largest), cut down to the `top_k`
     largest (Fan et al., 2018, arXiv:1805.04833), then to the likeliest tokens that together reach `top_p`, at least
-    one (nucleus sampling: Holtzman et al., 2020, arXiv:1904.09751).
+    one (nucleus sampling: Holtzman et al., 2020, arXiv:1904.09751). softmax: the layer that makes probabilities of them.
+    Raises UserError for logits that are not finite.
     """
     if not np.isfinite(logits).all():
         raise UserError("the model's logits are not finite, so there is nothing to draw from; its training diverged")
@@ -73,8 +77,8 @@ class KeyValueCache:
         self.values = xp.empty(shape, dtype=dtype)
         self.length = 0
 
-    def stand_in(self, ops: Ops, layer: int) -> Ops:
-        """`ops` with an attention, for one layer, that stores the new keys and values and attends to all so far."""
+    def stand_in(self, ops: Any, layer: int) -> Any:
+        """The ops table with an attention, for one layer, that stores the new keys and values and attends to all so far."""
 
         def forward(qkv: Array, n_head: int, *_: Any) -> tuple[Array, tuple]:
             q, k, v = split_heads(qkv, n_head)  # (B, t, 3C) -> 3 x (B, H, t, D)

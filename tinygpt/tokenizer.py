@@ -14,10 +14,11 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import tiktoken
@@ -38,6 +39,23 @@ SPLIT = (
     r"| ?[!-/:-@\[-^`{-~]{1,64}"
     r"|[\x00-\x20\x7f]{1,64}"
 )
+
+
+def merge(ids: list[int], pair: tuple[int, int], new_id: int) -> list[int]:
+    """Replace each `pair` of neighbours by `new_id`, from left to right: merge([7, 7, 7], (7, 7), 9) is [9, 7]."""
+    merged = []
+    i = 0
+    while i < len(ids):
+        if i + 1 < len(ids) and (ids[i], ids[i + 1]) == pair:
+            merged.append(new_id)
+            i += 2
+        else:
+            merged.append(ids[i])
+            i += 1
+    return merged
+
+
+Merge: TypeAlias = Callable[[list[int], tuple[int, int], int], list[int]]
 
 
 class Tokenizer(ABC):
@@ -144,7 +162,7 @@ class BPETokenizer(Tokenizer):
         self._encoding = tiktoken.Encoding("tinygpt-bpe", pat_str=SPLIT, mergeable_ranks=ranks, special_tokens={})
 
     @classmethod
-    def train(cls, text: str, vocab_size: int = 1024) -> "BPETokenizer":
+    def train(cls, text: str, vocab_size: int = 1024, merge: Merge = merge) -> "BPETokenizer":
         """Join the most frequent pair of neighbours, the smallest of equals, until there are `vocab_size` tokens.
 
         Counts are kept per distinct piece of the text and corrected only for the pieces that a merge changes.
@@ -239,20 +257,6 @@ class GPT2Tokenizer(Tokenizer):
     def encode(self, text: str) -> np.ndarray:
         """text -> ids, uint32 of shape (number of tokens,). UserError for a lone surrogate, or without the files."""
         return _tiktoken_encode(self._encoding, text)
-
-
-def merge(ids: list[int], pair: tuple[int, int], new_id: int) -> list[int]:
-    """Replace each `pair` of neighbours by `new_id`, from left to right: merge([7, 7, 7], (7, 7), 9) is [9, 7]."""
-    merged = []
-    i = 0
-    while i < len(ids):
-        if i + 1 < len(ids) and (ids[i], ids[i + 1]) == pair:
-            merged.append(new_id)
-            i += 2
-        else:
-            merged.append(ids[i])
-            i += 1
-    return merged
 
 
 def load(path: str | Path) -> Tokenizer:

@@ -3,13 +3,15 @@
     gradient_check(forward, backward, inputs)   any pair of functions of the layers' contract
     check_layer("layernorm", my_module)         anything that is to take a layer's place, held against the definition
     diagnose("layernorm", my_module)            what is wrong with it, in words
+    numerical_gradient(f, x)                    the derivative of any function of an array, entry by entry
 
-Read in this order: `check.py` (the check), `cases.py` and `suite.py` (what the layers and the model are checked on),
+Read in this order: `numerical.py` (the idea), `check.py` (the check), `cases.py` and `suite.py` (what the layers and the model are checked on),
 `mutants.py` (a library of wrong layers), `measure.py` (how many of them the check finds), `diagnosis.py`.
 """
 
 from tinygpt.gradcheck.check import Report, Row, gradient_check
 from tinygpt.gradcheck.diagnosis import Diagnosis, diagnose
+from tinygpt.gradcheck.numerical import numerical_gradient
 from tinygpt.gradcheck.suite import check_layer
 
-__all__ = ["Diagnosis", "Report", "Row", "check_layer", "diagnose", "gradient_check"]
+__all__ = ["Diagnosis", "Report", "Row", "check_layer", "diagnose", "gradient_check", "numerical_gradient"]

@@ -1,0 +1,88 @@
+"""What the lessons share: the text they rest on, numbers that are stated and proved, plots, and a small trained model.
+
+A lesson is run with its own folder on the path, by `python lessons/07_layernorm.py`, by the stepper and in a notebook
+alike, so it says `from kit import ...`.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tinygpt.model import GPT
+from tinygpt.tokenizer import Tokenizer
+
+FOLDER = Path(__file__).parent
+TEXT_FILE = FOLDER / "text.txt"
+TEXT = TEXT_FILE.read_text(encoding="utf-8")  # a story of our own: the same on every machine
+OUT = FOLDER / "out"
+
+
+def stated(text: str, value: Any, within: float | None = None) -> None:
+    """Fail unless `value` is what the lesson's words say it is.
+
+    text: a number as it stands in the words, such as "3.30", "1,024" or "97%". value must round to it, or, where the
+    number depends a little on the machine, be as near to it as `within`.
+    """
+    digits = text.replace(",", "").removesuffix("%").replace("−", "-")
+    decimals = len(digits.partition("e")[0].partition(".")[2])
+    exponent = int(digits.partition("e")[2] or 0)
+    number = float(value) * (100 if text.endswith("%") else 1)
+    allowed = 0.5000001 * 10.0 ** (exponent - decimals) if within is None else within
+    assert abs(number - float(digits)) <= allowed, f"the lesson says {text}, but it is {number:.6g}"
+
+
+@contextlib.contextmanager
+def plot(name: str, columns: int = 1, size: tuple[float, float] = (6.4, 3.6)) -> Iterator[Any]:
+    """A figure to draw on: `with plot("bump") as axes:`, or a list of `columns` axes side by side.
+
+    Saved as lessons/out/NN_name-<name>.png, and shown in a notebook. Without matplotlib nothing is drawn, and a line
+    says so. size: in inches.
+    """
+    try:
+        from matplotlib.figure import Figure  # not pyplot, which looks for a display
+    except ImportError:
+        yield _Nowhere() if columns == 1 else [_Nowhere()] * columns
+        print(f"(no plot of {name}: it needs matplotlib, which pip install -e '.[plot]' brings)")
+        return
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, columns)
+    yield axes if columns == 1 else list(axes)
+    lesson = Path(getattr(sys.modules["__main__"], "__file__", None) or "notebook").stem
+    path = OUT / f"{lesson}-{name}.png"
+    OUT.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=120)
+    if "get_ipython" in vars(sys.modules["__main__"]):
+        from IPython.display import Image, display
+
+        display(Image(path))
+    else:
+        print(f"plot: {path.relative_to(FOLDER.parent)}")
+
+
+class _Nowhere:
+    """Axes that draw nothing: any method may be called, and gives another of these."""
+
+    def __getattr__(self, name: str) -> "_Nowhere":
+        return self
+
+    def __call__(self, *_: Any, **__: Any) -> "_Nowhere":
+        return self
+
+
+TINY = {  # the model that lesson 14 trains, and later lessons use
+    "data": str(TEXT_FILE), "out_dir": str(OUT / "tiny-gpt"), "n_layer": 2, "n_head": 2, "n_embd": 48, "block_size": 48,
+    "batch_size": 16, "max_iters": 400, "eval_interval": 50, "eval_iters": 8, "warmup_iters": 20, "learning_rate": 5e-3,
+    "sample_length": 0, "log_interval": 5, "seed": 1, "threads": 1, "device": "cpu", "bias": True,
+}  # fmt: skip
+
+
+def tiny_gpt() -> tuple[GPT, Tokenizer | None]:
+    """The model that lesson 14 trains on the lessons' text, trained now (seconds) if it has not been yet."""
+    from tinygpt.train import TrainConfig, load_model, start, train
+
+    if not (OUT / "tiny-gpt" / "best" / "model.safetensors").exists():
+        for _ in train(start(TrainConfig(**TINY))):  # type: ignore[arg-type]
+            pass
+    return load_model(OUT / "tiny-gpt", "cpu")
