@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -84,6 +84,8 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
         state = _start(preset, changes)
         if not state.config.eval_only and (folder := checkpoint.set_aside(state.config.out_dir)):
             notes.append(f"the earlier run in {state.config.out_dir} is kept in {folder}")
+    if state.mine:
+        notes += screens.remarks(state.mine)
     _, remark = resolve_device(state.config.device)
     if state.evaluated_step == state.step >= state.config.max_iters and not state.config.eval_only:
         raise UserError(
@@ -99,7 +101,7 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
             for note in notes:
                 screen.line(f"note: {note}")
             screen.line(screens.heading(state, remark) + "\n")
-            for record in train(state):
+            for record in _blaming(train(state), state.mine):
                 screen.show(record)
                 if metrics:
                     metrics.write(record)
@@ -121,6 +123,18 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
     return 0
 
 
+def _blaming(made: Iterator[Any], mine: Any) -> Iterator[Any]:
+    """`made`, where an error from a reader's own part is one sentence with their file and line in it."""
+    try:
+        yield from made
+    except UserError:
+        raise
+    except Exception as error:
+        if mine and (blamed := mine.blame(error)):
+            raise UserError(blamed) from error
+        raise
+
+
 def _start(preset: dict[str, Any], changes: dict[str, Any]) -> TrainState:
     """A new run. Raises UserError for a flag that contradicts the model it starts from."""
     if changes.get("init_from", "scratch") == "scratch":
@@ -140,7 +154,14 @@ def sample_command(arguments: argparse.Namespace, _: str) -> int:
     check_rules(arguments.temperature, arguments.top_k, arguments.top_p)
     if arguments.out_dir == "resume":  # nanoGPT's --init_from=resume
         arguments.out_dir = "out"
-    model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels)
+    mine = None
+    if arguments.mine is not None:
+        from tinygpt.mine import load_mine  # here, since it imports the checker
+
+        mine = load_mine(arguments.mine)
+        for note in screens.remarks(mine):
+            print(f"note: {note}", file=sys.stderr)
+    model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels, mine)
     if tokenizer is None:
         raise UserError(f"{arguments.out_dir} has no tokenizer, so there is no text to print; use GPT.generate")
     start_text = arguments.start if arguments.start is not None else first_prompt(tokenizer)
@@ -162,7 +183,8 @@ def sample_command(arguments: argparse.Namespace, _: str) -> int:
                 seed, arguments.exact_window,
             )  # fmt: skip
             new = (int(token[0]) for token in tokens)
-            for piece in chain([start_text], text_stream(new, tokenizer.decode_bytes, arguments.stop)):
+            pieces = text_stream(_blaming(new, mine), tokenizer.decode_bytes, arguments.stop)
+            for piece in chain([start_text], pieces):
                 print(screens.printable(piece) if sys.stdout.isatty() else piece, end="", flush=True)
     print()
     return 0
@@ -262,6 +284,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """--batch-size is --batch_size."""
+        known = self._option_string_actions
+        args = [
+            a if (flag := a.partition("=")[0]) in known else a.replace(flag, _underscored(flag, known), 1)
+            for a in (sys.argv[1:] if args is None else args)
+        ]
+        return super().parse_known_args(args, namespace)
+
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
         arguments, unknown = self.parse_known_args(args, namespace)
         if unknown:
@@ -272,6 +303,11 @@ class Parser(argparse.ArgumentParser):
             kind = "flag" if flag.startswith("-") else "argument"
             parser.error(f"unknown {kind} {flag}" + (f"; did you mean {nearest[0]}?" if nearest else ""))
         return arguments
+
+
+def _underscored(flag: str, known: Mapping[str, Any]) -> str:
+    name = "--" + flag[2:].replace("-", "_")
+    return name if flag.startswith("--") and name in known else flag
 
 
 def _parser(prog: str | None) -> Parser:
@@ -302,6 +338,7 @@ def _parser(prog: str | None) -> Parser:
     sub.add_argument("--top_p", type=float, metavar="P", help="draw from the likeliest that reach P together")
     sub.add_argument("--stop", default="", metavar="TEXT", help="end a sample before this text")
     sub.add_argument("--seed", type=_at_least(0), metavar="N", help="the same text again (default: another each time)")
+    sub.add_argument("--mine", metavar="FOLDER", help="take in parts of your own, from the lessons: lessons/work")
     sub.add_argument("--exact_window", **_bool(False), help="slide the context by one token, uncached, as nanoGPT does")
     _add_system_flags(sub)
 
@@ -329,12 +366,7 @@ def _parser(prog: str | None) -> Parser:
     )  # fmt: skip
     sub.add_argument("--as", dest="layer", type=_layer, metavar="LAYER", help="the layer that FILE.py implements")
     sub.add_argument("--mutants", action="store_true", help="measure the checker on a library of wrong layers instead")
-    sub.add_argument(
-        "--all-entries",
-        "--all_entries",
-        action="store_true",
-        help="every entry of the model's parameters (default: some)",
-    )
+    sub.add_argument("--all_entries", action="store_true", help="every entry of the model's parameters (default: some)")
     sub.add_argument("-v", "--verbose", action="store_true", help="a row for every gradient of every check")
     sub.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     sub.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of the inputs and sizes (default: 0)")

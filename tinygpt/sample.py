@@ -34,8 +34,8 @@ def probabilities(
 
     logits: (B, V). They are divided by `temperature` (0: all probability on the largest), cut down to the `top_k`
     largest (Fan et al., 2018, arXiv:1805.04833), then to the likeliest tokens that together reach `top_p`, at least
-    one (nucleus sampling: Holtzman et al., 2020, arXiv:1904.09751). softmax: the layer that makes probabilities of them.
-    Raises UserError for logits that are not finite.
+    one (nucleus sampling: Holtzman et al., 2020, arXiv:1904.09751). `softmax` is the layer that makes probabilities of
+    them. Raises UserError for logits that are not finite.
     """
     if not np.isfinite(logits).all():
         raise UserError("the model's logits are not finite, so there is nothing to draw from; its training diverged")
@@ -78,7 +78,7 @@ class KeyValueCache:
         self.length = 0
 
     def stand_in(self, ops: Any, layer: int) -> Any:
-        """The ops table with an attention, for one layer, that stores the new keys and values and attends to all so far."""
+        """`ops` with an attention, for one layer, that stores the new keys and values and attends to all so far."""
 
         def forward(qkv: Array, n_head: int, *_: Any) -> tuple[Array, tuple]:
             q, k, v = split_heads(qkv, n_head)  # (B, t, 3C) -> 3 x (B, H, t, D)

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,25 @@ def heading(state: TrainState, remark: str = "") -> str:
         "device": f"{model.device}, {counted(state.threads, 'thread')}, {model.dtype}, {config.kernels} kernels"
         + (f" ({remark.split(';')[0]})" if remark else ""),
     }
+    if state.mine:
+        rows["yours"] = ", ".join(state.mine.used) or "nothing yet"
     if not config.eval_only:
         rows["writes to"] = f"{Path(config.out_dir)}{os.sep}"
     return facts(rows)
+
+
+def remarks(mine: Any) -> Iterator[str]:
+    """What there is to say of a reader's own parts, a `tinygpt.mine.Mine`: which are left out, and which are wrong."""
+    if mine.unwritten:
+        yield f"not written yet in {mine.folder}: {', '.join(mine.unwritten)}"
+    for name, wrong in mine.left_out.items():
+        yield f"{mine.folder / name}.py is left out: {_first_line(wrong)}"
+    for name, wrong in mine.unchecked.items():
+        yield f"{mine.folder / name}.py is wrong and taken in unchecked: {_first_line(wrong)}"
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
 
 
 def counted(number: int, noun: str) -> str:

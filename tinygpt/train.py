@@ -31,7 +31,7 @@ from tinygpt.backend import (
 from tinygpt.data import Corpus, load_corpus
 from tinygpt.errors import UserError
 from tinygpt.model import GPT, GPTConfig
-from tinygpt.ops import build
+from tinygpt.ops import Ops, build
 from tinygpt.optim import AdamW, cosine_schedule
 from tinygpt.parallel import Workers, count_targets, thread_count
 from tinygpt.parameters import Parameters
@@ -72,6 +72,8 @@ class TrainConfig:
     dropout: float = option(0.0, "model", "probability that an activation is dropped in training")
     bias: bool = option(False, "model", "biases in linear layers and LayerNorms, as GPT-2 has")
     activation_function: str = option("gelu_new", "model", "gelu_new (tanh, GPT-2's) or gelu (exact, nanoGPT's)")
+    mine: str | None = option(None, "model", "folder with parts of your own, from the lessons: lessons/work")
+    mine_unchecked: bool = option(False, "model", "take in also those that do not pass their check")
     batch_size: int = option(12, "optimisation", "sequences in a micro-batch")
     gradient_accumulation_steps: int = option(1, "optimisation", "micro-batches in a step")
     max_iters: int = option(3000, "optimisation", "steps in all")
@@ -140,6 +142,7 @@ class TrainState:
     model: GPT
     optimizer: AdamW
     threads: int  # workers' cores; the same number gives the same bits
+    mine: Any = None  # the reader's own parts, a `tinygpt.mine.Mine`
     step: int = 0
     best_val_loss: float = math.inf
     evaluated_step: int = -1  # the last step that was evaluated
@@ -188,15 +191,33 @@ Record = StepRecord | EvalRecord
 
 def start(config: TrainConfig) -> TrainState:
     """A new run: corpus, model and optimiser. Raises UserError for whatever does not fit together."""
+    mine = _mine(config)
     if config.init_from == "scratch":
-        corpus = load_corpus(config.dataset, config.data, config.tokenizer, config.vocab_size)
+        own = {"merge": mine.merge} if mine else {}
+        corpus = load_corpus(config.dataset, config.data, config.tokenizer, config.vocab_size, **own)
         shape = {name: getattr(config, name) for name in MODEL_SHAPE}
         model_config = GPTConfig(vocab_size=corpus.vocab_size, dropout=config.dropout, **shape)
-        model = GPT(model_config, config.device, config.dtype, config.seed, build(config.kernels, config.device))
-        return _state(config, corpus, model)
-    model, tokenizer = load_model(config.init_from, config.device, config.dtype, config.kernels)
+        ops = table(config.kernels, config.device, mine)
+        model = GPT(model_config, config.device, config.dtype, config.seed, ops)
+        return _state(config, corpus, model, mine)
+    model, tokenizer = load_model(config.init_from, config.device, config.dtype, config.kernels, mine)
     model = _fit(model, config)
-    return _state(config, _corpus(config, tokenizer, model, config.init_from), model)
+    return _state(config, _corpus(config, tokenizer, model, config.init_from), model, mine)
+
+
+def _mine(config: TrainConfig) -> Any:
+    """The reader's own parts, if the run has any."""
+    if config.mine is None:
+        return None
+    from tinygpt.mine import load_mine  # here, since other runs should not wait for the checker to be imported
+
+    return load_mine(config.mine, config.mine_unchecked)
+
+
+def table(kernels: str, device: str, mine: Any = None) -> Ops:
+    """The ops table of a run: by name (see `ops.build`), with the reader's own layers in their places if there are."""
+    ops = build(kernels, device)
+    return mine.table(ops) if mine else ops
 
 
 def _corpus(config: TrainConfig, tokenizer: Any, model: GPT, source: str | Path) -> Corpus:
@@ -224,14 +245,16 @@ def check_vocabulary(corpus: Corpus, model: GPT, source: str | Path) -> None:
         )
 
 
-def _state(config: TrainConfig, corpus: Corpus, model: GPT) -> TrainState:
+def _state(config: TrainConfig, corpus: Corpus, model: GPT, mine: Any) -> TrainState:
     for split in ("train", "val"):  # a text that is too short should be known before anything is written
         corpus.batch(split, 1, model.config.block_size, np.random.default_rng(0))
     if corpus.tokenizer is not None:  # what it turned out to be
         config.tokenizer = corpus.tokenizer.name
         config.vocab_size = corpus.vocab_size if config.tokenizer == "bpe" else None
     optimizer = AdamW(model.params, (config.beta1, config.beta2), weight_decay=config.weight_decay)
-    return TrainState(config, corpus, model, optimizer, thread_count(config.threads, model.device))
+    if mine:
+        optimizer.update, corpus.cut = mine.adamw_update, mine.windows_at
+    return TrainState(config, corpus, model, optimizer, thread_count(config.threads, model.device), mine)
 
 
 def _fit(model: GPT, config: TrainConfig) -> GPT:
@@ -250,19 +273,20 @@ def _fit(model: GPT, config: TrainConfig) -> GPT:
 
 
 def load_model(
-    folder: str | Path, device: str = "auto", dtype: str = "float32", kernels: str = "auto"
+    folder: str | Path, device: str = "auto", dtype: str = "float32", kernels: str = "auto", mine: Any = None
 ) -> tuple[GPT, Tokenizer | None]:
     """A model and, where one is known, its tokenizer.
 
     folder: a run's (its best weights, or its last ones if none were evaluated yet), a Hugging Face GPT-2 folder, or
-    "gpt2" to "gpt2-xl". Raises UserError if there is no model or it is damaged.
+    "gpt2" to "gpt2-xl". mine: a reader's own parts, from `tinygpt.mine.load_mine`. Raises UserError if there is no
+    model or it is damaged.
     """
     device, _ = resolve_device(device)
     if (Path(folder) / "best" / checkpoint.WEIGHTS).exists():
         folder = Path(folder) / "best"
     elif (Path(folder) / "last").is_dir():
         _, folder = checkpoint.load_state(folder)
-    model = GPT.from_pretrained(folder, device, dtype, build(kernels, device))
+    model = GPT.from_pretrained(folder, device, dtype, table(kernels, device, mine))
     if (Path(folder) / TOKENIZER).exists():
         return model, load_tokenizer(Path(folder) / TOKENIZER)
     return model, GPT2Tokenizer() if model.config.vocab_size == GPT2Tokenizer.vocab_size else None
@@ -291,7 +315,8 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None) -> TrainS
                 f"--{name}={changes[name]} would be another model: the run in {out_dir} has {name}={saved[name]}; "
                 f"leave the flag out, or start a new run with another --out_dir"
             )
-    model, tokenizer = load_model(folder, config.device, config.dtype, config.kernels)
+    mine = _mine(config)
+    model, tokenizer = load_model(folder, config.device, config.dtype, config.kernels, mine)
     model = _fit(model, config)
     corpus = _corpus(config, tokenizer, model, folder)
     if meta["text"] != corpus.fingerprint and not changes.keys() & {"dataset", "data"}:
@@ -299,7 +324,7 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None) -> TrainS
             f"the text of {corpus.name} is no longer the one that the run in {out_dir} was saved with, so it cannot go "
             f"on exactly; name the text to go on with (--data FILE or --dataset={config.dataset}), or start a new run"
         )
-    state = _state(config, corpus, model)
+    state = _state(config, corpus, model, mine)
     moments = checkpoint.read_tensors(folder / MOMENTS)
     for prefix, target in (("m.", state.optimizer.m), ("v.", state.optimizer.v)):
         part = {name.removeprefix(prefix): array for name, array in moments.items() if name.startswith(prefix)}

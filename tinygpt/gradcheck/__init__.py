@@ -5,8 +5,9 @@
     diagnose("layernorm", my_module)            what is wrong with it, in words
     numerical_gradient(f, x)                    the derivative of any function of an array, entry by entry
 
-Read in this order: `numerical.py` (the idea), `check.py` (the check), `cases.py` and `suite.py` (what the layers and the model are checked on),
-`mutants.py` (a library of wrong layers), `measure.py` (how many of them the check finds), `diagnosis.py`.
+Read in this order: `numerical.py` (the idea), `check.py` (the check), `cases.py` and `suite.py` (what the layers and
+the model are checked on), `mutants.py` (a library of wrong layers), `measure.py` (how many of them the check finds),
+`diagnosis.py` (what is wrong, in words), `files.py` and `command.py` (a reader's own file; what is printed).
 """
 
 from tinygpt.gradcheck.check import Report, Row, gradient_check

@@ -335,15 +335,23 @@ class Experiment:
         outs, gradients, problems = self.run(forward, backward)
         report = Report(title, problems=problems, tolerance=tolerance)
         if forward is not self.definition:
-            report.rows += [
-                _forward_row("out" if len(outs) == 1 else f"out[{number}]", out, right)
-                for number, (out, right) in enumerate(zip(outs, self.out, strict=True))
-            ]
+            report.rows += self._forward_rows(outs)
         for name, gradient in gradients.items():
             if name not in self.arrays and gradient is not None:
                 report.problems.append(f"backward gave a gradient named {name}, which no input to differentiate has")
         report.rows += [self._row(name, gradients.get(name), tolerance) for name in self.arrays]
         return report
+
+    def judge_forward(self, forward: Callable, tolerance: float = 1e-9, title: str = "") -> Report:
+        """Hold a forward alone against the definition."""
+        outs, _, problems = self.run(forward, lambda dout, cache: tuple(self.slots.values()))
+        return Report(title, self._forward_rows(outs), problems, tolerance=tolerance)
+
+    def _forward_rows(self, outs: list[Array]) -> list[Row]:
+        return [
+            _forward_row("out" if len(outs) == 1 else f"out[{number}]", out, right)
+            for number, (out, right) in enumerate(zip(outs, self.out, strict=True))
+        ]
 
     def _row(self, name: str, gradient: Any, tolerance: float) -> Row:
         row, shape = f"d{name}", tuple(self.arrays[name].shape)

@@ -1,12 +1,8 @@
 """What `tinygpt gradcheck` prints: a line for each check as it is made, and all there is to say of those that fail."""
 
-import contextlib
 import difflib
-import importlib.util
 import inspect
-import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,12 +14,12 @@ import numpy as np
 from tinygpt.backend import generator
 from tinygpt.errors import UserError
 from tinygpt.gradcheck.check import Report, gradient_check
-from tinygpt.gradcheck.diagnosis import diagnose, raised
+from tinygpt.gradcheck.diagnosis import diagnose
+from tinygpt.gradcheck.files import blame, imports_beside, judge, load, what_is_wrong
 from tinygpt.gradcheck.measure import HABITS, false_alarms, verdicts
 from tinygpt.gradcheck.suite import (
     DIRECTION_TOLERANCE,
     LAYERS,
-    Trial,
     candidates,
     check_directions,
     random_model,
@@ -69,30 +65,38 @@ def _check_layers(layers: list[str], device: str, all_entries: bool, seed: int, 
             for title, candidate in candidates(layer, device).items():
                 yield from reports(layer, candidate, title, seed=seed, device=device, max_entries=entries)
 
-    return _show(made(), verbose)
+    return all(_show(made(), verbose))
 
 
-def _show(made: Iterable[Report], verbose: bool) -> bool:
-    """Print reports as they come, a line each and the wrong ones in full after, or all in full; True if all is well."""
-    began, done = time.perf_counter(), []
+def _show(made: Iterable[Report], verbose: bool) -> list[Report]:
+    """Print reports as they come, and return them."""
+    done: list[Report] = []
+    for line in overview(made, done, verbose):
+        print(line, flush=True)
+    return done
+
+
+def overview(made: Iterable[Report], done: list[Report], verbose: bool = False) -> Iterator[str]:
+    """Reports as text while they come, and gathered in `done`: a line each and the wrong ones in full after, or all in
+    full; at last the verdict.
+    """
+    began = time.perf_counter()
     if not verbose:
-        print(HEADING)
+        yield HEADING
     for report in made:
         done.append(report)
         entries = sum(row.entries for row in report.gradients)
         line = f"{report.title:<45}{len(report.gradients):9}{entries:9,}{report.error:9.1e}"
-        print(f"{report}\n" if verbose else line + ("" if report.passed else "  WRONG"), flush=True)
+        yield f"{report}\n" if verbose else line + ("" if report.passed else "  WRONG")
     wrong = [report for report in done if not report.passed]
-    for report in [] if verbose else wrong:
-        print(f"\n{report}")
     if not verbose:
-        print()
+        yield from (f"\n{report}" for report in wrong)
+        yield ""
     for tolerance in sorted({report.tolerance for report in done}):
         errors = [report.error for report in done if report.tolerance == tolerance]
-        print(f"worst relative error {max(errors):.1e}, where {tolerance:.0e} is allowed ({len(errors)} checks)")
+        yield f"worst relative error {max(errors):.1e}, where {tolerance:.0e} is allowed ({len(errors)} checks)"
     verdict = f"{len(wrong)} of {len(done)} checks WRONG" if wrong else f"all {len(done)} checks right"
-    print(f"{verdict}, in {time.perf_counter() - began:.0f} s")
-    return not wrong
+    yield f"{verdict}, in {time.perf_counter() - began:.0f} s"
 
 
 def _check_size(preset: str, device: str, seed: int) -> bool:
@@ -123,26 +127,20 @@ def _check_size(preset: str, device: str, seed: int) -> bool:
 
 def _check_file(path: Path, layer: str | None, device: str, all_entries: bool, seed: int, verbose: bool) -> bool:
     """A reader's own module: against the definition of the layer it is named after, or by itself."""
-    if not path.is_file():
-        raise UserError(f"there is no file {path}; expected a Python file with the functions forward and backward")
     layer = layer or (path.stem if path.stem in LAYERS and path.stem != "model" else None)
-    with _imports_beside(path):
+    with imports_beside(path):
         try:
-            module = _load(path)
+            module = load(path)
             if layer is None:
                 return _check_by_itself(path, module, None if all_entries else FILE_ENTRIES, seed)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         except (Exception, SystemExit) as error:
-            raise UserError(_blame(path, error)) from error
-        made = trials(layer, seed, device)
-        right = _show((_judged(trial, module, layer, path) for trial in made), verbose)
-        if not right:
-            diagnosis = diagnose(layer, module, seed)
-            print(
-                f"\nwhat is wrong:\n{diagnosis or 'every gradient agrees to six digits; is something in it float32?'}"
-            )
-        return right
+            raise UserError(blame(path, error)) from error
+        done = _show((judge(trial, module, layer, path) for trial in trials(layer, seed, device)), verbose)
+        if not all(done):
+            print(f"\nwhat is wrong:\n{what_is_wrong(layer, module, done, seed)}")
+        return all(done)
 
 
 def _check_by_itself(path: Path, module: ModuleType, max_entries: int | None, seed: int) -> bool:
@@ -160,56 +158,6 @@ def _check_by_itself(path: Path, module: ModuleType, max_entries: int | None, se
     )  # fmt: skip
     print(report)
     return report.passed
-
-
-def _judged(trial: Trial, module: ModuleType, layer: str, path: Path) -> Report:
-    """The report of one case; what the file raises is a problem of that case's."""
-    try:
-        report = trial.judge(module)
-    except UserError as error:
-        report = Report("", problems=[str(error)], tolerance=trial.tolerance)
-    except (Exception, SystemExit) as error:
-        report = Report("", problems=[_blame(path, error)], tolerance=trial.tolerance)
-    report.title = str(path) + trial.title.removeprefix(layer)
-    return report
-
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None  # of a .py file there always is one
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for name in ("forward", "backward"):
-        if not callable(getattr(module, name, None)):
-            raise UserError(f"there is no function {name}; expected forward and backward, as in tinygpt/layers/")
-    return module
-
-
-@contextlib.contextmanager
-def _imports_beside(path: Path) -> Iterator[None]:
-    """Lets a file import its neighbours, and forgets them after, since another folder's may have the same names."""
-    before, folder = set(sys.modules), str(path.parent.resolve())
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-        for name in set(sys.modules) - before:
-            if str(getattr(sys.modules[name], "__file__", None) or "").startswith(folder):
-                del sys.modules[name]
-
-
-def _blame(path: Path, error: BaseException) -> str:
-    """What a reader's file raised and where, in one line; what others raised is raised again."""
-    own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _is(frame.filename, path)]
-    line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else own[-1] if own else None
-    if not own and not isinstance(error, SyntaxError | ValueError):  # ValueError: a source with null bytes
-        raise error
-    return f"{path}{f', line {line},' if line else ''} {raised(error)}"
-
-
-def _is(filename: str, path: Path) -> bool:
-    return Path(filename).resolve() == path.resolve()
 
 
 # The checker measured

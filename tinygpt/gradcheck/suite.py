@@ -52,6 +52,10 @@ class Trial(NamedTuple):
         """Hold a candidate against the definition."""
         return self.experiment.judge(*self.functions(candidate), self.tolerance, self.title)
 
+    def judge_forward(self, candidate: Any) -> Report:
+        """Hold its forward alone against the definition's."""
+        return self.experiment.judge_forward(self.functions(candidate)[0], self.tolerance, self.title)
+
 
 def trials(
     layer: str,

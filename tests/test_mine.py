@@ -1,0 +1,288 @@
+"""A reader's own parts: each checked, what is wrong named, and taken into a run."""
+
+import inspect
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lessons.exercises import EXERCISES
+from tinygpt.cli import main
+from tinygpt.data import load_corpus
+from tinygpt.errors import UserError
+from tinygpt.gradcheck.mutants import MUTANTS
+from tinygpt.mine import PARTS, check, functions, load_mine
+from tinygpt.ops import DEFINITIONS, build
+from tinygpt.tokenizer import BPETokenizer
+from tinygpt.train import TrainConfig, resume, start, train
+
+FUNCTIONS = {part.functions[0]: part for part in PARTS.values() if not part.is_layer}
+MISTAKES = [(name, mistake) for name in functions.FUNCTIONS for mistake in functions.FUNCTIONS[name][1]]
+LAYER_MUTANTS = [
+    next(m for m in MUTANTS if m.layer == part.name and not m.source and m.family != "forward")
+    for part in PARTS.values()
+    if part.is_layer
+]
+TEXT = "lessons/text.txt"
+PROJECT = Path(__file__).parents[1]
+
+
+def fill(folder, *names):
+    """The engine's own parts as a reader's files."""
+    for name in names or EXERCISES:
+        (folder / f"{name}.py").write_text(EXERCISES[name].solution(), encoding="utf-8")
+    return folder
+
+
+def spoil(folder, name, old, new):
+    path = folder / f"{name}.py"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path
+
+
+def run(folder, monkeypatch, **changes):
+    monkeypatch.chdir(PROJECT)
+    settings = {
+        "data": TEXT, "out_dir": str(folder / "out"), "n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 12,
+        "batch_size": 6, "max_iters": 20, "eval_interval": 20, "eval_iters": 1, "log_interval": 1, "dropout": 0.1,
+        "sample_length": 0, "device": "cpu", "dtype": "float64", "threads": 2, "learning_rate": 1e-2, "bias": True,
+    }  # fmt: skip
+    state = start(TrainConfig(**(settings | changes)))
+    return [record.loss for record in train(state) if hasattr(record, "loss")], state
+
+
+# Functions
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_engines_own_function_is_right_for_many_seeds(name):
+    right = functions.engine(FUNCTIONS[name].source, name)
+    for seed in range(20):
+        for call in functions.calls(name, seed):
+            assert not functions.difference(functions.outcome(right, call), functions.outcome(right, call)), call.title
+        assert functions.diagnose(name, right, seed) == ""
+
+
+@pytest.mark.parametrize("name, mistake", MISTAKES, ids=lambda x: x if isinstance(x, str) else x.says[:50])
+def test_every_usual_mistake_is_caught_and_named(name, mistake):
+    right = functions.engine(FUNCTIONS[name].source, name)
+    wrong = getattr(mistake.module, name)
+    for seed in range(3):
+        pairs = [[functions.outcome(f, call) for f in (wrong, right)] for call in functions.calls(name, seed)]
+        assert any(functions.difference(*pair) for pair in pairs)
+        assert functions.diagnose(name, wrong, seed + 10) == mistake.says
+
+
+def test_a_wrong_function_is_shown_what_it_gave_and_what_was_expected(tmp_path):
+    fill(tmp_path, "merge")
+    checked = check("merge", spoil(tmp_path, "merge", "i += 2", "i += 1"))
+    assert not checked.passed and checked.written
+    assert "returned [9, 9, 7]; expected [9, 7]" in checked.text
+    assert checked.wrong == "after a merge the second token of the pair is read once more: step over both"
+
+
+def test_a_function_that_writes_to_its_argument_is_told_so(tmp_path):
+    fill(tmp_path, "merge")
+    checked = check("merge", spoil(tmp_path, "merge", "    merged = []", "    ids = ids[:]\n    merged = []"))
+    assert checked.passed
+    checked = check("merge", spoil(tmp_path, "merge", "    return merged", "    ids0.clear()\n    return merged"))
+    assert not checked.passed and "line" in checked.wrong  # ids0 is not defined
+    fill(tmp_path, "merge")
+    checked = check("merge", spoil(tmp_path, "merge", "    return merged", "    ids.clear()\n    return merged"))
+    assert not checked.passed and "left its argument 1 as []" in checked.text
+
+
+def test_draw_may_ask_for_its_numbers_in_either_shape(tmp_path):
+    fill(tmp_path, "draw")
+    one = "rng.random((len(probs), 1)) * cumulative"
+    assert check("draw", spoil(tmp_path, "draw", one, "rng.random(len(probs))[:, None] * cumulative")).passed
+    fill(tmp_path, "draw")
+    checked = check("draw", spoil(tmp_path, "draw", one, "rng.uniform(size=(len(probs), 1)) * cumulative"))
+    assert "take one number for each row from rng.random" in checked.wrong
+
+
+# Files
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_engines_own_file_passes(name, tmp_path):
+    fill(tmp_path, name)
+    for seed in (0, 5):
+        checked = check(name, tmp_path / f"{name}.py", seed)
+        assert checked.passed and checked.wrong == "", checked.text
+
+
+def test_a_right_layer_hears_a_second_opinion_from_the_readers_own_numerical_gradient(tmp_path):
+    fill(tmp_path, "numerical_gradient", "block")
+    text = check("block", tmp_path / "block.py").text
+    error = float(text.rpartition("worst relative error ")[2])
+    assert "your own numerical_gradient agrees" in text and error < 1e-7
+    spoil(tmp_path, "numerical_gradient", "(2 * h)", "h")
+    assert "is not right yet" in check("block", tmp_path / "block.py").text
+
+
+def test_the_second_opinion_is_the_readers_own(tmp_path):
+    fill(tmp_path, "numerical_gradient", "gelu")
+    spoil(tmp_path, "numerical_gradient", "    return gradient", "    return gradient + (x.size == 60) * 1e-3")
+    texts = [check("gelu", tmp_path / "gelu.py", seed).text for seed in range(30)]
+    assert any("DISAGREES" in text for text in texts) and any("agrees" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("def forward(:", "line 1, raised SyntaxError"),
+        ("def forward(x): return x, ()", "there is no function backward; expected forward and backward"),
+        ("import nothing_of_this_name", "line 1, raised ModuleNotFoundError"),
+        ("raise SystemExit(3)", "line 1, raised SystemExit: 3"),
+        ("def forward(x): return x, ()\ndef backward(d, c): return d", "forward does not take gelu's arguments"),
+        ("def forward(x, approximate):\n    return x.nothing, ()\ndef backward(d, c): return d", "line 2, raised Attr"),
+        ("def forward(x, approximate): return x, x\ndef backward(d, c): return d", "not what the definition computes"),
+    ],
+)
+def test_whatever_a_file_does_the_verdict_is_in_words(text, expected, tmp_path):
+    path = tmp_path / "gelu.py"
+    path.write_text(text, encoding="utf-8")
+    checked = check("gelu", path)
+    assert not checked.passed and checked.written and checked.wrong
+    assert expected in checked.text
+
+
+def test_half_a_file_is_judged_by_its_half(tmp_path):
+    fill(tmp_path, "softmax")
+    path = spoil(tmp_path, "softmax", "    return out * (dout", "    raise NotImplementedError\n    return out * (dout")
+    checked = check("softmax", path)
+    assert not checked.passed and not checked.written and checked.wrong == "backward is not written yet"
+    assert checked.text.count("right") >= 3 and "WRONG" in checked.text
+    spoil(tmp_path, "softmax", "exps / xp.where", "2 * exps / xp.where")
+    assert "not what the definition computes" in check("softmax", path).text
+
+
+# In a run
+
+
+def test_a_run_with_every_part_of_the_readers_own_is_the_reference_run(tmp_path, monkeypatch):
+    fill(tmp_path)
+    settings = {"tokenizer": "bpe", "vocab_size": 290}
+    mine, state = run(tmp_path, monkeypatch, mine=str(tmp_path), **settings)
+    reference, _ = run(tmp_path, monkeypatch, kernels="reference", **settings)
+    assert set(state.mine.used) == set(PARTS) == set(EXERCISES)
+    assert len(mine) == 20 and mine[-1] < mine[0] - 0.3
+    np.testing.assert_allclose(mine, reference, rtol=0, atol=1e-10)
+
+
+def test_every_part_is_really_used(tmp_path, monkeypatch):
+    """Each file says when it is called: all are, in one run and a sample from it."""
+    fill(tmp_path)
+    for name, part in PARTS.items():
+        path = tmp_path / f"{name}.py"
+        path.write_text(path.read_text(encoding="utf-8") + NOISY.format(part=part.functions), encoding="utf-8")
+    _, state = run(tmp_path, monkeypatch, mine=str(tmp_path), max_iters=2, tokenizer="bpe", vocab_size=270)
+    for module in state.mine.used.values():
+        module.called.clear()
+    losses, state = run(tmp_path, monkeypatch, mine=str(tmp_path), max_iters=2, tokenizer="bpe", vocab_size=270)
+    state.model.generate(np.array([[1, 2, 3]]), 4, top_p=0.9, seed=1)
+    quiet = {name for name, module in state.mine.used.items() if set(module.called) != set(PARTS[name].functions)}
+    assert quiet == set()
+
+
+NOISY = """
+called = []
+
+def _noisy(name, function):
+    def noisy(*arguments, **options):
+        called.append(name)
+        return function(*arguments, **options)
+    return noisy
+
+for _name in {part}:
+    globals()[_name] = _noisy(_name, globals()[_name])
+"""
+
+
+@pytest.mark.parametrize("mutant", LAYER_MUTANTS, ids=lambda mutant: f"{mutant.layer}-{mutant.name}")
+def test_a_wrong_layer_among_right_ones_is_named_and_left_out(mutant, tmp_path):
+    fill(tmp_path, "linear", mutant.layer)
+    for old, new in mutant.edits:
+        spoil(tmp_path, mutant.layer, old, new)
+    mine = load_mine(tmp_path)
+    assert list(mine.left_out) == [mutant.layer] and mine.left_out[mutant.layer] == mutant.says
+    assert set(mine.used) == {"linear"} - {mutant.layer}
+    unchecked = load_mine(tmp_path, unchecked=True)
+    assert set(unchecked.used) == {"linear", mutant.layer} and set(unchecked.unchecked) == {mutant.layer}
+
+
+def test_the_command_names_yours_leaves_out_the_wrong_and_takes_it_in_when_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(PROJECT)
+    fill(tmp_path, "gelu", "attention", "layernorm")
+    spoil(tmp_path, "attention", "dk = bmm(dscores, q, transpose_a=True)", "dk = bmm(dscores, q)")
+    (tmp_path / "layernorm.py").write_text(EXERCISES["layernorm"].blank(), encoding="utf-8")
+    flags = (
+        f"--data={TEXT} --n_layer=1 --n_head=2 --n_embd=16 --block_size=8 --batch_size=4 --max_iters=2 --eval_iters=1 "
+        f"--log_interval=1 --sample_length=20 --device=cpu --threads=1 --mine={tmp_path} --out_dir={tmp_path / 'out'}"
+    ).split()
+    assert main(["train", *flags]) == 0
+    out = capsys.readouterr().out
+    assert "yours       gelu\n" in out
+    assert "attention.py is left out: dk multiplies q by dscores, where dscores transposed belongs" in out
+    assert f"not written yet in {tmp_path}: layernorm" in out
+    assert main(["train", *flags, "--mine-unchecked"]) == 0
+    out = capsys.readouterr().out
+    assert "yours       gelu, attention\n" in out and "wrong and taken in unchecked: dk multiplies q" in out
+    losses = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1]["val_loss"] > 0
+    assert main(["sample", f"--mine={tmp_path}", f"--out_dir={tmp_path / 'out'}", "--max_new_tokens=5"]) == 0
+    assert "attention.py is left out" in capsys.readouterr().err
+
+
+def test_a_resumed_run_goes_on_with_the_readers_parts(tmp_path, monkeypatch, capsys):
+    fill(tmp_path, "adamw_update")
+    _, state = run(tmp_path, monkeypatch, mine=str(tmp_path), max_iters=2)
+    state = resume(state.config.out_dir, {"max_iters": 4})
+    assert list(state.mine.used) == ["adamw_update"]
+    assert inspect.getfile(state.optimizer.update) == str(tmp_path / "adamw_update.py")
+
+
+def test_what_a_readers_layer_raises_in_training_is_one_sentence_with_its_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(PROJECT)
+    fill(tmp_path, "gelu")
+    spoil(
+        tmp_path, "gelu", "    return x * phi, (x, phi, approximate)",
+        '    if x.dtype == "float32":\n        x.no_such_thing\n    return x * phi, (x, phi, approximate)',
+    )  # fmt: skip
+    flags = f"--data={TEXT} --n_layer=1 --n_head=2 --n_embd=16 --block_size=8 --max_iters=1 --device=cpu".split()
+    assert main(["train", *flags, f"--mine={tmp_path}", f"--out_dir={tmp_path / 'out'}"]) == 1
+    err = capsys.readouterr().err
+    assert f"error: {tmp_path / 'gelu.py'}, line " in err and "raised AttributeError" in err and "Traceback" not in err
+
+
+def test_a_folder_without_parts_is_one_sentence(tmp_path, capsys):
+    with pytest.raises(UserError, match="holds no part of the engine; expected files such as layernorm.py"):
+        load_mine(tmp_path)
+    assert main(["train", f"--mine={tmp_path / 'nothing'}", f"--out_dir={tmp_path / 'out'}"]) == 1
+    assert "is no folder" in capsys.readouterr().err
+
+
+def test_the_readers_cross_entropy_goes_before_the_fast_loss(tmp_path):
+    fill(tmp_path, "cross_entropy")
+    table = load_mine(tmp_path).table(build())
+    assert table.lm_head_loss is DEFINITIONS.lm_head_loss and table.attention is build().attention
+
+
+def test_a_readers_merge_trains_the_tokenizer_and_nothing_of_it_stays_in_the_cache(tmp_path, monkeypatch):
+    calls = []
+
+    def own(ids, pair, new_id):
+        calls.append(new_id)
+        return [i for i in ids if i not in pair]  # wrong, and it shows
+
+    path = tmp_path / "text.txt"
+    path.write_text("the cat and the hat and the rat " * 40, encoding="utf-8")
+    first = load_corpus(data=path, tokenizer="bpe", vocab_size=260)
+    wrong = load_corpus(data=path, tokenizer="bpe", vocab_size=260, merge=own)
+    again = load_corpus(data=path, tokenizer="bpe", vocab_size=260)
+    assert set(calls) == {256, 257, 258, 259} and wrong.tokenizer != first.tokenizer == again.tokenizer
+    assert isinstance(first.tokenizer, BPETokenizer)

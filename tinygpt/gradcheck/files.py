@@ -1,0 +1,89 @@
+"""A reader's own file: loaded, judged as the layer it is named after, and blamed for what it raises."""
+
+import contextlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from tinygpt.errors import UserError
+from tinygpt.gradcheck.check import Report
+from tinygpt.gradcheck.diagnosis import diagnose, raised
+from tinygpt.gradcheck.suite import Trial
+
+UNWRITTEN = "{} is not written yet"  # it raises NotImplementedError
+
+
+def load(path: Path, functions: Sequence[str] = ("forward", "backward")) -> ModuleType:
+    """The file as a module. Raises UserError if there is none or it lacks one of `functions`; what it raises passes."""
+    if not path.is_file():
+        raise UserError(f"there is no such file; expected a Python file with {' and '.join(functions)}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None  # of a .py file there always is one
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in functions:
+        if not callable(getattr(module, name, None)):
+            raise UserError(f"there is no function {name}; expected {' and '.join(functions)}")
+    return module
+
+
+@contextlib.contextmanager
+def imports_beside(path: Path) -> Iterator[None]:
+    """Lets a file import its neighbours, and forgets them after, since another folder's may have the same names."""
+    before, folder = set(sys.modules), str(path.parent.resolve())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        for name in set(sys.modules) - before:
+            if str(getattr(sys.modules[name], "__file__", None) or "").startswith(folder):
+                del sys.modules[name]
+
+
+def judge(trial: Trial, module: ModuleType, layer: str, path: Path) -> Report:
+    """The report of one case; what the file raises is a problem of that case's, and so is what it has not written."""
+    try:
+        report = trial.judge(module)
+    except NotImplementedError:
+        report = _judge_written(trial, module, path)
+    except UserError as error:
+        report = Report("", problems=[str(error)], tolerance=trial.tolerance)
+    except (Exception, SystemExit) as error:
+        report = Report("", problems=[blame(path, error)], tolerance=trial.tolerance)
+    report.title = str(path) + trial.title.removeprefix(layer)
+    return report
+
+
+def _judge_written(trial: Trial, module: ModuleType, path: Path) -> Report:
+    """Of a file with something yet to be written: the verdict on its forward, if that is written."""
+    try:
+        report = trial.judge_forward(module)
+        report.problems.append(UNWRITTEN.format("backward"))
+    except NotImplementedError:
+        report = Report("", problems=[UNWRITTEN.format("forward")], tolerance=trial.tolerance)
+    return report
+
+
+def what_is_wrong(layer: str, module: ModuleType, reports: Sequence[Report], seed: int) -> str:
+    """What is wrong with a layer's file that did not pass, in words: of what is yet to be written, that it is."""
+    for name in ("forward", "backward"):
+        if any(UNWRITTEN.format(name) in report.problems for report in reports):
+            return UNWRITTEN.format(name)
+    return str(diagnose(layer, module, seed) or "every gradient agrees to six digits; is something in it float32?")
+
+
+def blame(path: Path, error: BaseException) -> str:
+    """What a reader's file raised and where, in one line; what others raised is raised again."""
+    own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _is(frame.filename, path)]
+    line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else own[-1] if own else None
+    if not own and not isinstance(error, SyntaxError | ValueError):  # ValueError: a source with null bytes
+        raise error
+    return f"{path}{f', line {line},' if line else ''} {raised(error)}"
+
+
+def _is(filename: str, path: Path) -> bool:
+    return Path(filename).resolve() == path.resolve()

@@ -1,0 +1,254 @@
+"""The parts of the engine that a reader may write, each a file in a folder of theirs, and the way to their places.
+
+Layers, and what generation needs, stand in the ops table. What else there is has a place of its own: AdamW's update in
+the optimiser, the BPE merge step in the tokenizer's training, the cutting of windows in the corpus, and the numerical
+gradient in the check of all the others.
+"""
+
+import functools
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygpt import layers
+from tinygpt.data import windows_at
+from tinygpt.errors import UserError
+from tinygpt.gradcheck import files
+from tinygpt.gradcheck.check import Experiment, Report, relative
+from tinygpt.gradcheck.command import overview
+from tinygpt.gradcheck.diagnosis import raised
+from tinygpt.gradcheck.suite import trials
+from tinygpt.layers import lm_head_loss
+from tinygpt.mine import functions
+from tinygpt.ops import Ops
+from tinygpt.optim import adamw_update
+from tinygpt.tokenizer import merge
+
+AGREES = 1e-6  # relative: what central differences are good for
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part: the file `name`.py, which holds `functions` as the engine's module `source` does."""
+
+    name: str
+    source: str
+    functions: tuple[str, ...] = ("forward", "backward")
+    is_layer: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_layer", self.functions == ("forward", "backward"))
+
+
+def _layer(name: str) -> Part:
+    return Part(name, f"{layers.__name__}.{name}")
+
+
+PARTS = {  # in the order of the lessons
+    part.name: part
+    for part in (
+        Part("windows_at", "tinygpt.data", ("windows_at",)),
+        Part("merge", "tinygpt.tokenizer", ("merge",)),
+        Part("draw", "tinygpt.sample", ("draw",)),
+        Part("numerical_gradient", "tinygpt.gradcheck.numerical", ("numerical_gradient",)),
+        *map(_layer, ("embedding", "linear", "cross_entropy", "layernorm", "gelu", "mlp", "softmax", "attention")),
+        *map(_layer, ("block", "lm_head_loss")),
+        Part("adamw_update", "tinygpt.optim", ("adamw_update",)),
+        _layer("dropout"),
+        Part("probabilities", "tinygpt.sample", ("probabilities",)),
+        Part("attention_decode", "tinygpt.layers.attention", ("decode",)),
+    )
+}
+
+
+# Checking
+
+
+class Checked(NamedTuple):
+    """The verdict on a part. text: all there is to print; wrong: what is wrong, "" if nothing is; written: False while
+    something in the file raises NotImplementedError.
+    """
+
+    passed: bool
+    text: str
+    wrong: str = ""
+    written: bool = True
+
+
+def check(name: str, path: Path, seed: int = 0) -> Checked:
+    """Hold the file of a part against the engine: a layer's forward against the definition and its backward against
+    numerical derivatives, a function's results against the engine's. Another seed draws other numbers and sizes.
+    """
+    return _load_and_check(PARTS[name], path, seed)[1]
+
+
+def _load_and_check(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
+    with files.imports_beside(path):
+        try:
+            module = files.load(path, part.functions)
+        except UserError as error:
+            return None, _failed(f"{path}: {error}")
+        except NotImplementedError as error:
+            return None, _failed(f"{path}: {error}", written=False)
+        except (Exception, SystemExit) as error:
+            return None, _failed(files.blame(path, error))
+        return module, (_check_layer if part.is_layer else _check_function)(part, module, path, seed)
+
+
+def _failed(says: str, written: bool = True) -> Checked:
+    return Checked(False, says, says, written)
+
+
+def _check_layer(part: Part, module: ModuleType, path: Path, seed: int) -> Checked:
+    made: list[Report] = []
+    judged = (files.judge(trial, module, part.name, path) for trial in trials(part.name, seed))
+    lines = list(overview(judged, made))
+    if all(made):
+        return Checked(True, "\n".join(lines + _second_opinion(part, module, path, seed)))
+    wrong = files.what_is_wrong(part.name, module, made, seed)
+    written = not any(wrong == files.UNWRITTEN.format(name) for name in part.functions)
+    lines += ["", wrong] if not written else ["", "what is wrong:", wrong]
+    return Checked(False, "\n".join(lines), wrong, written)
+
+
+def _second_opinion(part: Part, module: ModuleType, path: Path, seed: int) -> list[str]:
+    """What the reader's own numerical gradient, where there is one and it is right, says of the layer's backward."""
+    own = path.parent / "numerical_gradient.py"
+    if not own.is_file():
+        return []
+    theirs, checked = _load_and_check(PARTS["numerical_gradient"], own, seed)
+    if theirs is None or not checked.passed:
+        return [f"{own} is not right yet, so it was not asked for a second opinion"]
+    trial = next(iter(trials(part.name, seed)))
+    forward, backward = trial.functions(module)
+    error = _worst_error(trial.experiment, forward, backward, theirs.numerical_gradient)
+    verdict = "agrees" if error <= AGREES else "DISAGREES"
+    return [f"your own numerical_gradient {verdict}: worst relative error {error:.1e}"]
+
+
+def _worst_error(experiment: Experiment, forward: Callable, backward: Callable, numerical_gradient: Callable) -> float:
+    """Of the gradients that backward gives, against another's numerical derivatives of forward."""
+    _, gradients, _ = experiment.run(forward, backward)
+    errors = []
+    for name, x in experiment.arrays.items():
+
+        def scalar(moved: np.ndarray, x: np.ndarray = x) -> float:
+            kept = x.copy()
+            x[...] = moved
+            out, _ = forward(**experiment.inputs)
+            x[...] = kept
+            return float((out * experiment.dout[0]).sum())
+
+        numerical = numerical_gradient(scalar, x.copy())
+        norms = np.linalg.norm(numerical), np.linalg.norm(gradients[name])
+        errors.append(relative(np.linalg.norm(numerical - gradients[name]), *norms))
+    return max(errors)
+
+
+def _check_function(part: Part, module: ModuleType, path: Path, seed: int) -> Checked:
+    (name,) = part.functions
+    candidate, lines, wrong = getattr(module, name), [], ""
+    right = functions.engine(part.source, name)
+    try:
+        for call in functions.calls(name, seed):
+            given = functions.outcome(candidate, call)
+            said = functions.difference(given, functions.outcome(right, call))
+            if given.error is not None and said:  # with the line in their file, if it is there that it was raised
+                said = _where(path, given.error)
+            lines.append(f"{name + (f', {call.title}' if call.title else ''):<45}{'WRONG' if said else 'right'}")
+            if said:
+                lines.append(f"    {said}")
+                wrong = wrong or said
+    except NotImplementedError:
+        return _failed(f"{name} is not written yet", written=False)
+    if not wrong:
+        return Checked(True, "\n".join([*lines, "", f"all {len(lines)} checks right"]))
+    wrong = functions.diagnose(name, candidate, seed) or wrong
+    return Checked(False, "\n".join([*lines, "", "what is wrong:", wrong]), wrong)
+
+
+def _where(path: Path, error: BaseException) -> str:
+    try:
+        return files.blame(path, error)
+    except type(error):  # raised by what the file called in the wrong way
+        return raised(error)
+
+
+# Taking them in
+
+
+@dataclass
+class Mine:
+    """The parts of a folder. used: those that a run takes in, by name; left_out: those that are wrong, with what is
+    wrong; unchecked: those of `used` that are wrong and were asked for all the same, likewise; unwritten: the rest.
+    """
+
+    folder: Path
+    used: dict[str, ModuleType] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    unchecked: dict[str, str] = field(default_factory=dict)
+    unwritten: list[str] = field(default_factory=list)
+
+    def table(self, ops: Ops) -> Ops:
+        """The table of layers with the reader's in their places."""
+        names = [name for name in self.used if hasattr(ops, name)]
+        entries: dict[str, Any] = {name: self._entry(name) for name in names}
+        if {"linear", "cross_entropy"} & entries.keys():  # a fast twin would go without them
+            entries.setdefault("lm_head_loss", lm_head_loss)
+        if "softmax" in self.used:
+            rule = entries.get("probabilities", ops.probabilities)
+            entries["probabilities"] = functools.partial(rule, softmax=self.used["softmax"])
+        return ops.replace(**entries)
+
+    def _entry(self, name: str) -> Any:
+        module = self.used[name]
+        return module if PARTS[name].is_layer else getattr(module, PARTS[name].functions[0])
+
+    @property
+    def merge(self) -> Callable:
+        return self._entry("merge") if "merge" in self.used else merge
+
+    @property
+    def windows_at(self) -> Callable:
+        return self._entry("windows_at") if "windows_at" in self.used else windows_at
+
+    @property
+    def adamw_update(self) -> Callable:
+        return self._entry("adamw_update") if "adamw_update" in self.used else adamw_update
+
+    def blame(self, error: BaseException) -> str:
+        """What a part of the reader's raised while it was used, and where; "" if the error is not from there."""
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if Path(frame.filename).resolve().parent == self.folder.resolve():
+                return f"{self.folder / Path(frame.filename).name}, line {frame.lineno}, {raised(error)}"
+        return ""
+
+
+def load_mine(folder: str | Path, unchecked: bool = False) -> Mine:
+    """The parts in `folder` that pass their checks; with `unchecked` also those that are written and do not.
+
+    Raises UserError if there is no such folder or no part in it.
+    """
+    mine = Mine(Path(folder))
+    found = [part for part in PARTS.values() if (mine.folder / f"{part.name}.py").is_file()]
+    if not found:
+        what = "holds no part of the engine" if mine.folder.is_dir() else "is no folder"
+        raise UserError(
+            f"{folder} {what}; expected files such as layernorm.py, which `python -m lessons start 7` begins for you"
+        )
+    for part in found:
+        module, checked = _load_and_check(part, mine.folder / f"{part.name}.py", seed=0)
+        if not checked.written:
+            mine.unwritten.append(part.name)
+        elif module is not None and (checked.passed or unchecked):
+            mine.used[part.name] = module
+            if not checked.passed:
+                mine.unchecked[part.name] = checked.wrong
+        else:
+            mine.left_out[part.name] = checked.wrong
+    return mine
