@@ -137,7 +137,7 @@ def test_neighbours_are_imported_from_the_files_own_folder(tmp_path, capsys):
     [
         (["layernrm"], "there is no layer 'layernrm'; did you mean layernorm?"),
         (["x"], "expected embedding, linear"),
-        (["none.py"], "there is no file none.py"),
+        (["none.py"], "none.py: there is no such file"),
         (["softmax", "--device=tpu"], "device is 'tpu'"),
         (["softmax", "--as=gelu"], "--as=gelu says what a file is; give the file too"),
         (["--mutants", "--device=cuda"], "--mutants goes with names of layers and --seed only"),

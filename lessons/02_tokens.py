@@ -1,0 +1,360 @@
+# %% [markdown]
+# # 2. Text to tokens
+#
+# A network computes with numbers, and a text has none. So before anything is learned the text becomes a row of
+# whole numbers, the *tokens*, each below a fixed V, the size of the vocabulary. The network will pay for every
+# token in the row, and again for every entry of the vocabulary.
+#
+# **How would you number a text, so that every text can be written, also one with a letter that you have never seen,
+# and the row is still short?**
+
+# %%
+import re
+import sys
+from collections import Counter
+from itertools import pairwise
+from unittest import mock
+
+import numpy as np
+from kit import TEXT, plot, stated
+
+from tinygpt.errors import UserError
+from tinygpt.tokenizer import SPLIT, BPETokenizer, CharTokenizer, GPT2Tokenizer, merge
+
+# %% [markdown]
+# ## Last lesson's questions
+#
+# **1.** The mean over axes 0 and 1 is (C,) and fits. The mean over the last axis is (B, T): aligned at the right, T
+# lies under C and B under T. It fits only where these are equal (or 1), and then a token's mean is taken from a
+# channel. `x[:, -1]` is (B, C) and fits where B = T (or 1): each row's last token is then taken from one token of
+# *every* row. `x[:, -1:]`, (B, 1, C), means what it says.
+#
+# **2.** Both strides are one token, 8 bytes for int64: the next window begins one further on. It adds no bytes. But
+# the windows of a batch lie at random places, which no strides describe. And they overlap: whoever wrote into one
+# would change the others.
+#
+# **3.** out_ij = x_i x_j, and x_k stands in row k and in column k. So dx_k = Σ_j dout_kj x_j + Σ_i dout_ik x_i.
+
+# %%
+tokens = np.arange(10)
+print("strides of all windows:", np.lib.stride_tricks.sliding_window_view(tokens, 4).strides)
+
+rng = np.random.default_rng(2)
+x, dout = rng.standard_normal(3), rng.standard_normal((3, 3))
+dx = (dout * x).sum(axis=1) + (dout * x[:, None]).sum(axis=0)
+nudged = [
+    ((dout * np.outer(x + e, x + e)).sum() - (dout * np.outer(x - e, x - e)).sum()) / 2 for e in np.eye(3)
+]  # up and down by 1: exact for a parabola
+print("dx", dx, " by nudging", np.array(nudged))
+assert np.allclose(dx, nudged)
+
+# %% [markdown]
+# ## Characters
+#
+# The first thought is a number for each character. Sort those that occur in the text. A character's place in that
+# list is its token, also called its *id*.
+
+# %%
+characters = sorted(set(TEXT))
+id_of = {character: i for i, character in enumerate(characters)}
+ids = [id_of[character] for character in TEXT]
+print(f"{len(TEXT):,} characters, {len(characters)} different ones: {''.join(characters)!r}")
+print(TEXT[:19].strip(), "->", ids[:18])
+print("the same as the engine's:", ids == CharTokenizer.train(TEXT).encode(TEXT).tolist())
+print("and back:", "".join(characters[i] for i in ids) == TEXT)
+stated("6,923", len(TEXT))
+try:
+    CharTokenizer.train(TEXT).encode("Zürich")
+except UserError as error:
+    print("Zürich:", error)
+
+# %% [markdown]
+# The vocabulary is small, and a row of 6,923 tokens is as long as the text. What was not in the text cannot be
+# written. To take all characters that there may be is no way out: Unicode has room for 1,114,112.
+#
+# ## Bytes
+#
+# A file holds bytes, numbers from 0 to 255. UTF-8 is the usual rule for writing a character as bytes: a, one byte;
+# most letters with an accent, two; Chinese and Japanese characters, three.
+#
+# ```
+# character   code point    bytes
+# a                   97    97
+# é                  233    195 169
+# 東              26,481    230 157 177
+# ```
+#
+# With 256 tokens every text can be written. But the row is never shorter than the text, and there are rows of
+# tokens that are no text: half of a character is not a character. When decoded it becomes U+FFFD, the sign for what
+# cannot be read.
+
+# %%
+for character in "aé東":
+    print(character, ord(character), list(character.encode()))
+print("half of é:", repr(bytes([195]).decode(errors="replace")))
+stated("1,114,112", sys.maxunicode + 1)
+stated("233", ord("é"))
+stated("26,481", ord("東"))
+assert list("é東".encode()) == [195, 169, 230, 157, 177] and max(bytes(range(256))) == 255
+
+# %% [markdown]
+# ## On paper: byte-pair encoding
+#
+# Begin with the bytes, and shorten the row step by step. Find the pair of neighbours that occurs most often, give
+# it a new number, and write the new number wherever the pair stands. That is one *merge*. (Gage, 1994, to compress
+# files; Sennrich, Haddow and Birch, 2016, arXiv:1508.07909, algorithm 1, to cut text for a network.)
+#
+# ```
+# b a n a n a _ b a n d a n a      14 tokens    an 4   na 3   ba 2   a_ _b nd da 1
+#                                               X = an
+# b X X a _ b X d X a              10 tokens    bX 2   Xa 2   XX a_ _b Xd dX 1
+#                                               Y = bX, which spells ban
+# Y X a _ Y d X a                   8 tokens    Xa 2   all others 1
+#                                               Z = Xa, which spells ana
+# Y Z _ Y d Z                       6 tokens    every pair once: we stop
+# ```
+#
+# In the second step two pairs occur twice. A rule has to choose, the same on every machine: the smaller one,
+# comparing first numbers, then second ones. b is byte 98 and X is the first new number, 256, so bX, (98, 256), is
+# smaller than Xa, (256, 97).
+#
+# A Python string can stand for a row of tokens, with one character for each, and `str.replace` makes a merge. That
+# is not how one would do it in earnest, but it is soon written.
+
+
+# %%
+def most_frequent_pair(rows):
+    """rows: {row of tokens, as a string: how often it occurs in the text}."""
+    counts = Counter()
+    for row, repeats in rows.items():
+        for pair in pairwise(row):
+            counts[pair] += repeats
+    return min(counts, key=lambda pair: (-counts[pair], pair))
+
+
+def learn(pieces, n_merges):
+    """The merges, as pairs of ids, that byte-pair encoding learns from `pieces`, {piece of text: how often}."""
+    rows = {piece.encode().decode("latin-1"): repeats for piece, repeats in pieces.items()}  # a character per byte
+    merges = []
+    for new in range(256, 256 + n_merges):
+        a, b = most_frequent_pair(rows)
+        rows = {row.replace(a + b, chr(new)): repeats for row, repeats in rows.items()}
+        merges.append((ord(a), ord(b)))
+    return merges
+
+
+paper = learn({"banana_bandana": 1}, 3)
+row = list(b"banana_bandana")
+print(len(row), "tokens:", row)
+for new, pair in enumerate(paper, start=256):
+    row = merge(row, pair, new)  # the engine's, on a list of ids: your exercise
+    print(f"{len(row):>2} tokens: {row}  after {new} = {pair}")
+assert paper == [(97, 110), (98, 256), (256, 97)] and len(row) == 6
+
+# %% [markdown]
+# ## Pieces
+#
+# In our text the most frequent pair of all is an e and the space after it. Merges would soon join the end of one
+# word to the beginning of the next. So the text is first cut into *pieces*, and no merge crosses a cut. A piece is
+# a word with the space before it, a number, a run of punctuation, or white space. (GPT-2 does much the same:
+# Radford et al., 2019, section 2.2.) It is then enough to look at each different piece once, and to know how often
+# it occurs.
+
+# %%
+print("pairs of characters:", Counter(pairwise(TEXT)).most_common(3))
+assert Counter(pairwise(TEXT)).most_common(1)[0][0] == ("e", " ")
+pieces = re.findall(SPLIT, TEXT)
+print(pieces[:14])
+print(f"{len(pieces):,} pieces, {len(set(pieces))} different ones, the most frequent: {Counter(pieces).most_common(5)}")
+assert "".join(pieces) == TEXT
+
+# %% [markdown]
+# Now learn 256 merges from our text, so that V = 512, and see which tokens come first. The engine learns the same,
+# by a faster way.
+
+# %%
+merges = learn(Counter(pieces), 256)
+bpe = BPETokenizer.train(TEXT, 512)
+print("the same merges as the engine's:", merges == [tuple(pair) for pair in bpe.state["merges"]])
+spelled = [bpe.token_bytes[i].decode() for i in range(256, 512)]
+print("first:", spelled[:14])
+print("last: ", spelled[-14:])
+
+# %% [markdown]
+# The first merges are letters that often stand together in English. The last ones are words of *this* text. That is
+# the choice of V: more merges, shorter rows, and tokens that are met less often. To see it on text from which
+# nothing was learned, we learn from the first nine tenths and encode the last tenth.
+
+# %%
+cut = int(0.9 * len(TEXT))
+sizes = [256, 264, 272, 288, 320, 384, 448, 512, 640, 768, 900]
+lengths = {size: [len(TEXT[:cut]), len(TEXT[cut:])] for size in sizes[:1]}  # bytes: ours are all ASCII
+for size in sizes[1:]:
+    tokenizer = BPETokenizer.train(TEXT[:cut], size)
+    lengths[size] = [len(tokenizer.encode(part)) for part in (TEXT[:cut], TEXT[cut:])]
+print("vocabulary   tokens learned from   bytes per token   unseen tokens   bytes per token")
+for size in (256, 320, 512, 900):
+    seen, unseen = lengths[size]
+    print(f"{size:>10} {seen:>21,} {cut / seen:>17.2f} {unseen:>15,} {(len(TEXT) - cut) / unseen:>17.2f}")
+stated("2.74", cut / lengths[512][0])
+stated("2.45", (len(TEXT) - cut) / lengths[512][1])
+stated("3.74", cut / lengths[900][0])
+stated("3.01", (len(TEXT) - cut) / lengths[900][1])
+
+with plot("vocabulary") as axes:
+    axes.plot(sizes, [cut / lengths[size][0] for size in sizes], label="the text it was learned from")
+    axes.plot(sizes, [(len(TEXT) - cut) / lengths[size][1] for size in sizes], label="text it has not seen")
+    axes.set(xlabel="size of the vocabulary", ylabel="bytes per token", ylim=(0.9, None))
+    axes.legend(frameon=False)
+
+# %% [markdown]
+# With 512 tokens each stands for 2.74 bytes of the text they were learned from, and for 2.45 of the rest. With 900
+# it is 3.74 and 3.01. The gap grows: a vocabulary, too, can know its own text better than others.
+#
+# ## Encoding, and is it right?
+#
+# To encode a new text, cut it into pieces and apply the merges to each *in the order in which they were learned*.
+# To decode, put together the bytes of all tokens. Two things must hold: what comes back is the text, and the engine
+# (which leaves the work to OpenAI's `tiktoken`) gives the same ids.
+
+
+# %%
+def encode(text, merges):
+    ids = []
+    for piece in re.findall(SPLIT, text):
+        row = piece.encode().decode("latin-1")
+        for new, (a, b) in enumerate(merges, start=256):
+            row = row.replace(chr(a) + chr(b), chr(new))
+        ids += map(ord, row)
+    return ids
+
+
+for text in (TEXT, "the wet whale", "sheep", "étude", "東京", "Le vieux compteur ouvrit le livre."):
+    ids = encode(text, merges)
+    right = bpe.decode(ids) == text and ids == bpe.encode(text).tolist()
+    shown = text[:14].strip() + ("..." if len(text) > 14 else "")
+    print(f"{shown:<20} {len(text.encode()):>5,} bytes {len(ids):>5,} tokens", "right" if right else "WRONG")
+    assert right
+print([bpe.decode([i]) for i in encode("the wet sheep", merges)])
+
+# %% [markdown]
+# Every text can be written. What is like the text that the merges come from is short, other languages are longer,
+# and a script that was never met costs a token for each byte.
+#
+# ## A bug on purpose
+#
+# It seems better to take, from left to right, always the *longest* token that fits. What is lost?
+
+
+# %%
+def encode_longest(text, token_bytes):
+    ids, id_of = [], {spelled: i for i, spelled in enumerate(token_bytes)}
+    for piece in re.findall(SPLIT, text):
+        rest = piece.encode()
+        while rest:
+            longest = max(n for n in range(1, len(rest) + 1) if rest[:n] in id_of)
+            ids.append(id_of[rest[:longest]])
+            rest = rest[longest:]
+    return ids
+
+
+longest = encode_longest(TEXT, bpe.token_bytes)
+print("decodes to the text:", bpe.decode(longest) == TEXT)
+differ = {piece for piece in pieces if encode_longest(piece, bpe.token_bytes) != encode(piece, merges)}
+print(f"cut in another way: {len(differ)} of {len(set(pieces))} different pieces")
+for piece in sorted(differ)[:4]:
+    ours = "|".join(bpe.decode([i]) for i in encode(piece, merges))
+    print(f"    {ours:<16} by merges, {'|'.join(bpe.decode([i]) for i in encode_longest(piece, bpe.token_bytes))}")
+assert differ and bpe.decode(longest) == TEXT
+
+# %% [markdown]
+# The text comes back, so a round trip alone is not enough. For a network that learned from rows of the one kind
+# would be shown rows of the other, and meet words cut as it has never seen them. What catches it is the comparison
+# of ids with the definition, merge after merge.
+#
+# ## GPT-2's encoding
+#
+# GPT-2 uses the same method with 50,000 merges: 256 bytes, the merges, and one token for the end of a document make
+# V = 50,257. `tiktoken` knows this encoding, but fetches its two files at first use. This lesson asks nothing of
+# the network, so the next cell uses them if they are here already. If not, it says so, and nothing is missing
+# later.
+
+# %%
+stated("50,257", GPT2Tokenizer.vocab_size)
+stated("50,000", GPT2Tokenizer.vocab_size - 256 - 1)
+with mock.patch("tiktoken.load.read_file", side_effect=OSError):  # only files that were fetched before
+    try:
+        gpt2 = GPT2Tokenizer()
+        print(f"the text: {len(gpt2.encode(TEXT)):,} tokens,", f"{len(TEXT) / len(gpt2.encode(TEXT)):.2f} bytes each")
+        print([gpt2.decode([i]) for i in gpt2.encode("The wet whale steered by the same star.")])
+    except UserError:
+        print("GPT-2's encoding is not on this machine; below is what this cell prints where it is")
+
+# %% [markdown]
+# ```recorded
+# the text: 1,821 tokens, 3.80 bytes each
+# ['The', ' wet', ' whale', ' steered', ' by', ' the', ' same', ' star', '.']
+# ```
+#
+# It has never seen our text, and needs fewer tokens than we with 512. It has about a hundred times as many to
+# choose from.
+#
+# ## What it costs
+#
+# `learn` counts all pairs anew for each merge, and rewrites every row. But most rows do not hold the pair. How many
+# do?
+
+# %%
+rows, changed = [list(piece.encode()) for piece in set(pieces)], 0
+for new, pair in enumerate(merges, start=256):
+    shorter = [merge(row, pair, new) for row in rows]
+    changed += sum(len(after) < len(before) for before, after in zip(rows, shorter, strict=True))
+    rows = shorter
+print(f"{len(rows) * len(merges):,} rows looked at, {changed:,} changed: {changed / len(rows) / len(merges):.1%}")
+stated("65,536", 2**16)
+stated("1.0%", changed / len(rows) / len(merges))
+
+# %% [markdown]
+# Only 1.0% of the rows. The engine keeps, for each pair, the rows that hold it, and counts anew only there.
+#
+# The larger price is paid by the network, for as long as it lives. Tokens take 2 bytes each in a file (uint16, as
+# long as V ≤ 65,536), which is nothing. But each token in the row is one more pass through every layer, and each
+# entry of the vocabulary is a row of numbers to be learned, and a score to be computed whenever the next token is
+# asked for.
+#
+# ## Your turn
+#
+# ```
+# python -m lessons start 2        writes lessons/work/merge.py
+# python -m lessons check 2        holds it against the engine's
+# python -m lessons hint 2         if you are stuck
+# ```
+#
+# `merge(ids, pair, new_id)` is one merge on a list of ids, and there is no `replace` for lists. It goes from left
+# to right, and a token that was merged cannot be merged again in the same step: three 7s and the pair (7, 7) give
+# one new token and a 7 that is left over. The list that came in stays as it is.
+
+# %%
+print(merge([7, 7, 7], (7, 7), 9), merge([1, 2, 1, 2, 1], (1, 2), 300), merge([], (1, 2), 300))
+
+# %% [markdown]
+# Once it passes, `python train.py --mine lessons/work --tokenizer=bpe --data=lessons/text.txt --vocab_size=512`
+# learns its merges with it.
+#
+# ## Questions to think about
+#
+# 1. Some of the 512 tokens do not occur at all in our text once it is encoded, although each was at one time its
+#    most frequent pair. How can that be? Which ones are they?
+# 2. A word takes the space *before* it along. What would become of the row's length if every space were a piece of
+#    its own?
+# 3. Merging could go on until every piece is one token. How many of the tokens in the row would then be met only
+#    once, and what could be learned about what follows them?
+#
+# They are answered at the beginning of lesson 3.
+#
+# ## To read on
+#
+# - Sennrich, Haddow, Birch: "Neural Machine Translation of Rare Words with Subword Units", 2016, arXiv:1508.07909.
+# - Radford et al.: "Language Models are Unsupervised Multitask Learners", 2019, section 2.2: why bytes, and why
+#   merges should not cross from one kind of character to another.
+# - `tinygpt/tokenizer.py`: the three tokenizers of the engine, and training that touches only what changes.

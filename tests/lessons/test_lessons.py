@@ -1,0 +1,213 @@
+"""The lessons themselves: each runs, says what is so, and asks for what can be written with what was taught."""
+
+import ast
+import difflib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lessons.exercises import EXERCISES
+from tinygpt.mine import PARTS
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "lessons"
+LESSONS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+WITHOUT_EXERCISE = {16, 17, 18}
+
+
+def cells(path):
+    """(kind, text) of each cell, "markdown" with its comment signs taken off, or "code"."""
+    for part in re.split(r"^(?=# %%)", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
+        head, _, body = part.partition("\n")
+        if "[markdown]" in head:
+            yield "markdown", "\n".join(line.removeprefix("#").removeprefix(" ") for line in body.splitlines())
+        elif head.startswith("# %%"):
+            yield "code", body
+
+
+def number(path):
+    return int(path.name[:2])
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """The folder of lessons as a clean clone has it, where the walk below may write."""
+    folder = tmp_path_factory.mktemp("clone")
+    ignored = shutil.ignore_patterns("out", "work", "__pycache__")
+    shutil.copytree(FOLDER, folder / "lessons", ignore=ignored)
+    return folder
+
+
+def run(copy, *arguments, check=True):
+    environment = os.environ | {"PYTHONWARNINGS": "error::RuntimeWarning", "PYTHONIOENCODING": "utf-8"}
+    environment |= {"TINYGPT_CACHE": str(copy / "cache")}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, encoding="utf-8", timeout=300
+    )
+    assert not check or done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return done
+
+
+# The walk: every lesson in order from a clean clone, every exercise filled from the engine
+
+
+def test_there_are_eighteen_lessons_and_every_exercise_belongs_to_one():
+    assert [number(path) for path in LESSONS] == list(range(1, 19))
+    assert {exercise.lesson for exercise in EXERCISES.values()} == set(range(1, 19)) - WITHOUT_EXERCISE
+    assert list(EXERCISES) == sorted(EXERCISES, key=lambda name: (EXERCISES[name].lesson, list(EXERCISES).index(name)))
+    assert set(EXERCISES) == set(PARTS)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_runs_and_its_exercises_fail_blank_and_pass_filled(path, copy):
+    done = run(copy, f"lessons/{path.name}")
+    assert done.stdout and "Traceback" not in done.stderr and "Warning" not in done.stderr
+    for exercise in (e for e in EXERCISES.values() if e.lesson == number(path)):
+        work = copy / "lessons" / "work" / f"{exercise.name}.py"
+        run(copy, "-m", "lessons", "start", exercise.name)
+        assert work.read_text(encoding="utf-8") == exercise.blank()
+        blank = run(copy, "-m", "lessons", "check", exercise.name, check=False)
+        assert blank.returncode == 1 and "not written yet" in blank.stdout
+        work.write_text(exercise.solution(), encoding="utf-8")
+        filled = run(copy, "-m", "lessons", "check", exercise.name)
+        assert "right" in filled.stdout and "WRONG" not in filled.stdout
+    progress = json.loads((copy / "lessons" / "work" / "progress.json").read_text()) if number(path) < 16 else None
+    assert progress is None or all(
+        e.name in json.dumps(progress) for e in EXERCISES.values() if e.lesson == number(path)
+    )
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_runs_without_matplotlib(path, copy):
+    hidden = (
+        "import runpy, sys; sys.modules['matplotlib'] = None; sys.path.insert(0, 'lessons'); "
+        f"runpy.run_path('lessons/{path.name}', run_name='__main__')"
+    )
+    assert "Traceback" not in run(copy, "-c", hidden).stderr
+
+
+# What it says
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_numbers_in_the_words_are_computed(path):
+    """A number that could be a result is stated(), or is one that the lesson's code was given."""
+    code = "\n".join(text for kind, text in cells(path) if kind == "code")
+    stated = set(re.findall(r"stated\(\s*[\"']([^\"']+)[\"']", code))
+    literals = {str(node.value) for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)}
+    literals |= {
+        f"{node.value:,}"
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Constant) and type(node.value) is int
+    }
+    written = set(re.findall(r"\d[\d_.e]*", code))
+    for kind, words in cells(path):
+        if kind == "code":
+            continue
+        words = re.sub(r"```recorded\n.*?```", "", words, flags=re.DOTALL)
+        words = re.sub(r"arXiv:(?:cmp-lg\/)?[\d.]+|https?://\S+|`[^`\n]*`", "", words)
+        words = re.sub(r"\b(1[6-9]|20)\d\d\b", "", words)  # years
+        words = re.sub(
+            r"(?i)\b(section|chapter|equation|python|version|algorithm|table|figure|appendix|§)s? ?[\d.]+(?:[\w.]*)",
+            "",
+            words,
+        )
+        for found in re.findall(r"[−-]?\d[\d,]*\.?\d*%?", words):
+            found = found.rstrip(",.")
+            plain = found.lstrip("−-")
+            if not ("." in plain or "%" in plain or "," in plain or len(plain) >= 3):
+                continue
+            candidates = {found, plain, found.replace("−", "-"), plain.replace(",", ""), plain.replace(",", "_")}
+            if not candidates & (stated | literals | written):
+                raise AssertionError(f"{path.name} says {found}, which no cell states: {near(words, found)}")
+
+
+def near(words, found):
+    place = words.index(found)
+    return words[max(0, place - 60) : place + 40].replace("\n", " ")
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_the_form(path):
+    made = list(cells(path))
+    assert made[0][0] == "markdown" and made[0][1].startswith(f"# {number(path)}. ")
+    words = "\n".join(text for kind, text in made if kind == "markdown")
+    assert "?" in made[0][1], "a lesson begins with a question"
+    assert (number(path) == 1) != ("## Last lesson's questions" in words)
+    assert "TODO" not in words and "\\frac" not in words and "$" not in words
+    assert not re.search(r"[A-Za-z][!]", re.sub(r"```.*?```|`[^`]*`", "", words, flags=re.DOTALL)), (
+        "an exclamation mark"
+    )
+    assert not re.search("[\U0001f300-\U0001faff]", words)
+    for line in path.read_text(encoding="utf-8").splitlines():
+        assert len(line) <= 120
+    for fence in re.findall(r"```\w*\n(.*?)```", words, flags=re.DOTALL):
+        assert max(map(len, fence.splitlines())) <= 100
+    for exercise in EXERCISES.values():
+        if exercise.lesson == number(path):
+            assert f"python -m lessons start {number(path)}" in words
+
+
+def test_every_mentioned_file_is_there():
+    for path in LESSONS:
+        for name in re.findall(
+            r"`((?:tinygpt|lessons|tests|benchmarks)/[\w/.]+\.\w+)`", path.read_text(encoding="utf-8")
+        ):
+            if not name.startswith(("lessons/work/", "lessons/out/", "lessons/recorded/")):
+                assert (ROOT / name).exists(), f"{path.name}: {name}"
+
+
+# The exercises
+
+
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=lambda exercise: exercise.name)
+def test_there_are_three_hints_that_are_not_the_solution(exercise):
+    hints = re.split(
+        r"^---$", (FOLDER / "hints" / f"{exercise.name}.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    assert len(hints) == 3 and all(len(hint.split()) >= 12 for hint in hints)
+    assert "?" in hints[0]
+    for line in left_out(exercise):
+        assert line not in "\n".join(hints), "a hint holds a whole line of the solution"
+
+
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=lambda exercise: exercise.name)
+def test_a_blank_keeps_what_is_asked_and_holds_nothing_of_the_solution(exercise):
+    blank, solution = exercise.blank(), exercise.solution()
+    assert [signature(node) for node in functions(blank)] == [signature(node) for node in functions(solution)]
+    assert blank.count("is yours to write") == len(exercise.blanks)
+    assert left_out(exercise) and not [line for line in left_out(exercise) if line in blank]
+    changed = [line for line in difflib.ndiff(solution.splitlines(), blank.splitlines()) if line[0] == "+"]
+    assert len(changed) == len(exercise.blanks)  # nothing else was touched
+
+
+def functions(text):
+    return [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+
+
+def signature(node):
+    return node.name, ast.unparse(node.args), ast.get_docstring(node)
+
+
+def left_out(exercise):
+    """The lines of the blanked bodies that say something."""
+    solution = exercise.solution().splitlines()
+    lines = []
+    for node in functions("\n".join(solution)):
+        if node.name in exercise.blanks:
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines += [line.split("  #")[0].strip() for line in solution[body[0].lineno - 1 : node.end_lineno]]
+    return [line for line in lines if len(line) > 14 and any(sign in line for sign in "=(")]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=lambda exercise: exercise.name)
+def test_the_engine_and_the_exercise_are_one_text(exercise):
+    engine = (ROOT / (PARTS[exercise.name].source.replace(".", "/") + ".py")).read_text(encoding="utf-8")
+    for node in functions(exercise.solution()):
+        assert ast.get_source_segment(exercise.solution(), node) in engine
