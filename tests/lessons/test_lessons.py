@@ -106,6 +106,11 @@ def test_numbers_in_the_words_are_computed(path):
         for node in ast.walk(ast.parse(code))
         if isinstance(node, ast.Constant) and type(node.value) is int
     }
+    literals |= {
+        f"{node.value:,.0f}"
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Constant) and type(node.value) is float
+    }
     written = set(re.findall(r"\d[\d_.e]*", code))
     for kind, words in cells(path):
         if kind == "code":
@@ -118,7 +123,7 @@ def test_numbers_in_the_words_are_computed(path):
             "",
             words,
         )
-        for found in re.findall(r"[−-]?\d[\d,]*\.?\d*%?", words):
+        for found in re.findall(r"(?<![A-Za-z\d])[−-]?\d[\d,]*\.?\d*(?:e[−-]?\d+)?%?", words):
             found = found.rstrip(",.")
             plain = found.lstrip("−-")
             if not ("." in plain or "%" in plain or "," in plain or len(plain) >= 3):

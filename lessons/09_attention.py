@@ -1,0 +1,420 @@
+# %% [markdown]
+# # 9. Attention, one head
+#
+# Every layer so far looked at one token at a time. LayerNorm, the linear layers and the MLP would do the same to a
+# word whatever stood before it. But what "it" means in "the captain looked for it" was said earlier in the
+# sentence, and which of the earlier words matters differs from sentence to sentence.
+#
+# In the story that these lessons rest on, Ada has a proposal: "Let each word ask a question of the words before it.
+# Let each of the words before it hold up a sign that says what it is. Where the question and the sign agree, let
+# the word pass on what it knows. … The sum of what is passed on is always one cup."
+#
+# **Can you write that as arrays, so that it has a derivative?**
+
+# %%
+import math
+
+import numpy as np
+from kit import plot, stated
+
+from tinygpt.gradcheck import check_layer, diagnose, gradient_check
+from tinygpt.gradcheck.mutants import find
+from tinygpt.layers import attention, cross_entropy, gelu, linear, mlp, softmax
+from tinygpt.ops import DEFINITIONS
+
+# %% [markdown]
+# ## Last lesson's questions
+#
+# **1. GELU(x) − GELU(−x)** = x Φ(x) + x Φ(−x) = x, for Φ(x) + Φ(−x) = 1: the bell curve is symmetric, and in the
+# tanh form u and tanh u change their sign with x. The derivative of both sides says that the slopes at x and at −x
+# sum to 1.
+#
+# **2. Two hidden channels exchanged:** the output is the same sum in another order. So the 4C hidden channels can
+# stand in (4C)! orders, all of them the same function. If two begin with equal weights, going in and coming out,
+# they receive equal gradients, and stay equal for ever: two for the price of one, but paid twice. That is why
+# weights begin random.
+#
+# **3. ReLU at 0:** central differences give (h − 0) / 2h = 0.5, the mean of the two slopes. Nobody minds, because a
+# number is hardly ever exactly 0, and any slope between 0 and 1 would do for it.
+
+# %%
+rng = np.random.default_rng(9)
+x = rng.standard_normal(5)
+for form in ("none", "tanh"):
+    right, left = (gelu.forward(side, form) for side in (x, -x))
+    slopes = gelu.backward(np.ones(5), right[1]) + gelu.backward(np.ones(5), left[1])
+    print("difference is x:", np.allclose(right[0] - left[0], x), "  slopes sum to 1:", np.allclose(slopes, 1))
+
+C = 3
+x, dout = rng.standard_normal((2, 5, C))
+w_fc, b_fc = rng.standard_normal((C, 4 * C)), rng.standard_normal(4 * C)
+w_proj, b_proj = rng.standard_normal((4 * C, C)), rng.standard_normal(C)
+w_fc[:, 1], b_fc[1], w_proj[1] = w_fc[:, 0], b_fc[0], w_proj[0]  # channels 0 and 1 begin equal
+_, dw_fc, _, dw_proj, _ = mlp.backward(dout, mlp.forward(x, w_fc, b_fc, w_proj, b_proj, ops=DEFINITIONS)[1])
+print("equal gradients:", np.allclose(dw_fc[:, 0], dw_fc[:, 1]) and np.allclose(dw_proj[0], dw_proj[1]))
+stated("0.5", (max(0, 1e-5) - max(0, -1e-5)) / 2e-5)
+
+# %% [markdown]
+# ## On paper
+#
+# Three words were said: hat, ship, sank. Now comes "it", which looks back. Each of the three holds up a *key*, the
+# sign, of four channels: is it a thing, a deed, has it to do with the sea, is it worn. "it" has a *query*, the
+# question: it is looking for a thing that has to do with the sea. And each has a *value*, what it passes on (two
+# channels here):
+#
+# ```
+#              thing  deed  sea  worn         q · k                     value
+# k hat         1      0     0    1           2 ln 2                    4  0
+# k ship        1      0     1    0           4 ln 2                    0  4
+# k sank        0      1     1    0           2 ln 2                    8  8
+#
+# q it        2 ln 2   0   2 ln 2  0
+# ```
+#
+# How far a question and a sign agree is their dot product, multiplied channel by channel and summed. It is divided
+# by the root of the number of channels, √4 = 2 (lesson 10 measures why). Softmax (lesson 6) makes weights of the
+# three scores, positive and with sum 1: the one cup. What "it" receives is the values' sum with these weights.
+#
+# ```
+#            hat     ship    sank
+# score      ln 2    2 ln 2  ln 2
+# exp        2       4       2              sum 8
+# weight     1/4     1/2     1/4
+# out        1/4 (4, 0) + 1/2 (0, 4) + 1/4 (8, 8)  =  (3, 4)
+# ```
+
+# %%
+k3 = np.array([[1.0, 0, 0, 1], [1, 0, 1, 0], [0, 1, 1, 0]])  # (3, 4)
+v3 = np.array([[4.0, 0], [0, 4], [8, 8]])  # (3, 2)
+q1 = 2 * math.log(2) * np.array([[1.0, 0, 1, 0]])  # (1, 4)
+scores = q1 @ k3.T / math.sqrt(4)  # (1, 4) @ (4, 3) -> (1, 3)
+weights = np.exp(scores) / np.exp(scores).sum()
+out = weights @ v3  # (1, 3) @ (3, 2) -> (1, 2)
+print("scores ", scores.round(3))
+print("weights", weights)
+print("out    ", out)
+assert np.allclose(weights, [[1 / 4, 1 / 2, 1 / 4]]) and np.allclose(out, [[3, 4]])
+
+# %% [markdown]
+# ## The formula
+#
+# Vaswani et al. (2017, arXiv:1706.03762, equation 1), all queries at once:
+#
+# ```
+# Attention(Q, K, V) = softmax(Q Kᵀ / √D) V
+#
+# q: (T, D)   k: (S, D)   v: (S, D)        T queries, S keys and values, D channels
+# scores  = q kᵀ / √D     (T, S)           row t: how far query t agrees with each key
+# weights = softmax       (T, S)           each row sums to 1
+# out     = weights v     (T, D)           row t: what token t receives
+# ```
+#
+# In *self*-attention every token has all three. They come from the same x, by three linear layers of their own: q =
+# x W_q, k = x W_k, v = x W_v. So T = S, and (T, S) is a square. The weights as a picture are called an *attention
+# map*.
+#
+# Nothing in it is chosen by hand. It is two matrix products with a softmax between, and all of it has a derivative.
+# It is also nothing but a mean: out is a weighted mean of the values, and never outside their range.
+
+# %% [markdown]
+# ## Softmax, backward one line at a time
+#
+# In lesson 6 the softmax stood inside the loss, and most of it cancelled. Here it stands alone. For one row:
+#
+# ```
+# e     = exp(x)                  last:   dx  = de · e
+# total = Σ e                             de += dtotal             spread over the row
+# p     = e / total               first:  de  = dp / total
+#                                         dtotal = −Σ dp e / total²
+# ```
+#
+# The largest x of the row is subtracted first, so that exp cannot overflow. It has no part in the derivative: a
+# number that is added to the whole row cancels in p.
+
+
+# %%
+def softmax_forward(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))  # (..., S)
+    total = e.sum(axis=-1, keepdims=True)  # (..., 1)
+    return e / total, (e, total)
+
+
+def softmax_backward(dp, cache):
+    e, total = cache
+    de = dp / total  # first part
+    dtotal = -(dp * e).sum(axis=-1, keepdims=True) / total**2
+    de = de + dtotal  # second part
+    return de * e
+
+
+x = rng.standard_normal((4, 6))
+report = gradient_check(softmax_forward, softmax_backward, {"x": x}, title="softmax")
+print(report)
+assert report.passed
+
+# %% [markdown]
+# ## Simplified
+#
+# Put the parts together, with p = e / total:
+#
+# ```
+# dx = e (dp / total − Σ dp e / total²)
+#    = p (dp − Σ dp p)
+# ```
+#
+# Σ dp p is the mean of dp with p as weights. So softmax's backward asks of each entry: is its gradient better than
+# the row's mean? That is all it passes on, and in proportion to p. What has no weight learns nothing. And dx sums
+# to 0 in each row, as it must: adding to all scores moves nothing. (Entry by entry the same says ∂pᵢ/∂xⱼ = pᵢ (1[i
+# = j] − pⱼ), where 1[i = j] is 1 for i = j and 0 otherwise.)
+
+# %%
+p, cache = softmax_forward(x)
+dp = rng.standard_normal(p.shape)
+dx = softmax_backward(dp, cache)
+print("one line, the same:", np.allclose(p * (dp - (dp * p).sum(-1, keepdims=True)), dx))
+print("the engine's, too: ", np.allclose(softmax.backward(dp, softmax.forward(x)[1]), dx))
+print("sums of dx by row: ", np.abs(dx.sum(-1)).max() < 1e-12)
+jacobian = np.diag(p[0]) - np.outer(p[0], p[0])  # (S, S): the derivative of each p by each x, first row
+print("entry by entry:    ", np.allclose(dp[0] @ jacobian, dx[0]))
+
+# %% [markdown]
+# ## Attention, backward
+#
+# Two matrix products remain, and a matrix product's backward is lesson 5's: write it with indices, and each
+# gradient sums over the index that it lacks.
+#
+# ```
+# out[t]      = Σₛ weights[t,s] v[s]          dweights[t,s] = dout[t] · v[s]
+#                                             dv[s]         = Σₜ weights[t,s] dout[t]
+# dscores     = softmax's backward of dweights
+# scores[t,s] = q[t] · k[s] / √D              dq[t]         = Σₛ dscores[t,s] k[s] / √D
+#                                             dk[s]         = Σₜ dscores[t,s] q[t] / √D
+# ```
+#
+# As matrices: dweights = dout vᵀ, dv = weightsᵀ dout, dq = dscores k / √D, dk = dscoresᵀ q / √D. A query gathers
+# along its *row* of the map, over the keys that it saw. A key or a value gathers along its *column*, over the
+# queries that looked at it. Hence the two transposes, and only these two.
+
+
+# %%
+def forward(q, k, v):
+    scale = q.shape[-1] ** -0.5
+    scores = q @ k.swapaxes(-1, -2) * scale  # (..., T, D) @ (..., D, S) -> (..., T, S)
+    weights, softmax_cache = softmax_forward(scores)
+    return weights @ v, (q, k, v, weights, softmax_cache, scale)  # (..., T, S) @ (..., S, D) -> (..., T, D)
+
+
+def backward(dout, cache):
+    q, k, v, weights, softmax_cache, scale = cache
+    dweights = dout @ v.swapaxes(-1, -2)  # (..., T, D) @ (..., D, S) -> (..., T, S)
+    dv = weights.swapaxes(-1, -2) @ dout  # (..., S, T) @ (..., T, D) -> (..., S, D)
+    dscores = softmax_backward(dweights, softmax_cache) * scale  # (..., T, S)
+    dq = dscores @ k  # (..., T, S) @ (..., S, D) -> (..., T, D)
+    dk = dscores.swapaxes(-1, -2) @ q  # (..., S, T) @ (..., T, D) -> (..., S, D)
+    return dq, dk, dv
+
+
+# %% [markdown]
+# ## Is it right?
+#
+# `@` multiplies the last two axes, once for each place in the axes before them. So the same lines serve one
+# sequence or a batch. We check with five queries and seven keys, different numbers on purpose: where T = S, a
+# forgotten transpose has a fitting shape, and only the numbers are wrong.
+
+# %%
+q, k, v = (rng.standard_normal((2, n, 3)) for n in (5, 7, 7))
+report = gradient_check(forward, backward, {"q": q, "k": k, "v": v}, title="attention, one head")
+print(report)
+assert report.passed
+one = attention.decode(q[:, None, -1:], k[:, None], v[:, None])  # the engine's, for one query that sees all keys
+print("agrees with the engine:", np.allclose(one, forward(q[:, -1:], k, v)[0]))
+
+# %% [markdown]
+# ## On paper, backward
+#
+# "it" again, with the first channel of out as the loss: dout = (1, 0).
+#
+# ```
+#                          hat      ship     sank
+# dweights = dout · v      4        0        8             mean by weight: 1 + 0 + 2 = 3
+# minus the mean           1       −3        5
+# dscores                  1/4     −3/2      5/4           times the weights; they sum to 0
+# dv                      (1/4, 0) (1/2, 0) (1/4, 0)
+#
+# dq = (1/4 k_hat − 3/2 k_ship + 5/4 k_sank) / 2  =  (−0.625, 0.625, −0.125, 0.125)
+# ```
+#
+# Read dq: to raise out, ask less for a thing and more for a deed, for the ship passes on 0 here and "sank" passes
+# on 8. The keys get the same message from the other side, each in the direction of q: dk_ship is −3/2 · q / 2.
+#
+# The mean by weight, 3, is also dout · out = 1 · 3 + 0 · 4. This is so for every query, since Σₛ weights[s] (dout ·
+# v[s]) is dout · Σₛ weights[s] v[s]. The engine's fast version uses it, for out is (T, D) and the weights are (T,
+# S).
+
+# %%
+dq, dk, dv = backward(np.array([[1.0, 0]]), forward(q1, k3, v3)[1])
+print("dq     ", dq[0])
+print("dk ship", dk[1].round(4))
+print("dv     ", dv.tolist())
+for text, value in zip(("−0.625", "0.625", "−0.125", "0.125"), dq[0], strict=True):
+    stated(text, value)
+assert np.allclose(dk[1], -3 / 2 * q1 / 2) and np.allclose(dv, [[1 / 4, 0], [1 / 2, 0], [1 / 4, 0]])
+
+# %% [markdown]
+# ## No one chooses the questions
+#
+# Now let one head learn. A sequence is six positions, each with a letter and a digit, as in `c5 a2 f0 b5 e1 d4`.
+# Then a letter is asked, and the answer is its digit. Where a letter stands, and with which digit, is drawn anew
+# each time, so there is nothing to know by heart: to answer, the head must look for the position with that letter.
+#
+# A position goes in as twelve numbers: a 1 at its letter, a 1 at its digit, and zeros. (The product of such a
+# vector with a matrix picks rows out, as the embedding does.) The question has the letter alone. Three matrices are
+# learned, from random numbers: W_q, W_k to four channels, W_v to six, which are read as the logits of the six
+# digits.
+
+# %%
+LETTERS, D, BATCH = 6, 4, 64
+task = np.random.default_rng(6)
+
+
+def draw_batch():
+    """x: (B, 6, 12) positions; asked: (B, 1, 12) the question; answer: (B,) digits."""
+    letters = task.permuted(np.tile(np.arange(LETTERS), (BATCH, 1)), axis=1)  # (B, 6), every letter once
+    digits = task.integers(LETTERS, size=(BATCH, LETTERS))
+    one_hot = np.eye(LETTERS)
+    x = np.concatenate([one_hot[letters], one_hot[digits]], axis=-1)  # (B, 6) -> (B, 6, 12)
+    place = task.integers(LETTERS, size=BATCH)
+    rows = np.arange(BATCH)
+    asked = np.concatenate([one_hot[letters[rows, place]], np.zeros((BATCH, LETTERS))], axis=-1)[:, None]
+    return x, asked, digits[rows, place]
+
+
+def attention_map():
+    """For one sequence, row by row, where a question for each letter looks."""
+    questions = np.eye(LETTERS, 2 * LETTERS)  # (6, 12)
+    return forward(questions @ w_q, shown @ w_k, shown @ w_v)[1][3]  # the weights, (6, 6)
+
+
+w_q, w_k, w_v = (task.standard_normal((2 * LETTERS, n)) / math.sqrt(2 * LETTERS) for n in (D, D, LETTERS))
+shown = draw_batch()[0][0]
+maps = [attention_map()]
+for step in range(501):
+    x, asked, answer = draw_batch()
+    q, q_cache = linear.forward(asked, w_q)  # (B, 1, 12) -> (B, 1, D)
+    k, k_cache = linear.forward(x, w_k)  # (B, 6, 12) -> (B, 6, D)
+    v, v_cache = linear.forward(x, w_v)  # (B, 6, 12) -> (B, 6, 6)
+    logits, head_cache = forward(q, k, v)  # (B, 1, 6)
+    loss, loss_cache = cross_entropy.forward(logits, answer[:, None])
+    if step % 100 == 0:
+        right = (logits[:, 0].argmax(-1) == answer).mean()
+        print(f"step {step:>3}   loss {loss:6.3f}   right {right:4.0%}")
+    dq, dk, dv = backward(cross_entropy.backward(1.0, loss_cache), head_cache)
+    w_q -= 3 * linear.backward(dq, q_cache)[1]
+    w_k -= 3 * linear.backward(dk, k_cache)[1]
+    w_v -= 3 * linear.backward(dv, v_cache)[1]
+maps.append(attention_map())
+assert right == 1 and loss < 0.05
+stated("1.79", math.log(LETTERS))
+
+# %% [markdown]
+# It begins at chance, a loss of log 6 = 1.79, and ends with every answer right. Here is where each question looks
+# in one sequence, before and after. A bright cell is a large weight; a row sums to 1.
+
+# %%
+names = ["abcdef"[row[:LETTERS].argmax()] + str(row[LETTERS:].argmax()) for row in shown]
+print("after training, in per cent:\n    " + "".join(f"{name:>5}" for name in names))
+for letter, row in zip("abcdef", maps[1], strict=True):
+    print(f"  {letter}?" + "".join(f"{100 * weight:5.0f}" for weight in row))
+matches = [names[column][0] for column in maps[1].argmax(-1)]
+assert "".join(matches) == "abcdef" and maps[1].max(-1).min() > 0.9
+
+with plot("map", columns=2, size=(8, 3.8)) as both:
+    for axes, weights, title in zip(both, maps, ("before training", "after training"), strict=True):
+        axes.imshow(weights, vmin=0, vmax=1, cmap="magma")
+        axes.set(title=title, xlabel="looks at", ylabel="question", xticks=range(LETTERS), yticks=range(LETTERS))
+        axes.set_xticklabels(names)
+        axes.set_yticklabels([f"{letter}?" for letter in "abcdef"])
+
+# %% [markdown]
+# Nobody told W_q and W_k that equal letters should agree. The only message was the loss at the digit, and it
+# reached them through dscores: this position's value helped more than the mean, so look there more.
+
+# %% [markdown]
+# ## A bug on purpose
+#
+# Softmax looks like a cousin of the sigmoid, whose derivative is p (1 − p). Taken over, that is the diagonal of the
+# Jacobian, without the share of the others:
+
+# %%
+wrong = find("softmax", "diagonal_only")
+print([("passed" if report.passed else "WRONG") for report in check_layer("softmax", wrong.stand_in())])
+print(diagnose("softmax", wrong.stand_in()))
+
+# %% [markdown]
+# And once more: with `dout` = 1 everywhere, the true gradient of softmax is zero, so a check that uses ones would
+# let a backward of zeros pass. In attention the same holds for dq and dk if the values are all alike.
+
+# %%
+print("dx for dout = 1:", np.abs(softmax_backward(np.ones_like(p), cache)).max() < 1e-12)
+alike = np.broadcast_to(rng.standard_normal(3), (7, 3))
+q, k = rng.standard_normal((5, 3)), rng.standard_normal((7, 3))
+dq, dk, _ = backward(rng.standard_normal((5, 3)), forward(q, k, alike)[1])
+print("dq and dk where all values are alike:", max(np.abs(dq).max(), np.abs(dk).max()) < 1e-12)
+
+# %% [markdown]
+# ## What it costs
+#
+# For a sequence of T tokens and D channels: scores 2T²D operations, out as many; backward twice that, two products
+# for each of forward's. The map is T² numbers, written, read, normalised, and kept for backward.
+#
+# ```
+# T        scores and out, D = 32           map, in 4-byte numbers
+#   64        524,288 operations               16,384 bytes
+#  128      2,097,152                          65,536
+# 1024    134,217,728                       4,194,304
+# ```
+#
+# Everything else in a GPT grows with T. Attention alone grows with its square: twice the text, four times the work
+# and the memory. Lesson 10 puts it beside the linear layers.
+
+# %%
+for length, operations, size in (("64", "524,288", "16,384"), ("128", "2,097,152", "65,536"),
+                                 ("1024", "134,217,728", "4,194,304")):  # fmt: skip
+    stated(operations, 4 * int(length) ** 2 * 32)
+    stated(size, 4 * int(length) ** 2)
+
+# %% [markdown]
+# ## Your turn
+#
+# ```
+# python -m lessons start 9        writes lessons/work/softmax.py
+# python -m lessons check 9        holds it against the definition and numerical derivatives
+# python -m lessons hint 9         if you are stuck
+# ```
+#
+# Asked for is the softmax alone. Attention comes in lesson 10, with its mask. Two things go beyond the code above.
+# Scores may be −inf, which is how a mask says "not this one": exp makes 0 of it, as it should, but a row of nothing
+# but −inf has no largest number to subtract and no sum to divide by. It should give zeros, without a warning. And
+# the cache needs one array only.
+#
+# The engine's attention has this softmax written into it, so `--mine` uses your file where a softmax stands alone:
+# in sampling, where the probabilities of the next token are made (lesson 15).
+
+# %% [markdown]
+# ## Questions to think about
+#
+# 1. Put the keys and values in another order, both in the same one. What happens to out? What does a head know of
+#    the order of the words?
+# 2. W_q and W_k enter only through q kᵀ = x W_q W_kᵀ xᵀ. What happens if W_q is doubled and W_k halved? One matrix
+#    of C × C numbers could stand in the place of the two. Why are there two?
+# 3. Add the same vector c to every key, as a bias of W_k does. What happens to the weights, and what is the
+#    gradient of c?
+#
+# They are answered at the beginning of lesson 10.
+#
+# ## To read on
+#
+# - Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762, section 3.2.
+# - Bahdanau, Cho, Bengio: "Neural Machine Translation by Jointly Learning to Align and Translate", 2014,
+#   arXiv:1409.0473: where attention comes from, with maps between a sentence and its translation.
+# - `tinygpt/layers/softmax.py`, the definition; `tinygpt/layers/attention.py`, where lesson 10 goes.
