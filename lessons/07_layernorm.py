@@ -19,6 +19,39 @@ from tinygpt.layers import layernorm
 stated("600", 1.5**50 / 1e6, within=50)
 
 # %% [markdown]
+# ## Last lesson's questions
+#
+# **1. A constant added to all logits.** The loss does not move in that direction, so the derivative along it is zero:
+# the entries of dlogits sum to zero in every row. With V = 2, only the difference of the two logits counts, and one
+# number z in its place is enough: p = 1 / (1 + exp(−z)), the *sigmoid*. In general V − 1 would do. One keeps all V,
+# because a rule without exceptions is simpler.
+#
+# **2. A distribution as the target.** L = −Σ q_i (z_i − ln Σ_k exp(z_k)) = ln Σ_k exp(z_k) − Σ q_i z_i, since the q_i
+# sum to 1. So dlogits = p − q, of which the one-hot target was a special case. It is zero where p = q. The loss there
+# is not zero but −Σ q_i ln q_i, the *entropy* of q: what remains uncertain even to somebody who knows q.
+#
+# **3. The mean of two means.** Each of the 5 targets weighs 1/(2 · 5) where 1/30 is right, 3 times too much, and each of
+# the 25 weighs 1/(2 · 25), which is 0.6 of what it should be. With `denominator` = 30 in both halves, and a sum in place
+# of the mean, all weigh the same.
+
+# %%
+q = np.array([0.5, 0.3, 0.2])
+
+
+def soft_target_loss(z):
+    log_total = np.log(np.exp(z).sum())
+    return np.array(log_total - (q * z).sum()), np.exp(z - log_total)
+
+
+z = np.array([0.3, -1.0, 2.0])
+assert gradient_check(soft_target_loss, lambda dout, p: dout * (p - q), {"z": z}).passed
+assert np.isclose(soft_target_loss(np.log(q))[0], -(q * np.log(q)).sum())
+print(f"loss at p = q: {soft_target_loss(np.log(q))[0]:.3f} nats, the entropy of q")
+print("dlogits sums to", (soft_target_loss(z)[1] - q).sum().round(15))
+stated("3", (1 / (2 * 5)) / (1 / 30))
+stated("0.6", (1 / (2 * 25)) / (1 / 30))
+
+# %% [markdown]
 # ## On paper
 #
 # Take eight numbers: 2, 4, 4, 4, 5, 5, 7, 9.

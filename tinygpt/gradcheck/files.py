@@ -1,7 +1,7 @@
 """A reader's own file: loaded, judged as the layer it is named after, and blamed for what it raises."""
 
 import contextlib
-import importlib.util
+import linecache
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -20,10 +20,11 @@ def load(path: Path, functions: Sequence[str] = ("forward", "backward")) -> Modu
     """The file as a module. Raises UserError if there is none or it lacks one of `functions`; what it raises passes."""
     if not path.is_file():
         raise UserError(f"there is no such file; expected a Python file with {' and '.join(functions)}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None  # of a .py file there always is one
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = ModuleType(path.stem)
+    module.__file__ = str(path)
+    # not by import, whose cache takes two versions of one second and one size for the same
+    linecache.checkcache(str(path))
+    exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
     for name in functions:
         if not callable(getattr(module, name, None)):
             raise UserError(f"there is no function {name}; expected {' and '.join(functions)}")
@@ -54,7 +55,7 @@ def judge(trial: Trial, module: ModuleType, layer: str, path: Path) -> Report:
         report = Report("", problems=[str(error)], tolerance=trial.tolerance)
     except (Exception, SystemExit) as error:
         report = Report("", problems=[blame(path, error)], tolerance=trial.tolerance)
-    report.title = str(path) + trial.title.removeprefix(layer)
+    report.title = path.name + trial.title.removeprefix(layer)
     return report
 
 

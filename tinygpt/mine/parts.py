@@ -108,6 +108,8 @@ def _check_layer(part: Part, module: ModuleType, path: Path, seed: int) -> Check
     made: list[Report] = []
     judged = (files.judge(trial, module, part.name, path) for trial in trials(part.name, seed))
     lines = list(overview(judged, made))
+    if any(files.UNWRITTEN.format("forward") in report.problems for report in made):
+        return _failed(f"{path}: {files.UNWRITTEN.format('forward')}", written=False)
     if all(made):
         return Checked(True, "\n".join(lines + _second_opinion(part, module, path, seed)))
     wrong = files.what_is_wrong(part.name, module, made, seed)
@@ -165,7 +167,7 @@ def _check_function(part: Part, module: ModuleType, path: Path, seed: int) -> Ch
                 lines.append(f"    {said}")
                 wrong = wrong or said
     except NotImplementedError:
-        return _failed(f"{name} is not written yet", written=False)
+        return _failed(f"{path}: {files.UNWRITTEN.format(name)}", written=False)
     if not wrong:
         return Checked(True, "\n".join([*lines, "", f"all {len(lines)} checks right"]))
     wrong = functions.diagnose(name, candidate, seed) or wrong

@@ -1,0 +1,468 @@
+# %% [markdown]
+# # 12. The GPT
+#
+# Every part has been written and proved. Between them and a model three things are missing: a way in, from token
+# ids to vectors, a way out, from vectors to a loss, and numbers to begin with.
+#
+# **What does a GPT say before it has learned anything, and what should it say? And how does one number, the loss,
+# find its way back into every array of the model?**
+
+# %%
+import numpy as np
+from kit import TEXT, plot, stated
+from threadpoolctl import threadpool_limits
+
+from tinygpt.data import windows_at
+from tinygpt.gradcheck import diagnose, gradient_check
+from tinygpt.gradcheck.mutants import find
+from tinygpt.gradcheck.suite import random_model
+from tinygpt.layers import block, cross_entropy, embedding, layernorm
+from tinygpt.model import GPT, GPTConfig
+from tinygpt.ops import DEFINITIONS
+
+threadpool_limits(1)  # matrices this small are done before a second thread has woken up
+
+characters = sorted(set(TEXT))
+tokens = np.array([characters.index(c) for c in TEXT])
+V = len(characters)
+print(f"{len(tokens):,} characters, {V} different ones")
+
+# %% [markdown]
+# ## Last lesson's questions
+#
+# **What must stand between the last block and whatever reads the stream?** One more LayerNorm, `ln_f`. Inside a
+# block each reader brings its own; the last reader is the head, and it needs one too.
+#
+# **Both `c_proj` are zero.** Then both branches add zero, and the block is the identity. A gradient arrives at both
+# `c_proj`, because what they are multiplied with is not zero. It goes no further into the branch, because it is
+# multiplied by their weights. After one step these are no longer zero, and everything has a gradient:
+
+# %%
+rng = np.random.default_rng(12)
+C, n_head = 16, 2
+shapes = GPTConfig(vocab_size=V, block_size=8, n_layer=1, n_head=n_head, n_embd=C).shapes()
+params = {name[4:]: rng.standard_normal(shape) * 0.25 for name, shape in shapes.items() if name.startswith("h.0.")}
+for name in params:
+    if "c_proj" in name:
+        params[name] = np.zeros_like(params[name])
+x, dout = rng.standard_normal((2, 2, 8, C))
+for step in (1, 2):
+    out, cache = block.forward(x, params, n_head, ops=DEFINITIONS)
+    _, grads = block.backward(dout, cache)
+    moved = [name for name in params if np.abs(grads[name]).max() > 1e-9]
+    print(f"step {step}: out is x: {np.array_equal(out, x)}; a gradient in {len(moved)} arrays of {len(params)}")
+    print("        ", ", ".join(moved) if len(moved) < 5 else "all of them")
+    params = {name: array - 0.1 * grads[name] for name, array in params.items()}
+
+# %% [markdown]
+# **Both branches from the same x.** Then x is used three times, so dx is the sum of three: dout, what comes back
+# from dout through the MLP, and what comes back from dout through attention. It is the formula of last lesson's
+# bug, which was the right backward of another block. (GPT-J computes its blocks in this way.)
+#
+# ## On paper
+#
+# The smallest GPT there is has no blocks at all. Three tokens, two channels, no positions, no LayerNorm. The table
+# of embeddings `wte` has one row for each token, and serves twice: a row of it goes in, and the head multiplies
+# with all of its rows to get one logit for each token. The text is token 0, and token 1 follows.
+#
+# ```
+# wte      token 0: (1, 0)     token 1: (0, 1)     token 2: (0, 0)
+# x        = wte[0]                      = (1, 0)
+# logits   = x · each row                = (1, 0, 0)
+# p        = softmax                     = (0.576, 0.212, 0.212)
+# loss     = −ln 0.212                   =  1.551
+#
+# dlogits  = p − (0, 1, 0)               = (0.576, −0.788, 0.212)            lesson 6
+# dx       = Σ dlogits of a row · row    = (0.576, −0.788)
+# the head's half of dwte                    the embedding's half             together
+#          row 0: ( 0.576, 0)                (0.576, −0.788)                  (1.152, −0.788)
+#          row 1: (−0.788, 0)                (0, 0)                           (−0.788, 0)
+#          row 2: ( 0.212, 0)                (0, 0)                           ( 0.212, 0)
+# ```
+#
+# The head pushes all rows, the right token's towards x and the others away from it. The embedding pushes one row,
+# the one that was read. Row 0 was used in both ways and receives the sum.
+
+# %%
+wte = np.array([[1.0, 0], [0, 1], [0, 0]])
+x = wte[0]
+logits = wte @ x  # (V, C) @ (C,) -> (V,)
+p = np.exp(logits) / np.exp(logits).sum()
+dlogits = p - np.eye(3)[1]
+dx = dlogits @ wte  # (V,) @ (V, C) -> (C,)
+dwte = np.outer(dlogits, x)
+dwte[0] += dx
+print("p", p.round(3), " loss", -np.log(p[1]).round(3), " dx", dx.round(3))
+print(dwte.round(3))
+stated("0.576", p[0])
+stated("0.212", p[1])
+stated("1.551", -np.log(p[1]))
+stated("−0.788", dlogits[1])
+stated("1.152", dwte[0, 0])
+
+# %% [markdown]
+# ## The whole of it
+#
+# Radford et al. (2019), GPT-2. Everything between the first line and the last is (B, T, C).
+#
+# ```
+# x      = wte[idx] + wpe[0 .. T−1]             (B, T) -> (B, T, C)      what, and where
+# x      = block(x)                             n_layer times            lesson 11
+# x      = ln_f(x)                                                       lesson 7
+# logits = x wteᵀ                               (B, T, C) -> (B, T, V)   the tied head
+# loss   = cross_entropy(logits, targets)       -> one number            lesson 6
+# ```
+#
+# `wpe` is a second table, with one row for each *position*. To attention by itself, the tokens before a token are a
+# set, in no order. That the head uses the table of embeddings again, *tied*, is from Press and Wolf (2016,
+# arXiv:1608.05859): what makes two tokens alike as input makes them alike as output.
+#
+# These are all the arrays there are, for V tokens, at most T positions, C channels and L layers:
+#
+# ```
+# wte                              V C
+# wpe                              T C
+# each block, four matrices        3 C² + C² + 4 C² + 4 C²  =  12 C²
+# each block, biases and norms     (3 + 1 + 4 + 1) C + 4 C  =  13 C
+# ln_f                             2 C
+# ```
+
+# %%
+gpt2 = GPTConfig()  # GPT-2's smallest
+V2, T2, C2, L2 = gpt2.vocab_size, gpt2.block_size, gpt2.n_embd, gpt2.n_layer
+for name, count in (("wte", V2 * C2), ("wpe", T2 * C2), ("blocks", L2 * (12 * C2**2 + 13 * C2)), ("ln_f", 2 * C2)):
+    print(f"{name:8}{count:>14,}{count / gpt2.n_params:>8.1%}")
+print(f"{'GPT-2':8}{gpt2.n_params:>14,}")
+assert V2 * C2 + T2 * C2 + L2 * (12 * C2**2 + 13 * C2) + 2 * C2 == gpt2.n_params
+
+# %% [markdown]
+# ## Numbers to begin with
+#
+# A model that knows nothing should say so: every token has the probability 1/V, and the loss is −ln(1/V) = ln V.
+# Here that is ln 49 = 3.89. A loss far above it at the start means a model that is sure of something without a
+# reason, and its first steps are spent on unlearning that.
+#
+# So the logits must be small. GPT's authors draw all matrices and both tables from a normal distribution with
+# standard deviation 0.02 (Radford et al., 2018, section 4.1). Biases begin at 0, the weights of LayerNorms at 1.
+# What comes out of ln_f has a size of about 1 in each channel, whatever happened below, so it is the scale of `wte`
+# that decides:
+
+
+# %%
+def batch(rng, B, T):
+    return windows_at(tokens, rng.integers(len(tokens) - T, size=B), T)
+
+
+config = GPTConfig(vocab_size=V, block_size=32, n_layer=2, n_head=4, n_embd=32)
+idx, targets = batch(np.random.default_rng(1), 8, 32)
+starts = {}
+for std in (0.02, 0.1, 0.3, 1.0):
+    model = GPT(config, dtype="float64", seed=1)
+    model.params["wte.weight"] *= std / 0.02
+    starts[std], _ = model.loss(idx, targets)
+    logits, _ = model.forward(idx)
+    first = (logits.argmax(axis=-1) == idx).mean()
+    print(
+        f"wte of {std:<5} loss {starts[std]:6.2f}   most probable next: the same token again, in {first:.0%} of cases"
+    )
+print(f"characters of this batch that are in fact said twice: {(targets == idx).mean():.0%}")
+stated("3.89", np.log(V))
+stated("3.9", starts[0.02])
+
+# %% [markdown]
+# With 0.02 the loss is 3.9. The last column is the tied head's peculiarity: the stream still carries the embedding
+# that it began with, and of all rows of `wte` that one resembles it most. A tied model is born with the belief that
+# everything is said twice. At 0.02 it is a whisper. At 1 it is shouted, and nearly always wrong.
+#
+# There is one exception to 0.02. Each of the 2 · n_layer branches adds to the residual stream, and independent
+# numbers add their variances. If each adds as much as was there at the start, then after n layers
+#
+# ```
+# variance   1 + 2n · 1            standard deviation   √(1 + 2n)
+# ```
+#
+# and the deeper the model, the less do its first layers' words weigh in what the head reads. With the last matrix
+# of each branch, `c_proj`, divided by √(2n), each branch adds 1/(2n) of the variance, and all of them together add
+# 1: the stream grows by √2, at any depth. (Radford et al., 2019, section 2.3, scale by 1/√N, N being the number of
+# residual layers.) With the weights that a model really has at the start:
+
+
+# %%
+def of_block(params, layer):
+    """A block's arrays by their names within the block."""
+    prefix = f"h.{layer}."
+    return {name.removeprefix(prefix): array for name, array in params.items() if name.startswith(prefix)}
+
+
+def stream(n_layer, scaled):
+    """The stream's standard deviation at the entrance and after each block, as multiples of the first."""
+    model = GPT(GPTConfig(vocab_size=V, block_size=32, n_layer=n_layer, n_head=4, n_embd=64), dtype="float64", seed=1)
+    x = model.params["wte.weight"][idx] + model.params["wpe.weight"]  # (B, T) -> (B, T, C)
+    sizes = [x.std()]
+    for layer in range(n_layer):
+        params = of_block(model.params, layer)
+        if not scaled:
+            for name in ("attn.c_proj.weight", "mlp.c_proj.weight"):
+                params[name] = params[name] * np.sqrt(2 * n_layer)
+        x, _ = block.forward(x, params, 4, ops=DEFINITIONS)
+        sizes.append(x.std())
+    return np.array(sizes) / sizes[0]
+
+
+growth = {(n_layer, scaled): stream(n_layer, scaled) for n_layer in (2, 8, 32) for scaled in (False, True)}
+print("the stream at the top, as a multiple of what went in at the bottom")
+for n_layer in (2, 8, 32):
+    flat, scaled = growth[n_layer, False][-1], growth[n_layer, True][-1]
+    print(f"{n_layer:4} blocks   0.02 everywhere {flat:5.2f}   c_proj by 1/sqrt(2 n_layer) {scaled:5.2f}")
+stated("6.2", growth[32, False][-1])
+stated("1.2", growth[2, True][-1])
+stated("1.2", growth[32, True][-1])
+
+with plot("stream") as axes:
+    for (n_layer, scaled), sizes in growth.items():
+        colour = {2: "tab:blue", 8: "tab:orange", 32: "tab:green"}[n_layer]
+        label = f"{n_layer} blocks, " + ("c_proj scaled" if scaled else "0.02 everywhere")
+        axes.plot(sizes, "-" if scaled else "--", color=colour, label=label)
+    axes.set(xlabel="block", ylabel="standard deviation of the stream, relative")
+    axes.legend(frameon=False)
+
+# %% [markdown]
+# 0.02 everywhere makes the stream of 32 blocks grow to 6.2 times its size. With the scaling it is 1.2 times, for 2
+# blocks as for 32. (Not √2, because at 64 channels and 0.02 a branch adds less than what was there.)
+#
+# ## Forward, by hand
+#
+# Now all of it in one function, in the order of the table above. Every layer's cache is kept.
+
+
+# %%
+def forward(params, n_layer, n_head, idx, targets):
+    B, T = idx.shape
+    token, wte_cache = embedding.forward(idx, params["wte.weight"])  # (B, T) -> (B, T, C)
+    position, wpe_cache = embedding.forward(np.arange(T), params["wpe.weight"])  # (T,) -> (T, C)
+    x = token + position  # (B, T, C) + (T, C) -> (B, T, C)
+    blocks = []
+    for layer in range(n_layer):
+        x, cache = block.forward(x, of_block(params, layer), n_head, ops=DEFINITIONS)  # (B, T, C)
+        blocks.append(cache)
+    x, ln_f_cache = layernorm.forward(x, params["ln_f.weight"], params["ln_f.bias"])  # (B, T, C)
+    rows = x.reshape(B * T, -1)  # (B, T, C) -> (N, C), N = B T
+    logits = rows @ params["wte.weight"].T  # (N, C) @ (C, V) -> (N, V)
+    loss, loss_cache = cross_entropy.forward(logits, targets.reshape(-1))  # -> ()
+    return loss, (params, x.shape, wte_cache, wpe_cache, blocks, ln_f_cache, rows, loss_cache)
+
+
+# %% [markdown]
+# ## Backward, one line at a time
+#
+# From the last line to the first. Only four lines are new. The others call what earlier lessons derived.
+#
+# ```
+# logits = rows wteᵀ                 drows = dlogits wte                     lesson 5's linear layer, with w = wteᵀ
+#                                    dwte  = dlogitsᵀ rows                   the head's half
+# x = token + position               dtoken    = dx                          an addition passes dx on to both
+#                                    dposition = Σ_B dx                      one row of wpe serves all B sequences
+# token = wte[idx]                   dwte += scattered dtoken                the embedding's half, lesson 5
+# position = wpe[0 .. T−1]           dwpe  = scattered dposition             rows past T get 0
+# ```
+#
+# Mind the `+=`. The gradient of `wte` is begun in backward's first lines and completed in its last.
+
+
+# %%
+def backward(dout, cache):
+    params, shape, wte_cache, wpe_cache, blocks, ln_f_cache, rows, loss_cache = cache
+    grads = {}
+    dlogits = cross_entropy.backward(dout, loss_cache)  # (N, V)
+    head_half = dlogits.T @ rows  # (V, N) @ (N, C) -> (V, C)
+    drows = dlogits @ params["wte.weight"]  # (N, V) @ (V, C) -> (N, C)
+    dx = drows.reshape(shape)  # (N, C) -> (B, T, C)
+    dx, grads["ln_f.weight"], grads["ln_f.bias"] = layernorm.backward(dx, ln_f_cache)
+    for layer in reversed(range(len(blocks))):
+        dx, of_this = block.backward(dx, blocks[layer])
+        grads |= {f"h.{layer}.{name}": gradient for name, gradient in of_this.items()}
+    dposition = dx.sum(axis=0)  # (B, T, C) -> (T, C)
+    grads["wpe.weight"] = embedding.backward(dposition, wpe_cache)  # (T, C) -> (block_size, C)
+    embedding_half = embedding.backward(dx, wte_cache)  # (B, T, C) -> (V, C)
+    grads["wte.weight"] = head_half + embedding_half
+    return grads, head_half, embedding_half
+
+
+# %% [markdown]
+# ## Is it right?
+#
+# Asked twice. The gradients are compared with those of `tinygpt.model.GPT`, which computes with fast layers of its
+# own. And they are compared with numerical derivatives, at twelve entries of each array and along a random
+# direction. The sequences are shorter than the block size, so the last rows of `wpe` must get nothing. The weights
+# are larger than a fresh model's, for lesson 11's reason.
+
+# %%
+small = GPTConfig(vocab_size=V, block_size=10, n_layer=2, n_head=2, n_embd=8)
+model = random_model(small)  # float64, matrices of variance 1 / (number of inputs)
+params = {name: array.copy() for name, array in model.params.items()}
+idx, targets = batch(np.random.default_rng(2), 3, 7)
+
+loss, cache = forward(params, small.n_layer, small.n_head, idx, targets)
+grads, _, _ = backward(1.0, cache)
+engine_loss, engine_cache = model.loss(idx, targets)
+engine = model.backward(engine_cache)
+
+report = gradient_check(
+    lambda params: forward(params, small.n_layer, small.n_head, idx, targets),
+    lambda dout, cache: (backward(dout, cache)[0],),
+    {"params": params},
+    max_entries=12,
+    tolerance=1e-8,  # many layers, many roundings
+)
+assert report.passed and np.isclose(loss, engine_loss)
+print(f"{'loss':25}{'':10}{abs(loss - engine_loss) / loss:14.1e}")
+print(f"{'':25}{'shape':>10}{'engine':>14}{'numerical':>14}   relative difference")
+for row in report.gradients:
+    name = row.name[1:]
+    difference = np.linalg.norm(grads[name] - engine[name]) / np.linalg.norm(engine[name])
+    print(f"{name:25}{str(row.shape):>10}{difference:14.1e}{row.error:14.1e}")
+    assert difference < 1e-10
+print("rows of wpe past the sequence's end:", np.abs(grads["wpe.weight"][7:]).max())
+
+# %% [markdown]
+# 28 arrays, and you know what each of them is for and how its gradient comes about. There are no others in GPT-2,
+# only more of the same.
+#
+# ## Two halves of one gradient
+#
+# Which half is the larger? Ask a fresh model. The text's most frequent character, a rare one, and one that is not
+# in this batch at all:
+
+# %%
+model = GPT(config, dtype="float64", seed=1)
+idx, targets = batch(np.random.default_rng(3), 8, 32)
+loss, cache = forward(model.params, config.n_layer, config.n_head, idx, targets)
+_, head_half, embedding_half = backward(1.0, cache)
+count = np.bincount(idx.reshape(-1), minlength=V)
+rarest = int(np.where(count > 0, count, count.max()).argmin())
+print(f"{'':14}{'times read':>12}{'head half':>12}{'embedding half':>17}   lengths of the row's gradient")
+for token in (int(count.argmax()), rarest, int(count.argmin())):
+    head, own = np.linalg.norm(head_half[token]), np.linalg.norm(embedding_half[token])
+    print(f"{characters[token]!r:14}{count[token]:12}{head:12.2g}{own:17.2g}")
+assert count.min() == 0 and not embedding_half[count == 0].any() and head_half[count == 0].any(axis=1).all()
+
+
+# %% [markdown]
+# A character that was not read has no embedding half. It does have a head half: at each of the 256 places its row
+# is pushed away from what the model had in hand there, unless it was the next one. The tied head keeps every row of
+# the table in motion.
+#
+# ## Does it learn?
+#
+# 100 steps of the plainest training there is, `w −= 0.3 · dw`, a fresh batch for each. Beside ln V there is a
+# second line to know: a model that has learned nothing but how frequent each character is has the entropy of these
+# frequencies as its loss (lesson 3).
+
+# %%
+stated("256", idx.size)
+p = np.bincount(tokens) / len(tokens)
+frequencies = -(p * np.log(p)).sum()
+
+
+def train(steps, lr, head_only=False):
+    rng = np.random.default_rng(4)
+    model = GPT(config, dtype="float64", seed=1)
+    params = {name: array.copy() for name, array in model.params.items()}
+    losses = []
+    for _ in range(steps):
+        loss, cache = forward(params, config.n_layer, config.n_head, *batch(rng, 8, 32))
+        grads, head_half, _ = backward(1.0, cache)
+        if head_only:
+            grads["wte.weight"] = head_half
+        params = {name: array - lr * grads[name] for name, array in params.items()}
+        losses.append(loss)
+    return losses
+
+
+losses = train(100, 0.3)
+end = np.mean(losses[-20:])
+print(f"ln V                      {np.log(V):.2f}\nthe first step            {losses[0]:.2f}")
+print(f"frequencies alone         {frequencies:.2f}\nthe last 20 of 100 steps  {end:.2f}")
+stated("2.9", end, within=0.1)
+
+# %% [markdown]
+# It learns: from ln V to about 2.9. It also has just arrived at what counting characters would have given in a
+# second. All of the machinery above that line is there to go below it, and at this pace it will take a long while.
+# That is the subject of lesson 13.
+#
+# ## A bug on purpose
+#
+# Forget one half of dwte. Nothing breaks. The shapes are right, and the loss falls as before:
+
+# %%
+broken = train(100, 0.3, head_only=True)
+print(f"with both halves {end:.2f}   with the head's half alone {np.mean(broken[-20:]):.2f}")
+assert abs(np.mean(broken[-20:]) - end) < 0.1
+
+# %% [markdown]
+# A loss curve does not tell a right gradient from a wrong one. The check does, and knows what it is:
+
+# %%
+print(diagnose("model", find("model", "tied_embedding_forgotten").stand_in()))
+
+# %% [markdown]
+# ## What it costs
+#
+# A matrix product needs two operations for each weight and token. So forward costs twice the number of weights that
+# stand in matrix products, which is `wte` (as the head, looking up costs nothing) and the blocks' 12 C² each, and
+# attention's 4TC for each block. Backward costs twice what forward does. For GPT-2 at its full context of 1,024
+# tokens:
+
+# %%
+products = V2 * C2 + L2 * 12 * C2**2
+forward_cost = 2 * products + L2 * 4 * T2 * C2
+print(f"forward   {forward_cost:>13,} operations for each token")
+print(f"training  {3 * forward_cost:>13,} operations for each token")
+logits_bytes = 8 * T2 * V2 * 4
+print(f"logits    {logits_bytes:>13,} bytes for 8 sequences in float32")
+stated("1,024", T2)
+stated("1.6", logits_bytes / 1e9)
+
+# %% [markdown]
+# Mind the last line. Eight sequences have 1.6 GB of logits, and the same again of dlogits, and both are gone as
+# soon as dx and dwte are known. In GPT-2 the widest thing by far is the last. That is why the engine makes one
+# layer of the head and the loss, `lm_head_loss`: its fast twins take some rows at a time from logits to dx and
+# dwte, and the whole of the logits never exists. What the twins have to agree with is a definition of a few lines,
+# which is yours to write.
+#
+# ## Your turn
+#
+# ```
+# python -m lessons start 12       writes lessons/work/lm_head_loss.py
+# python -m lessons check 12       holds it against the definition and against numerical derivatives
+# python -m lessons hint 12        if you are stuck
+# ```
+#
+# `forward` takes the rows x (N, C), the table w (V, C) and the targets, and gives the loss. `backward` gives dx and
+# dw. The code above does it in the model's own lines. In the file
+#
+# - linear and cross_entropy come from the table `ops`, as in lesson 11;
+# - `denominator` goes to cross_entropy: the number to divide the sum of losses by, when these rows are only a part
+#   of a batch. `need_grad` may be ignored, it is for the twins;
+# - linear takes its weights as (inputs, outputs), which w is not, and returns its dw in that shape too.
+#
+# `python train.py --mine lessons/work` then ends each forward and begins each backward of the model in your file.
+
+# %% [markdown]
+# ## Questions to think about
+#
+# 1. Untie the head: give it a matrix of its own, also (V, C). How many parameters more has GPT-2 then, and what can
+#    no longer happen to the row of a token that is never read?
+# 2. Which array decides how long a sequence the model can take? What would it have to say about a position that no
+#    training sequence was long enough to reach?
+# 3. All arrays are zero at the start, LayerNorm weights too. What is the loss, and which arrays have a gradient
+#    that is not zero?
+#
+# They are answered at the beginning of lesson 13.
+#
+# ## To read on
+#
+# - Radford et al.: "Improving Language Understanding by Generative Pre-Training", 2018 (GPT), and "Language Models
+#   are Unsupervised Multitask Learners", 2019 (GPT-2).
+# - Press and Wolf: "Using the Output Embedding to Improve Language Models", 2016, arXiv:1608.05859.
+# - `tinygpt/model.py`: forward and backward as here, and `tinygpt/layers/lm_head_loss.py`, the definition.

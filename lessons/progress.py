@@ -1,0 +1,91 @@
+"""What a learner has done, in one small JSON file: the place in each lesson, and the state of each exercise."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from tinygpt.errors import UserError
+from tinygpt.files import write_atomically
+
+VERSION = 1
+
+
+@dataclass
+class LessonProgress:
+    place: int = 0  # the cell to go on from, counted from 0
+    ended: bool = False  # the last cell was reached once
+
+
+@dataclass
+class ExerciseProgress:
+    attempts: int = 0  # checks of a file that was no longer the blank
+    hints: int = 0  # hints given
+    done: bool = False  # the last check found it right
+
+
+@dataclass
+class Progress:
+    lessons: dict[str, LessonProgress] = field(default_factory=dict)  # by number
+    exercises: dict[str, ExerciseProgress] = field(default_factory=dict)  # by name
+
+    def lesson(self, number: int) -> LessonProgress:
+        return self.lessons.setdefault(str(number), LessonProgress())
+
+    def exercise(self, name: str) -> ExerciseProgress:
+        return self.exercises.setdefault(name, ExerciseProgress())
+
+
+def load(work: Path) -> Progress:
+    """The progress kept in the folder `work`. A file that cannot be understood is put aside with a sentence."""
+    path = work / "progress.json"
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return Progress()
+    except OSError as error:
+        raise UserError(f"could not read {path} ({error.strerror}); make it readable, or give --work FOLDER") from error
+    except ValueError:  # no JSON, or no UTF-8
+        content = None
+    try:
+        return _understood(content)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        aside = numbered(path)
+        path.replace(aside)
+        print(f"note: {path} was damaged or of another version; it is kept as {aside.name}, and progress starts anew")
+        return Progress()
+
+
+def _understood(content: Any) -> Progress:
+    if content["version"] != VERSION:
+        raise ValueError(f"version {content['version']}")
+    return Progress(
+        {str(int(number)): _checked(LessonProgress(**kept)) for number, kept in content["lessons"].items()},
+        {name: _checked(ExerciseProgress(**kept)) for name, kept in content["exercises"].items()},
+    )
+
+
+def _checked(kept: Any) -> Any:
+    for name, default in vars(type(kept)()).items():
+        value = getattr(kept, name)
+        if type(value) is not type(default) or value < 0:
+            raise ValueError(f"{name} is {value!r}")
+    return kept
+
+
+@contextlib.contextmanager
+def changing(work: Path) -> Iterator[Progress]:
+    """The progress, written back at the end; read anew each time, since two commands may be running at once."""
+    progress = load(work)
+    yield progress
+    content = json.dumps({"version": VERSION, **asdict(progress)}, indent=1) + "\n"
+    write_atomically(work / "progress.json", content.encode())
+
+
+def numbered(path: Path) -> Path:
+    """A name for a copy of a file that no file has: layernorm.1.py.bak, layernorm.2.py.bak, ..."""
+    names = (path.with_name(f"{path.stem}.{number}{path.suffix}.bak") for number in count(1))
+    return next(name for name in names if not name.exists() and not name.is_symlink())

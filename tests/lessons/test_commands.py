@@ -1,0 +1,352 @@
+"""`python -m lessons`: the list, and start, check, hint, solution, reset."""
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from lessons.__main__ import main
+
+
+@pytest.fixture
+def lessons(folder, capsys, monkeypatch):
+    """Runs a command on the small lessons; returns its status, what it printed and what it complained of."""
+    spec = importlib.util.spec_from_file_location("small_exercises", folder / "exercises.py")
+    exercises = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(exercises)
+    monkeypatch.setitem(sys.modules, "lessons.exercises", exercises)
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(line: str) -> tuple[int, str, str]:
+        try:
+            status = main(line.split(), folder)
+        except SystemExit as exit:
+            status = exit.code
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    run.exercises = exercises.EXERCISES
+    return run
+
+
+@pytest.fixture
+def work(folder):
+    return folder / "work"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+
+
+def solve(lessons, work, *names):
+    work.mkdir(exist_ok=True)
+    for name in names:
+        (work / f"{name}.py").write_text(lessons.exercises[name].solution())
+
+
+def read(work, *numbers):
+    """As if these lessons had been stepped through."""
+    work.mkdir(exist_ok=True)
+    path = work / "progress.json"
+    kept = json.loads(path.read_text()) if path.exists() else {"version": 1, "lessons": {}, "exercises": {}}
+    kept["lessons"] |= {str(number): {"place": 0, "ended": True} for number in numbers}
+    path.write_text(json.dumps(kept))
+
+
+# The list
+
+
+def test_the_list_says_what_is_done_in_progress_and_next(lessons, work):
+    status, out, err = lessons("")
+    assert status == 0 and err == "" and not work.exists()
+    rows = [re.split(r"  +", line.strip()) for line in out.splitlines()[:3]]
+    assert rows == [["1", "Small arrays", "next", "arrays"], ["2", "Trouble", "half, other_half"], ["3", "To read"]]
+    assert out.endswith("\n\nNext: python -m lessons 1\n")
+
+    read(work, 1)
+    assert "in progress" in lessons("")[1] and "Next: python -m lessons start 1" in lessons("")[1]
+    lessons("start 1")
+    assert "arrays begun" in lessons("")[1] and "Next: python -m lessons check 1" in lessons("")[1]
+    solve(lessons, work, "arrays")
+    lessons("check 1")
+    rows = [re.split(r"  +", line.strip()) for line in lessons("")[1].splitlines()[:2]]
+    assert rows == [["1", "Small arrays", "done", "arrays done"], ["2", "Trouble", "next", "half, other_half"]]
+
+    read(work, 2)
+    solve(lessons, work, "half")
+    lessons("check half")
+    out = lessons("")[1]
+    assert "in progress  half done, other_half" in out and "Next: python -m lessons start other_half" in out
+    solve(lessons, work, "other_half")
+    lessons("check other_half")
+    assert "3  To read       next" in lessons("")[1]  # it has no exercise: reading it is all
+    read(work, 3)
+    assert "All lessons are done." in lessons("")[1] and "python train.py --mine lessons" in lessons("")[1]
+
+
+def test_a_finished_exercise_does_not_make_a_lesson_done_that_was_not_read(lessons, work):
+    solve(lessons, work, "arrays")
+    lessons("check arrays")
+    out = lessons("")[1]
+    assert "in progress  arrays done" in out and "Next: python -m lessons 1" in out
+
+
+def test_the_list_fits_a_narrow_terminal(lessons, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    out = lessons("")[1]
+    assert max(map(len, out.splitlines())) <= 40 and "other_half" in out
+
+
+# start
+
+
+def test_start_writes_the_blank_and_never_over_a_file(lessons, work):
+    status, out, _ = lessons("start 2")
+    assert status == 0 and out.count("is written") == 2 and "python -m lessons check other_half" in out
+    assert contents(work) == {f"{name}.py": lessons.exercises[name].blank().encode() for name in ("half", "other_half")}
+    (work / "half.py").write_text("mine = True\n")
+    before = contents(work)
+    status, out, _ = lessons("start half")
+    assert status == 0 and contents(work) == before
+    path = os.path.join("lessons", "work", "half.py")
+    assert out == f"{path} is there already and was left alone; to begin anew: python -m lessons reset half\n"
+
+
+def test_another_work_folder(lessons, tmp_path, work):
+    status, out, _ = lessons("start 1 --work elsewhere")
+    assert status == 0 and (tmp_path / "elsewhere" / "arrays.py").exists() and not work.exists()
+    assert "python -m lessons check arrays --work elsewhere" in out
+    assert lessons("--work elsewhere check 1")[0] == 1 and lessons("--work elsewhere")[0] == 0
+
+
+# check
+
+
+def test_check_says_what_is_wrong_and_what_is_right(lessons, work):
+    lessons("start 1")
+    status, out, _ = lessons("check 1")
+    assert status == 1 and "is as it was given; fill in what is missing" in out and "seed" not in out
+    (work / "arrays.py").write_text("answer = 3\n")
+    for attempt in range(2):  # each with another seed
+        status, out, _ = lessons("check arrays")
+        assert status == 1 and f"seed {attempt}: the answer is wrong" in out
+        assert "arrays is not right yet. For a hint: python -m lessons hint arrays" in out
+    solve(lessons, work, "arrays")
+    status, out, _ = lessons("check lessons/work/arrays.py")  # a file says which exercise it is
+    assert status == 0 and "seed 2: the answer is right" in out and "arrays is right." in out
+    assert out.endswith("Next: python -m lessons 2\n")
+    (work / "arrays.py").write_text("answer = 3\n")
+    assert lessons("check 1")[0] == 1
+    assert "arrays begun" in lessons("")[1]  # done means that it is right, and no longer that it was
+
+
+def test_check_of_two_exercises_needs_both(lessons, work):
+    solve(lessons, work, "half")
+    status, out, _ = lessons("check 2")
+    assert status == 1 and "half is right." in out and "other_half is not begun: there is no" in out
+    assert "python -m lessons start other_half" in out
+    solve(lessons, work, "other_half")
+    assert lessons("check 2")[0] == 0 and lessons("check half other_half")[0] == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process on Windows")
+def test_check_watch_checks_again_after_every_save_until_ctrl_c(folder, lessons, work):
+    lessons("start 1")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lessons", "check", "1", "--watch"], cwd=folder.parent, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        shown = []
+        for line in process.stdout:
+            shown.append(line)
+            if line.startswith("Watching"):
+                watched = sum(line.startswith("Watching") for line in shown)
+                if watched == 1:
+                    (work / "arrays.py").write_text("answer = 3\n")
+                elif watched == 2:
+                    solve(lessons, work, "arrays")
+                else:
+                    process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.stdout.close()
+    text = "".join(shown)
+    assert "as it was given" in text and "seed 0: the answer is wrong" in text and "seed 1: the answer is right" in text
+    assert text.count("was saved") == 2
+    assert json.loads((work / "progress.json").read_text())["exercises"]["arrays"]["done"] is True
+
+
+# hint
+
+
+def test_hints_come_one_after_the_other_and_the_last_again(lessons):
+    assert "No hint for arrays was given yet" in lessons("hint 1 --all")[1]
+    for number, words in enumerate(["Which number?", "A **small** one.", "`1`"], start=1):
+        status, out, _ = lessons("hint 1")
+        assert status == 0 and out == f"arrays, hint {number} of 3\n\n{words}\n\n"
+    status, out, _ = lessons("hint arrays")
+    assert status == 0 and out.startswith("That was the last hint; here it is again.")
+    assert "hint 3 of 3" in out and "python -m lessons solution arrays" in out
+    assert re.findall(r"hint \d of 3", lessons("hint 1 --all")[1]) == ["hint 1 of 3", "hint 2 of 3", "hint 3 of 3"]
+    assert "half, hint 1 of 3" in lessons("hint half")[1]  # each exercise has its own count
+    assert re.findall(r"\w+, hint \d", lessons("hint 2")[1]) == ["half, hint 2", "other_half, hint 1"]
+
+
+def test_an_exercise_without_hints_says_so(lessons, folder):
+    (folder / "hints" / "arrays.md").unlink()
+    status, _, err = lessons("hint 1")
+    assert status == 1 and err == "error: there are no hints for arrays; the lesson says what is to be written\n"
+
+
+# solution
+
+
+def test_the_solution_is_shown_after_an_attempt_or_to_who_insists(lessons, work):
+    lessons("start 1")
+    lessons("check 1")  # of the blank: no attempt
+    status, out, err = lessons("solution 1")
+    assert status == 1 and out == "" and "arrays was not tried yet" in err and "solution arrays --yes" in err
+    status, out, _ = lessons("solution 1 --yes")
+    assert status == 0 and "answer = 1" in out and "yours" not in out  # beside a blank there is nothing to compare
+    (work / "arrays.py").write_text("answer = 3\n")
+    lessons("check 1")
+    status, out, _ = lessons("solution 1")
+    assert status == 0 and out.index("yours") < out.index("answer = 3") < out.index("engine's") < out.index(
+        "answer = 1"
+    )
+
+
+def test_where_there_is_room_the_solution_stands_beside_the_learners_file(lessons, work, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    work.mkdir()
+    (work / "arrays.py").write_text("# mine\n" + lessons.exercises["arrays"].solution().replace("1", "3"))
+    out = lessons("solution 1 --yes")[1]
+    assert re.search(r"\n# mine\n", out)  # what only one of them has stands alone
+    assert re.search(r'\n"""arrays: what is written here\?""" +"""arrays: what is written here\?"""\n', out)
+    assert re.search(r"\nanswer = 3 +answer = 1\n", out)
+    assert max(map(len, out.splitlines())) <= 140
+
+
+# reset
+
+
+def test_reset_keeps_what_was_written_each_time_under_a_new_name(lessons, work):
+    blank = lessons.exercises["arrays"].blank().encode()
+    assert lessons("reset 1")[0] == 0 and contents(work) == {"arrays.py": blank}
+    assert "still as it was given" in lessons("reset 1")[1] and contents(work) == {"arrays.py": blank}
+    solve(lessons, work, "arrays")
+    assert lessons("check 1")[0] == 0
+    for number, text in enumerate([(work / "arrays.py").read_bytes(), b"\xff no UTF-8"], start=1):
+        (work / "arrays.py").write_bytes(text)
+        status, out, _ = lessons("reset 1")
+        assert status == 0 and f"arrays.{number}.py.bak" in out
+        assert (work / "arrays.py").read_bytes() == blank and (work / f"arrays.{number}.py.bak").read_bytes() == text
+    assert (work / "arrays.1.py.bak").read_bytes() == lessons.exercises["arrays"].solution().encode()
+    assert "arrays begun" in lessons("")[1]
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "sentence"),
+    [
+        ("27", 1, "there is no lesson 27; the lessons are 1 to 3"),
+        ("check 27", 1, "there is no lesson 27; the lessons are 1 to 3"),
+        ("check 3", 1, "lesson 3, To read, has no exercise, and no lesson after it has one"),
+        ("check arays", 1, "there is no lesson, exercise or command 'arays'; did you mean arrays?"),
+        ("chekc 1", 1, "there is no lesson, exercise or command 'chekc'; did you mean check?"),
+        ("1 2", 1, "one lesson at a time: python -m lessons 1"),
+        ("start xyzzy", 1, "'xyzzy'; the lessons are 1 to 3"),
+        ("check", 2, "LESSON"),
+        ("check 1 --wach", 2, "did you mean --watch?"),
+        ("hint 1 --watch", 2, "unknown flag --watch"),
+    ],
+)
+def test_mistakes_get_one_sentence(lessons, work, line, status, sentence):
+    actual, out, err = lessons(line)
+    assert actual == status and sentence in err and out == "", (actual, out, err)
+    assert err.startswith("error: ") and err.count("\n") == 1 and not work.exists()
+
+
+def test_a_lesson_without_an_exercise_names_the_next_that_has_one(lessons, folder):
+    (folder / "03_reading.py").rename(folder / "00_reading.py")
+    err = lessons("start 0")[2]
+    assert err == "error: lesson 0, To read, has no exercise; the next that has one is lesson 1\n"
+
+
+def test_help_names_every_command(lessons):
+    status, out, _ = lessons("--help")
+    assert status == 0
+    for command in ("start 7", "check 7", "hint 7", "solution 7", "reset 7", "7 --start"):
+        assert f"python -m lessons {command}" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "--watch" in lessons("check --help")[1]
+
+
+# Progress
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b'{"version": 2, "lessons": {}, "exercises": {}}',
+        b'{"version": 1, "lessons": {}}',
+        b'{"version": 1, "lessons": {"one": {"place": 0, "ended": true}}, "exercises": {}}',
+        b'{"version": 1, "lessons": {"1": {"place": "0", "ended": true}}, "exercises": {}}',
+        b'{"version": 1, "lessons": {"1": {"place": -1, "ended": true}}, "exercises": {}}',
+        b'{"version": 1, "lessons": {}, "exercises": {"arrays": {"tries": 1}}}',
+    ],
+)
+def test_progress_that_cannot_be_understood_is_kept_aside(lessons, work, content):
+    work.mkdir()
+    (work / "progress.json").write_bytes(content)
+    (work / "progress.1.json.bak").write_bytes(b"an earlier one")
+    status, out, _ = lessons("")
+    assert status == 0 and out.count("note: ") == 1 and "kept as progress.2.json.bak, and progress starts anew" in out
+    assert contents(work) == {"progress.1.json.bak": b"an earlier one", "progress.2.json.bak": content}
+    assert "note" not in lessons("")[1]
+
+
+def test_progress_of_two_commands_at_once_is_not_lost(work):
+    from lessons.progress import changing, load
+
+    with changing(work) as progress:
+        progress.lesson(1).place = 3
+    with changing(work) as progress:
+        progress.exercise("arrays").hints = 2
+    kept = load(work)
+    assert kept.lesson(1).place == 3 and kept.exercise("arrays").hints == 2
+    with pytest.raises(RuntimeError), changing(work) as progress:
+        progress.lesson(1).place = 9
+        raise RuntimeError
+    assert load(work).lesson(1).place == 3  # what failed is not written
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_folder_that_cannot_be_written_gets_a_sentence(lessons, folder):
+    folder.chmod(0o500)
+    try:
+        status, _, err = lessons("start 1")
+    finally:
+        folder.chmod(0o700)
+    assert status == 1 and "could not write" in err and "--work FOLDER" in err and err.count("\n") == 1
+
+
+def test_a_work_folder_that_is_a_file_gets_a_sentence(lessons, folder):
+    (folder / "work").write_text("in the way")
+    for line in ("start 1", "hint 1"):
+        status, _, err = lessons(line)
+        assert status == 1 and err.startswith("error: ") and err.count("\n") == 1, err
+    assert (folder / "work").read_text() == "in the way"
