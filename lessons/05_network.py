@@ -12,7 +12,6 @@
 # %%
 import numpy as np
 from kit import TEXT, plot, stated
-from threadpoolctl import threadpool_limits
 
 from tinygpt.gradcheck import check_layer, diagnose, gradient_check, numerical_gradient
 from tinygpt.gradcheck.mutants import find
@@ -301,14 +300,13 @@ for lr in (0.001, 0.1, 10, 100):
 def descend(C, steps=1500, lr=10.0, backward=backward):
     rng = np.random.default_rng(1)
     parameters, losses = start(C), []
-    with threadpool_limits(1):  # products as small as these are not worth sharing between cores
-        for step in range(steps):
-            if step % 50 == 0:
-                losses.append(forward(train[:-1], train[1:], *parameters)[0])
-            places = rng.integers(len(train) - 1, size=512)
-            _, cache = forward(train[places], train[places + 1], *parameters)
-            for p, d in zip(parameters, backward(1.0, cache), strict=True):
-                p -= lr * (1 - step / steps) * d
+    for step in range(steps):
+        if step % 50 == 0:
+            losses.append(forward(train[:-1], train[1:], *parameters)[0])
+        places = rng.integers(len(train) - 1, size=512)
+        _, cache = forward(train[places], train[places + 1], *parameters)
+        for p, d in zip(parameters, backward(1.0, cache), strict=True):
+            p -= lr * (1 - step / steps) * d
     return parameters, [*losses, forward(train[:-1], train[1:], *parameters)[0]]
 
 

@@ -58,9 +58,9 @@ print("earlier outputs, without the last token:", np.allclose(attention.forward(
 # *added* to what came in:
 #
 # ```
-# plain       y = g(f(x))         = −0.3 · (0.5 · 2)  = −0.3      dy/dx = 0.5 · (−0.3)        = −0.15
-# residual    h = x + f(x)        =  2 + 1            =  3        dh/dx = 1 + 0.5             =  1.5
-#             y = h + g(h)        =  3 − 0.9          =  2.1      dy/dx = (1 + 0.5) (1 − 0.3) =  1.05
+# plain      y = g(f(x)) = −0.3 · 0.5 · 2 = −0.3   dy/dx = 0.5 · (−0.3)    = −0.15
+# residual   h = x + f(x) = 2 + 1   = 3            dh/dx = 1 + 0.5         =  1.5
+#            y = h + g(h) = 3 − 0.9 = 2.1          dy/dx = 1.5 · (1 − 0.3) =  1.05
 # ```
 #
 # Multiply the last product out:
@@ -80,14 +80,9 @@ print("earlier outputs, without the last token:", np.allclose(attention.forward(
 f, g, x = 0.5, -0.3, 2.0
 paths = {"past both": 1.0, "through f": f, "through g": g, "through both": f * g}
 h = x + f * x
-print("plain    ", g * (f * x), "  derivative", round(f * g, 4))
+print(f"plain     y {g * f * x:5.2f}   derivative {f * g:5.2f}")
 print(
-    "residual ",
-    h + g * h,
-    "  derivative",
-    round((1 + f) * (1 + g), 4),
-    " sum of the paths",
-    round(sum(paths.values()), 4),
+    f"residual  y {h + g * h:5.2f}   derivative {(1 + f) * (1 + g):5.2f}   sum of the paths {sum(paths.values()):5.2f}"
 )
 stated("−0.15", f * g)
 stated("1.5", 1 + f)
@@ -171,8 +166,8 @@ def residual_back(dout, tape):
 # of it, because x₁ reaches the output on two ways.
 #
 # ```
-# out = x₁ + mlp(ln_2(x₁))             dx₁ = dout + what comes back through the MLP from dout
-# x₁  = x  + attention(ln_1(x))        dx  = dx₁  + what comes back through attention from dx₁
+# out = x₁ + mlp(ln_2(x₁))          dx₁ = dout + dout taken back through the MLP
+# x₁  = x  + attention(ln_1(x))     dx  = dx₁  + dx₁ taken back through attention
 # ```
 
 # %%
@@ -246,7 +241,7 @@ assert report.passed
 # plain            x = f(x)
 # norm only        x = f(ln(x))
 # residual only    x = x + f(x)
-# post-norm        x = ln(x + f(x))        Vaswani et al., 2017 (arXiv:1706.03762), section 3.1
+# post-norm        x = ln(x + f(x))        Vaswani et al., 2017, arXiv:1706.03762
 # pre-norm         x = x + f(ln(x))        GPT-2
 # ```
 #
@@ -324,7 +319,8 @@ with plot("depth", columns=2, size=(9, 3.8)) as panels:
 #
 # Both together work. In post-norm the LayerNorm lies across the stream, so it shrinks the straight path too, 48
 # times, and about 0.002 of the gradient comes back to its own token. In pre-norm the straight path is an addition
-# and nothing else: what started as 1 arrives as 5.3, the straight path's 1 and what all the others add to it.
+# and nothing else: with these matrices what started as 1 arrives as 5.3, the straight path's 1 and what all the
+# others add to it.
 
 # %%
 plain, post, pre = found["plain"], found["post-norm"], found["pre-norm"]

@@ -10,7 +10,6 @@
 # %%
 import numpy as np
 from kit import TEXT, plot, stated
-from threadpoolctl import threadpool_limits
 
 from tinygpt.data import windows_at
 from tinygpt.gradcheck import diagnose, gradient_check
@@ -19,8 +18,6 @@ from tinygpt.gradcheck.suite import random_model
 from tinygpt.layers import block, cross_entropy, embedding, layernorm
 from tinygpt.model import GPT, GPTConfig
 from tinygpt.ops import DEFINITIONS
-
-threadpool_limits(1)  # matrices this small are done before a second thread has woken up
 
 characters = sorted(set(TEXT))
 tokens = np.array([characters.index(c) for c in TEXT])
@@ -72,12 +69,13 @@ for step in (1, 2):
 # p        = softmax                     = (0.576, 0.212, 0.212)
 # loss     = −ln 0.212                   =  1.551
 #
-# dlogits  = p − (0, 1, 0)               = (0.576, −0.788, 0.212)            lesson 6
+# dlogits  = p − (0, 1, 0)               = (0.576, −0.788, 0.212)
 # dx       = Σ dlogits of a row · row    = (0.576, −0.788)
-# the head's half of dwte                    the embedding's half             together
-#          row 0: ( 0.576, 0)                (0.576, −0.788)                  (1.152, −0.788)
-#          row 1: (−0.788, 0)                (0, 0)                           (−0.788, 0)
-#          row 2: ( 0.212, 0)                (0, 0)                           ( 0.212, 0)
+#
+# dwte     the head's half      the embedding's half     together
+# row 0    ( 0.576, 0)          (0.576, −0.788)          ( 1.152, −0.788)
+# row 1    (−0.788, 0)          (0, 0)                   (−0.788, 0)
+# row 2    ( 0.212, 0)          (0, 0)                   ( 0.212, 0)
 # ```
 #
 # The head pushes all rows, the right token's towards x and the others away from it. The embedding pushes one row,
@@ -106,11 +104,11 @@ stated("1.152", dwte[0, 0])
 # Radford et al. (2019), GPT-2. Everything between the first line and the last is (B, T, C).
 #
 # ```
-# x      = wte[idx] + wpe[0 .. T−1]             (B, T) -> (B, T, C)      what, and where
-# x      = block(x)                             n_layer times            lesson 11
-# x      = ln_f(x)                                                       lesson 7
-# logits = x wteᵀ                               (B, T, C) -> (B, T, V)   the tied head
-# loss   = cross_entropy(logits, targets)       -> one number            lesson 6
+# x      = wte[idx] + wpe[0 .. T−1]        (B, T) -> (B, T, C)     what, where
+# x      = block(x)                        n_layer times           lesson 11
+# x      = ln_f(x)                                                 lesson 7
+# logits = x wteᵀ                          (B, T, C) -> (B, T, V)  tied head
+# loss   = cross_entropy(logits, targets)  -> one number           lesson 6
 # ```
 #
 # `wpe` is a second table, with one row for each *position*. To attention by itself, the tokens before a token are a
@@ -258,12 +256,12 @@ def forward(params, n_layer, n_head, idx, targets):
 # From the last line to the first. Only four lines are new. The others call what earlier lessons derived.
 #
 # ```
-# logits = rows wteᵀ                 drows = dlogits wte                     lesson 5's linear layer, with w = wteᵀ
-#                                    dwte  = dlogitsᵀ rows                   the head's half
-# x = token + position               dtoken    = dx                          an addition passes dx on to both
-#                                    dposition = Σ_B dx                      one row of wpe serves all B sequences
-# token = wte[idx]                   dwte += scattered dtoken                the embedding's half, lesson 5
-# position = wpe[0 .. T−1]           dwpe  = scattered dposition             rows past T get 0
+# logits = rows wteᵀ         drows = dlogits wte          a linear layer, w = wteᵀ
+#                            dwte  = dlogitsᵀ rows        the head's half
+# x = token + position       dtoken    = dx               an addition: to both
+#                            dposition = Σ_B dx           one row, B sequences
+# token = wte[idx]           dwte += scattered dtoken     the embedding's half
+# position = wpe[0 .. T−1]   dwpe  = scattered dposition  rows past T get 0
 # ```
 #
 # Mind the `+=`. The gradient of `wte` is begun in backward's first lines and completed in its last.
@@ -387,8 +385,8 @@ stated("2.9", end, within=0.1)
 
 # %% [markdown]
 # It learns: from ln V to about 2.9. It also has just arrived at what counting characters would have given in a
-# second. All of the machinery above that line is there to go below it, and at this pace it will take a long while.
-# That is the subject of lesson 13.
+# second. All that attention and the MLP are for is to go below that line, and at this pace it will take a long
+# while. That is the subject of lesson 13.
 #
 # ## A bug on purpose
 #
@@ -433,9 +431,9 @@ stated("1.6", logits_bytes / 1e9)
 # ## Your turn
 #
 # ```
-# python -m lessons start 12       writes lessons/work/lm_head_loss.py
-# python -m lessons check 12       holds it against the definition and against numerical derivatives
-# python -m lessons hint 12        if you are stuck
+# python -m lessons start 12     writes lessons/work/lm_head_loss.py
+# python -m lessons check 12     checks it, forward and both gradients
+# python -m lessons hint 12      if you are stuck
 # ```
 #
 # `forward` takes the rows x (N, C), the table w (V, C) and the targets, and gives the loss. `backward` gives dx and

@@ -10,13 +10,10 @@
 # %%
 import numpy as np
 from kit import TEXT, plot, stated
-from threadpoolctl import threadpool_limits
 
 from tinygpt.data import windows_at
 from tinygpt.model import GPT, GPTConfig
 from tinygpt.optim import adamw_update, cosine_schedule
-
-threadpool_limits(1)  # matrices this small are done before a second thread has woken up
 
 characters = sorted(set(TEXT))
 tokens = np.array([characters.index(c) for c in TEXT])
@@ -142,9 +139,9 @@ assert steps_to(fast_losses) < steps_to(slow_losses) / 2
 # other:
 #
 # ```
-# m ← β₁ m + (1 − β₁) dw              the average gradient: momentum
-# v ← β₂ v + (1 − β₂) dw²             the average square: how large gradients are here
-# m̂ = m / (1 − β₁ᵗ)                   t counts the steps from 1
+# m ← β₁ m + (1 − β₁) dw          the average gradient: momentum
+# v ← β₂ v + (1 − β₂) dw²         the average square: how large gradients are
+# m̂ = m / (1 − β₁ᵗ)               t counts the steps from 1
 # v̂ = v / (1 − β₂ᵗ)
 # w ← w − η m̂ / (√v̂ + ε)
 # ```
@@ -160,13 +157,20 @@ assert steps_to(fast_losses) < steps_to(slow_losses) / 2
 # One parameter, w = 1, with η = 0.01. Two steps, with the gradients 0.5 and −0.1:
 #
 # ```
-# step 1    m = 0.1 · 0.5                        =  0.05        m̂ = 0.05 / 0.1            = 0.5
-#           v = 0.05 · 0.25                      =  0.0125      v̂ = 0.0125 / 0.05         = 0.25
-#           w = 1 − 0.01 · 0.5 / √0.25           =  0.99        the whole η, whatever the gradient's size
-# step 2    m = 0.9 · 0.05 + 0.1 · (−0.1)        =  0.035       m̂ = 0.035 / 0.19          = 0.1842
-#           v = 0.95 · 0.0125 + 0.05 · 0.01      =  0.012375    v̂ = 0.012375 / 0.0975     = 0.1269
-#           w = 0.99 − 0.01 · 0.1842 / √0.1269   =  0.98483     still downwards, against the new gradient
+# step 1   m = 0.1 · 0.5                       = 0.05
+#          v = 0.05 · 0.25                     = 0.0125
+#          m̂ = 0.05 / 0.1                      = 0.5
+#          v̂ = 0.0125 / 0.05                   = 0.25
+#          w = 1 − 0.01 · 0.5 / √0.25          = 0.99
+# step 2   m = 0.9 · 0.05 + 0.1 · (−0.1)       = 0.035
+#          v = 0.95 · 0.0125 + 0.05 · 0.01     = 0.012375
+#          m̂ = 0.035 / 0.19                    = 0.1842        0.19   = 1 − 0.9²
+#          v̂ = 0.012375 / 0.0975               = 0.1269        0.0975 = 1 − 0.95²
+#          w = 0.99 − 0.01 · 0.1842 / √0.1269  = 0.98483
 # ```
+#
+# The first step is the whole η, and would be for any other gradient. The second still goes downwards, against the
+# new gradient: momentum.
 
 # %%
 w, m, v, lr, beta1, beta2, eps = 1.0, 0.0, 0.0, 0.01, 0.9, 0.95, 1e-8
@@ -328,8 +332,10 @@ with plot("valley", columns=3, size=(10, 3.4)) as panels:
 # Bengio, 2012, arXiv:1211.5063):
 #
 # ```
-# dw ← dw · min(1, c / ‖dw‖)               (3, 4) has the length 5; clipped to 1 it is (0.6, 0.8)
+# dw ← dw · min(1, c / ‖dw‖)
 # ```
+#
+# The gradient (3, 4) has the length 5. Clipped to 1 it is (0.6, 0.8).
 #
 # Adam does not care about the scale of its gradients. Does it need this? Take a parameter whose gradient is always
 # 1, and let a single one be −100:
@@ -368,11 +374,12 @@ stated("0.97", kept["clipped to 2"][130])
 # become usual (Loshchilov and Hutter, 2017, arXiv:1608.03983, equation 5):
 #
 # ```
-# warm-up    η(t) = η_max (t + 1) / (W + 1)                                    t < W
-# cosine     η(t) = η_min + ½ (η_max − η_min) (1 + cos(π p))                   p from 0 to 1 in what is left
+# warm-up    η = η_max (t + 1) / (W + 1)                       for W steps
+# cosine     η = η_min + ½ (η_max − η_min) (1 + cos(π p))      p from 0 to 1
 # ```
 #
-# Halfway down, p = ½, the cosine is 0 and η is the mean of the two.
+# t counts the steps from 0, and p is how much of what is left after the warm-up has been done. Halfway down, p = ½,
+# the cosine is 0 and η is the mean of the two.
 
 # %%
 schedule = [cosine_schedule(t, 3e-3, 3e-4, 10, 100) for t in range(120)]
@@ -540,7 +547,7 @@ stated("2.0", GPTConfig().n_params * 4 * 4 / 1e9)
 #
 # ```
 # python -m lessons start 13       writes lessons/work/adamw_update.py
-# python -m lessons check 13       holds it against the definition, over several steps
+# python -m lessons check 13       holds it against the definition, step by step
 # python -m lessons hint 13        if you are stuck
 # ```
 #

@@ -26,7 +26,7 @@ from tinygpt.gradcheck import diagnose, gradient_check
 from tinygpt.gradcheck.mutants import find
 from tinygpt.layers import dropout
 from tinygpt.ops import DEFINITIONS
-from tinygpt.optim import AdamW
+from tinygpt.optim import AdamW, adamw_update
 from tinygpt.parallel import blas_threads
 from tinygpt.train import EvalRecord, StepRecord, TrainConfig, start, train
 
@@ -34,19 +34,17 @@ from tinygpt.train import EvalRecord, StepRecord, TrainConfig, start, train
 # ## Last lesson's questions
 #
 # **The sum instead of the mean.** For SGD the steps are a thousand times as long, and it leaves the valley at once.
-# AdamW takes the same steps as before, but for ε, which is now smaller beside the gradients. With clipping at 1, nearly
-# every gradient is cut, down to the length 1, the ordinary ones like the bad ones. AdamW then sees gradients that are
-# all of the same length, and clipping no longer singles out the bad batch from the others: it does so only if the limit
-# stands a little above the usual norm.
+# AdamW takes the same steps as before, but for ε, which is now smaller beside the gradients. With clipping at 1,
+# nearly every gradient is cut, down to the length 1, the ordinary ones like the bad ones. AdamW then sees gradients
+# that are all of the same length, and clipping no longer singles out the bad batch from the others: it does so only
+# if the limit stands a little above the usual norm.
 #
 # **The rare token's row.** Each step without it takes m by β₁ and v by β₂ closer to zero, and weight decay goes on
-# pulling. In the first steps after the token was seen, momentum still moves the row. When at last it comes again, m is
-# 0.1 g and v is 0.05 g², the corrections of a long run are 1, and the row moves by 0.45 η, whatever the size of g. It
-# then coasts for a while, in all several η:
+# pulling. In the first steps after the token was seen, momentum still moves the row. When at last it comes again, m
+# is 0.1 g and v is 0.05 g², the corrections of a long run are 1, and the row moves by 0.45 η, whatever the size of
+# g. It then coasts for a while, in all several η:
 
 # %%
-from tinygpt.optim import adamw_update
-
 w, m, v = np.zeros(1), np.zeros(1), np.zeros(1)
 path = [0.0]
 for step in range(1000, 1041):
@@ -60,11 +58,11 @@ print("moved in all, in units of lr, after 1, 2, 10, 40 steps:", np.round([path[
 stated("0.45", path[1])
 
 # %% [markdown]
-# **A resumed run.** If the count goes on from a thousand, the corrections are 1, and with m = 0.1 g and v = 0.05 g² the
-# first step is 0.45 η in every parameter. If it begins again at 1, the correction makes it the whole η in every
-# parameter, in the direction of the sign of a single batch's gradient, in a model that was trained with care. Both are
-# wrong, the second more so, and a run without its moments wants a new warm-up. This is why `train.py` saves m, v and
-# the count beside the weights.
+# **A resumed run.** If the count goes on from a thousand, the corrections are 1, and with m = 0.1 g and v = 0.05 g²
+# the first step is 0.45 η in every parameter. If it begins again at 1, the correction makes it the whole η in every
+# parameter, in the direction of the sign of a single batch's gradient, in a model that was trained with care. Both
+# are wrong, the second more so, and a run without its moments wants a new warm-up. This is why `train.py` saves m,
+# v and the count beside the weights.
 
 # %%
 for count in (1001, 1):
@@ -75,14 +73,15 @@ for count in (1001, 1):
 # %% [markdown]
 # ## The run
 #
-# `start` reads the text, splits it into a first part to train on and a last part to *validate* on (which no gradient
-# ever sees), and makes model and optimiser. `train` is a generator: each step, and each evaluation, is a record that
-# we may print, plot or ignore. At each evaluation it saves the run, and the best weights so far, in a folder.
+# `start` reads the text, splits it into a first part to train on and a last part to *validate* on (which no
+# gradient ever sees), and makes model and optimiser. `train` is a generator: each step, and each evaluation, is a
+# record that we may print, plot or ignore. At each evaluation it saves the run, and the best weights so far, in a
+# folder.
 
 # %%
 state = start(TrainConfig(**TINY))
 text, model = state.corpus, state.model
-print(f"{len(text.train):,} characters to train on, {len(text.val):,} to validate, {text.vocab_size} different ones")
+print(f"{len(text.train):,} characters to train on, {len(text.val):,} to validate, {text.vocab_size} different")
 print(f"{model.config.n_layer} layers, {model.config.n_embd} channels, {model.config.n_params:,} parameters")
 
 began = time.perf_counter()
@@ -139,8 +138,8 @@ for name, level in marks.items():
 # %% [markdown]
 # Read the curve from the left. In some twenty steps it is below 2.99: which letters are frequent is learned first,
 # because every token's gradient agrees about it. (Some runs rest there a while, as you will see below: what follows
-# which letter can only be learned once the letters' embeddings differ.) Then it bends, and falls slowly, through what
-# pairs tell, to what only attention can know.
+# which letter can only be learned once the letters' embeddings differ.) Then it bends, and falls slowly, through
+# what pairs tell, to what only attention can know.
 #
 # The grey line is the loss of each step's own batch. It jumps because batches differ in difficulty, not because the
 # model does. Judge a run by the same batches every time, which is what an evaluation is.
@@ -156,9 +155,9 @@ print(f"perplexity {math.exp(last.val_loss):.1f} of {V}, {last.bits_per_characte
 # %% [markdown]
 # ## Too little, too much
 #
-# Two things can be wrong with a finished run. **Underfitting**: both losses are high and close together, and both still
-# fall; the model is too small, or has not trained for long enough. **Overfitting**: the train loss falls and the
-# validation loss turns and rises. The model spends its parameters on the accidents of this text.
+# Two things can be wrong with a finished run. **Underfitting**: both losses are high and close together, and both
+# still fall; the model is too small, or has not trained for long enough. **Overfitting**: the train loss falls and
+# the validation loss turns and rises. The model spends its parameters on the accidents of this text.
 #
 # We want to see that, so we make it happen: a small model on the whole text, and the same one on the first 600
 # characters of it. Here is the loop once more, written out so that it can take any table of layers:
@@ -166,7 +165,7 @@ print(f"perplexity {math.exp(last.val_loss):.1f} of {V}, {last.bits_per_characte
 
 # %%
 def short_run(tokens, steps=100, ops=DEFINITIONS, learning_rate=4e-3, clip=1.0, p=0.0, every=None):
-    """Train a small GPT. Returns its model, its loss and gradient norm at each step, and [step, train, val] losses."""
+    """Train a small GPT. Returns its model, each step's loss and gradient norm, and [step, train, val] losses."""
     T = 16
     config = GPTConfig(block_size=T, vocab_size=V, n_layer=2, n_head=2, n_embd=32, dropout=p)
     model = GPT(config, seed=1, ops=ops)
@@ -199,13 +198,13 @@ for name, run in (("whole text", whole_text), ("600 characters", little_text)):
     print(f"best validation {unseen[best]:.2f} at step {at[best]:.0f}")
 
 # %% [markdown]
-# On the whole text this small model underfits: after 160 steps 2.2 and 2.4, close together and falling. On a tenth of
-# the text it is at 1.7 on what it has seen, and on what it has not it came down to 2.7 and then went *up* to 3.0, which
-# is no better than knowing letters.
+# On the whole text this small model underfits: after 160 steps 2.2 and 2.4, close together and falling. On a tenth
+# of the text it is at 1.7 on what it has seen, and on what it has not it came down to 2.7 and then went *up* to
+# 3.0, which is no better than knowing letters.
 #
 # What to do: for underfitting a larger model, more steps, a higher learning rate. For overfitting more text, before
-# anything else. Or stop where the validation loss is lowest, which is why `train` keeps the *best* weights beside the
-# last ones. Or make remembering harder, which comes next.
+# anything else. Or stop where the validation loss is lowest, which is why `train` keeps the *best* weights beside
+# the last ones. Or make remembering harder, which comes next.
 
 # %%
 stated("2.2", whole_text.evaluations[1, -1], within=0.15)
@@ -218,8 +217,8 @@ assert little_text.evaluations[2, -1] > little_text.evaluations[2].min() + 0.1
 # %% [markdown]
 # ## Dropout, on paper
 #
-# In training, each activation is set to 0 with probability p, anew in every step, and what stays is divided by 1 − p.
-# Who cannot rely on any single number being there must spread what they know. Take x = (4, 8, 2, 6) and p = 0.2:
+# In training, each activation is set to 0 with probability p, anew in every step, and what stays is divided by 1 −
+# p. Who cannot rely on any single number being there must spread what they know. Take x = (4, 8, 2, 6) and p = 0.2:
 #
 # ```
 # mask k              1    0    1    1          drawn: 1 with probability 0.8
@@ -234,8 +233,9 @@ assert little_text.evaluations[2, -1] > little_text.evaluations[2].min() + 0.1
 # var    = x² (1 − p) / (1 − p)²  −  x²              =  x² p / (1 − p)
 # ```
 #
-# The mean stays what it was. So evaluation and sampling leave dropout out altogether and change nothing else. The price
-# is noise: with p = 0.2 a standard deviation of x/2. Four entries have 16 masks; weigh each by its probability:
+# The mean stays what it was. So evaluation and sampling leave dropout out altogether and change nothing else. The
+# price is noise: with p = 0.2 a standard deviation of x/2. Four entries have 16 masks; weigh each by its
+# probability:
 
 # %%
 x, p = np.array([4.0, 8, 2, 6]), 0.2
@@ -246,6 +246,7 @@ mean = chance @ outs
 deviation = np.sqrt(chance @ (outs - mean) ** 2)
 print("mean", mean.round(12), " standard deviation", deviation)
 print("the mask above gives", x * [1, 0, 1, 1] / (1 - p))
+assert np.allclose(x * [1, 0, 1, 1] / (1 - p), [5, 0, 2.5, 7.5])
 assert np.allclose(mean, x) and np.allclose(deviation, x / 2) and math.isclose(chance.sum(), 1)
 
 # %% [markdown]
@@ -257,8 +258,8 @@ assert np.allclose(mean, x) and np.allclose(deviation, x / 2) and math.isclose(c
 # dx = dout k / (1 − p)
 # ```
 #
-# It must be the *same* mask: that is all that the cache holds. And a check of it meets a difficulty of its own. Write
-# dropout with a generator that draws a new mask at every call, and hand it to the gradient check:
+# It must be the *same* mask: that is all that the cache holds. And a check of it meets a difficulty of its own.
+# Write dropout with a generator that draws a new mask at every call, and hand it to the gradient check:
 
 # %%
 rng = np.random.default_rng(14)
@@ -290,9 +291,10 @@ assert report.passed
 
 # %% [markdown]
 # A function that gives something else each time has no derivative. The engine goes a step further than a seed:
-# `random_bits(shape, key, row, xp)` is a *hash* of the key (made of seed, step, layer and place in the block) and of
-# each element's place, 32 bits that look random. An element is kept where its bits, a whole number from 0 to 2³² − 1,
-# are at least p · 2³². A worker that holds rows 2 and 3 of a batch computes the bits that the whole batch has there:
+# `random_bits(shape, key, row, xp)` is a *hash* of the key (made of seed, step, layer and place in the block) and
+# of each element's place, 32 bits that look random. An element is kept where its bits, a whole number from 0 to 2³²
+# − 1, are at least p · 2³². A worker that holds rows 2 and 3 of a batch computes the bits that the whole batch has
+# there:
 
 # %%
 bits = random_bits((4, 1000), key=7, first_row=0, xp=np)  # uint32
@@ -304,8 +306,8 @@ print("rows 2 and 3 alone, the same mask:", (part == whole[2:]).all())
 assert (part == whole[2:]).all() and abs((bits < np.uint32(0.2 * 2**32)).mean() - 0.2) < 0.03
 
 # %% [markdown]
-# A GPT drops in four places: the sum of the embeddings, the attention weights, and what attention and MLP add to the
-# residual stream. Now the little text again, with p = 0.3:
+# A GPT drops in four places: the sum of the embeddings, the attention weights, and what attention and MLP add to
+# the residual stream. Now the little text again, with p = 0.3:
 
 # %%
 dropped = short_run(little, 160, p=0.3, every=20)
@@ -326,8 +328,8 @@ assert gap_dropped < gap - 0.2 and dropped.evaluations[2, -1] < little_text.eval
 assert dropped.evaluations[2].min() > little_text.evaluations[2].min() - 0.1
 
 # %% [markdown]
-# It remembers less, and the validation loss rises less. But it is no better than the other's best: dropout cannot say
-# what the missing nine tenths of the text would have said.
+# It remembers less, and the validation loss rises less. But it is no better than the other's best: dropout cannot
+# say what the missing nine tenths of the text would have said.
 #
 # ## A bug on purpose
 #
@@ -339,8 +341,8 @@ print(diagnose("dropout", find("dropout", "mask_forgotten").stand_in()))
 # %% [markdown]
 # ## What a bug does to the curve
 #
-# Now the second question of the beginning. Eight short runs, each with one thing wrong: three settings, and five bugs
-# put in through the table of layers. Before you read on, guess: which of them would you notice?
+# Now the second question of the beginning. Eight short runs, each with one thing wrong: three settings, and five
+# bugs put in through the table of layers. Before you read on, guess: which of them would you notice?
 
 
 # %%
@@ -376,20 +378,21 @@ with plot("bugs", columns=2, size=(9.6, 3.8)) as both:
         axes.legend(frameon=False, fontsize=8)
 
 # %% [markdown]
-# - **Stuck at 2.99.** The learning rate ten times too large, and the gradient that does not pass around attention, look
-#   alike: the model knows which letters are frequent and learns nothing else. A curve says *that* something is wrong.
+# - **Stuck at 2.99.** The learning rate ten times too large, and the gradient that does not pass around attention,
+#   look alike: the model knows which letters are frequent and learns nothing else. A curve says *that* something is
+#   wrong.
 # - **Slow, and smooth.** The learning rate ten times too small. It is the one fault that more patience mends.
 # - **Nothing to see.** dk transposed, db a mean, 1/N forgotten: by eye, you would call each of them a healthy run.
-#   AdamW divides every gradient by its own usual size (lesson 13), so a factor cancels; and a transposed dk misleads
-#   the keys alone, while all else is right. This is why lesson 4 came before this one: **a loss that falls proves no
-#   gradient.**
-# - **Behind.** Without clipping one batch's gradient was some ten times as large as usual. AdamW's v remembers that for
-#   about a hundred steps (β₂ = 0.99), and makes each of them smaller.
-# - **Too good.** With the mask one place too far each token sees the one that it should predict. 1.2 nats after 100
-#   steps is less than this text allows; the right question about such a run is not "how did I do it?".
+#   AdamW divides every gradient by its own usual size (lesson 13), so a factor cancels; and a transposed dk
+#   misleads the keys alone, while all else is right. This is why lesson 4 came before this one: **a loss that falls
+#   proves no gradient.**
+# - **Behind.** Without clipping one batch's gradient was many times as large as usual. AdamW's v remembers that for
+#   about a hundred steps (β₂ = 0.99), and makes each of them smaller. (Another seed shows less of it, or more.)
+# - **Too good.** With the mask one place too far each token sees the one that it should predict. After 100 steps it
+#   is at 1.2 nats, where the larger model of this lesson came to 1.6 after all of its own. Luck is no explanation.
 #
-# The forgotten 1/N hides from the loss but not from the gradient's norm, in the last column: it is 256 times too large,
-# the number of targets in a batch. Print the norm. And ask the run that was too good for honest work:
+# The forgotten 1/N hides from the loss but not from the gradient's norm, in the last column: it is 256 times too
+# large, the number of targets in a batch. Print the norm. And ask the run that was too good for honest work:
 
 # %%
 right = final["nothing wrong"]
@@ -434,13 +437,14 @@ assert honest > marks["nothing"]
 # ```
 #
 # ```recorded
-# run                                      validation loss           source
-# tiny Shakespeare, cpu, 2,000 steps       1.76, 1.78, 1.79          README, three seeds
-#   learning rate 1e-3                     1.90, 1.91, 1.92          README, three seeds
-#   nanoGPT, the same but 1e-3             1.88                      nanoGPT's README
-# tiny Shakespeare, baby                   1.47 at its best          nanoGPT's README
-# gpt2, first step of training             10.97, ln V is 10.82      benchmarks/results/cpu.txt
-# gpt2, OpenWebText, 8 A100, 4 days        about 2.85                nanoGPT's README
+# run                                      validation loss     source
+# tiny Shakespeare, cpu, 2,000 steps       1.76, 1.78, 1.79    README, three seeds
+#   learning rate 1e-3                     1.90, 1.91, 1.92    README, three seeds
+#   nanoGPT's own code, 1e-3               1.88                nanoGPT's README
+# tiny Shakespeare, baby                   1.47 at its best    nanoGPT's README
+# gpt2 on OpenWebText, 8 A100, 4 days      about 2.85          nanoGPT's README
+#
+# gpt2 before training: a batch at 10.97, ln V is 10.82 (benchmarks/results/cpu.txt)
 # ```
 #
 # Other questions that come up.
@@ -448,8 +452,9 @@ assert honest > marks["nothing"]
 # - *It is nan?* `train` stops and says at which step. Lower the learning rate, and go on from what was saved last.
 # - *It jumps up and comes back?* A rare batch. If it jumps often, lower the learning rate.
 # - *Validation is below train?* By luck in a few batches, or the validation text is the easier one.
-# - *It begins below ln V?* For the `cpu` preset ln 97 is 4.57, and all three seeds begin below it. The head is tied to
-#   the embeddings, so an untrained model bets on the token that it has just read, and source code has runs of spaces:
+# - *It begins below ln V?* For the `cpu` preset ln 97 is 4.57, and all three seeds begin below it. The head is tied
+#   to the embeddings, so an untrained model bets on the token that it has just read, and source code has runs of
+#   spaces:
 
 # %%
 fresh = GPT(GPTConfig(block_size=64, vocab_size=97, n_layer=4, n_head=4, n_embd=128, bias=False))
@@ -463,8 +468,8 @@ assert same.mean() > 2 / 97
 # %% [markdown]
 # ## What it costs
 #
-# A training step costs about three forward passes: one forward, and two products in backward for each of forward's. For
-# each token that is 6 operations for every weight in a matrix product, and attention's scores on top.
+# A training step costs about three forward passes: one forward, and two products in backward for each of forward's.
+# For each token that is 6 operations for every weight in a matrix product, and attention's scores on top.
 
 # %%
 per_token = 3 * sum(row.flops for row in costs(model.config))
@@ -477,21 +482,21 @@ print(f"by the rule of six: {rule / 1e6:.2f} MFLOPs a token (Kaplan et al., 2020
 assert 0.8 < rule / per_token < 1.2
 
 # %% [markdown]
-# Dropout does nothing but move numbers: forward reads x and writes out and the mask, which is one byte for each element
-# beside float32's four. The bits are a dozen integer operations each, which is why p = 0 returns x itself.
+# Dropout does nothing but move numbers: forward reads x and writes out and the mask, which is one byte for each
+# element beside float32's four. The bits are a dozen integer operations each, which is why p = 0 returns x itself.
 #
 # ## Your turn
 #
 # ```
 # python -m lessons start 14       writes lessons/work/dropout.py
-# python -m lessons check 14       holds it against the definition and against numerical derivatives
+# python -m lessons check 14       against the definition and numerical derivatives
 # python -m lessons hint 14        if you are stuck
 # ```
 #
 # The file is the engine's own with the two bodies left out. Three things are asked that the code above does not do:
-# the mask comes from `random_bits`, bit for bit as the engine's, so that a run on your layer repeats the engine's; with
-# p = 0 there is no mask and nothing is computed; and float32 must stay float32. Then train with all that you have
-# written so far, on a text that you like:
+# the mask comes from `random_bits`, bit for bit as the engine's, so that a run on your layer repeats the engine's;
+# with p = 0 there is no mask and nothing is computed; and float32 must stay float32. Then train with all that you
+# have written so far, on a text that you like:
 #
 # ```
 # python train.py --mine lessons/work --dropout=0.1 --data=my.txt --out_dir=out-mine
@@ -500,11 +505,11 @@ assert 0.8 < rule / per_token < 1.2
 # %% [markdown]
 # ## Questions to think about
 #
-# 1. Training with dropout, a run prints a loss of 2.3 for the batch of a step, and an evaluation on the training text
-#    gives 2.1 right after. Nothing is wrong. Why do they differ?
+# 1. Training with dropout, a run prints a higher loss for the batch of a step than an evaluation on the training
+#    text gives right after. Nothing is wrong. Why do they differ?
 # 2. We validate on the last tenth of the text. Why not on windows picked at random from all of it?
-# 3. The run that was too good has excellent losses on both texts. Which single measurement on the finished model shows
-#    what it does, without a look at its code?
+# 3. The run that was too good has excellent losses on both texts. Which single measurement on the finished model
+#    shows what it does, without a look at its code?
 #
 # They are answered at the beginning of lesson 15.
 #

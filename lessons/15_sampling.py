@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 15. Sampling
 #
-# The model of lesson 14 gives 49 probabilities for the next character, and that is all it gives. To write, you choose
-# one, put it behind the text, and ask again.
+# The model of lesson 14 gives 49 probabilities for the next character, and that is all it gives. To write, you
+# choose one, put it behind the text, and ask again.
 #
-# **Which one do you choose?** Always the likeliest is the obvious answer and a bad one. And each time you ask again, the
-# model reads the whole text from its beginning, of which it has read all but one character before. **What of that
-# need not be computed twice?**
+# **Which one do you choose?** Always the likeliest is the obvious answer and a bad one. And each time you ask
+# again, the model reads the whole text from its beginning, of which it has read all but one character before.
+# **What of that need not be computed twice?**
 
 # %%
 import dataclasses
@@ -19,43 +19,52 @@ from kit import TEXT, plot, stated, tiny_gpt
 
 from tinygpt import GPT, GPTConfig
 from tinygpt.gradcheck.mutants import find
-from tinygpt.layers import attention, gelu, layernorm, softmax
+from tinygpt.layers import attention, cross_entropy, gelu, layernorm, softmax
 from tinygpt.layers.attention import split_heads
+from tinygpt.ops import DEFINITIONS
 from tinygpt.parallel import blas_threads
 from tinygpt.sample import draw, probabilities
 
 trained, tokenizer = tiny_gpt()  # float32, from lesson 14's run; trained now if that has not been done
-model = GPT(trained.config, dtype="float64")  # the same weights in float64, where two ways can be seen to agree
-for name, array in trained.params.items():
-    model.params[name] = array
+
+
+def same_weights(**changes):
+    """The trained model in float64, where two ways can be seen to agree; other settings or attention on request."""
+    layer = changes.pop("attention", attention)
+    config = dataclasses.replace(trained.config, **changes)
+    copy = GPT(config, dtype="float64", seed=None, ops=DEFINITIONS.replace(attention=layer))
+    copy.params.flat[...] = trained.params.flat
+    return copy
 
 
 def encode(text):
     return tokenizer.encode(text).astype(np.int64)[None]  # (1, T)
 
 
+model = same_weights()
+
 # %% [markdown]
 # ## Last lesson's questions
 #
 # 1. *Why does a training batch have a higher loss than an evaluation on the same text?* The batch is computed with
-#    dropout, with a fifth of the activations gone, and the evaluation without. (It is also computed before the step.)
-# 2. *Why not validate on windows picked at random?* Windows of the training text would overlap them nearly everywhere.
-#    The model would be examined in what it has learned by heart, and the gap of lesson 14 would not show.
-# 3. *Which measurement shows that a model sees the future?* Change the last token of an input and look at the logits
-#    before it. In a causal model they cannot move. Keep this one in mind, the second half of the lesson rests on it.
+#    dropout, with a fifth of the activations gone, and the evaluation without. (It is also computed before the
+#    step.)
+# 2. *Why not validate on windows picked at random?* Windows of the training text would overlap them nearly
+#    everywhere. The model would be examined in what it has learned by heart, and the gap of lesson 14 would not
+#    show.
+# 3. *Which measurement shows that a model sees the future?* Change the last token of an input and look at the
+#    logits before it. In a causal model they cannot move. Keep this one in mind, the second half of the lesson
+#    rests on it.
 
 # %%
 idx, targets = encode(TEXT[:48]), encode(TEXT[1:49])
-with_dropout = GPT(dataclasses.replace(model.config, dropout=0.2), dtype="float64")
-with_dropout.params.flat[...] = model.params.flat
-print(f"loss of the same 48 characters: {float(with_dropout.loss(idx, targets)[0]):.2f} with dropout,", end=" ")
-print(f"{float(with_dropout.loss(idx, targets, need_grad=False)[0]):.2f} without")
+with_dropout = same_weights(dropout=0.2)
+training, evaluating = (float(with_dropout.loss(idx, targets, need_grad=need)[0]) for need in (True, False))
+print(f"loss of the same 48 characters: {training:.2f} with dropout, {evaluating:.2f} without")
 
 changed = idx.copy()
 changed[0, -1] = (changed[0, -1] + 1) % model.config.vocab_size
-cheat = GPT(model.config, dtype="float64", ops=model.ops)
-cheat.params.flat[...] = model.params.flat
-cheat.ops = model.ops.replace(attention=find("attention", "forward_sees_the_next_token").stand_in())
+cheat = same_weights(attention=find("attention", "forward_sees_the_next_token").stand_in())
 for name, one in (("causal", model), ("sees the next token", cheat)):
     moved = np.abs(one.forward(changed)[0] - one.forward(idx)[0])[0, :-1].max()
     print(f"{name:<20} the last token changed, earlier logits moved by {moved:.2g}")
@@ -69,29 +78,29 @@ for name, one in (("causal", model), ("sees the next token", cheat)):
 #                         a       b       c       d
 # the model's             0.5     0.25    0.125   0.125
 #
-# temperature 1/2         1/4     1/16    1/64    1/64       each squared ...
-#                         0.727   0.182   0.045   0.045      ... and divided by their sum, 22/64
-# temperature 2           0.369   0.261   0.185   0.185      the same with square roots
+# temperature 1/2         1/4     1/16    1/64    1/64     each squared,
+#                         0.727   0.182   0.045   0.045    divided by their sum, 22/64
+# temperature 2           0.369   0.261   0.185   0.185    the same with square roots
 #
-# top-k, k = 2            2/3     1/3     0       0          the two likeliest
-# top-p, p = 0.7          2/3     1/3     0       0          as few as reach 0.7: 0.5 is not enough, 0.75 is
-# top-p, p = 0.5          1       0       0       0          a alone reaches it
+# top-k, k = 2            2/3     1/3     0       0        the two likeliest
+# top-p, p = 0.7          2/3     1/3     0       0        0.5 does not reach 0.7, 0.75 does
+# top-p, p = 0.5          1       0       0       0        a alone reaches it
 # ```
 #
 # - **Temperature** T divides the logits by T. Below 1 it prefers what is likely more strongly, and near 0 it takes
 #   nothing but the likeliest. Above 1 it levels. (In physics, a hotter gas visits improbable states more often.)
 # - **Top-k** (Fan et al., 2018, arXiv:1805.04833) cuts off the tail: many tokens, each hardly likely, that together
 #   are drawn far too often, and one nonsense leads to the next.
-# - **Top-p**, or nucleus sampling (Holtzman et al., 2020, arXiv:1904.09751), cuts where the probabilities themselves
-#   say: where the model is certain one token is left, where it is not, many.
+# - **Top-p**, or nucleus sampling (Holtzman et al., 2020, arXiv:1904.09751), cuts where the probabilities
+#   themselves say: where the model is certain one token is left, where it is not, many.
 #
 # ## The formula
 #
 # ```
-# p_i(T) = exp(z_i / T) / Σ_j exp(z_j / T)  =  p_i^(1/T) / Σ_j p_j^(1/T)         since exp(z_i) is p_i times a constant
+# p_i(T)  =  exp(z_i / T) / Σ_j exp(z_j / T)  =  p_i^(1/T) / Σ_j p_j^(1/T)
 # ```
 #
-# In code, for one row, the plain way:
+# (exp(z_i) is p_i times a constant, which cancels.) In code, for one row, the plain way:
 
 
 # %%
@@ -125,6 +134,9 @@ for name, q in (
     ("top-p, p = 0.5", top_p(p, 0.5)),
 ):
     print(f"{name:<16}", q.round(3))
+for text, value in zip(("0.5", "0.25", "0.125", "0.125"), p, strict=True):
+    stated(text, value)
+stated("0.75", p[:2].sum())
 for text, value in zip(("0.727", "0.182", "0.045", "0.045"), tempered(p, 1 / 2), strict=True):
     stated(text, value)
 for text, value in zip(("0.369", "0.261", "0.185", "0.185"), tempered(p, 2), strict=True):
@@ -140,8 +152,8 @@ assert np.allclose(ours, probabilities(logits, 1.3, 8, 0.8))
 # %% [markdown]
 # ## On the trained model
 #
-# What comes after "the s", what after "the old m"? The rules meet the two differently: top-k keeps five in either case,
-# top-p keeps few where the model is sure.
+# What comes after "the s", what after "the old m"? The rules meet the two differently: top-k keeps five in either
+# case, top-p keeps few where the model is sure.
 
 # %%
 for prompt in ("the s", "the old m"):
@@ -159,10 +171,10 @@ for rules in ({"temperature": 0}, {"temperature": 0.5}, {"temperature": 1.0}, {"
     print(*(f"{name}={value}:" for name, value in rules.items()), text, sep="  ")
 
 # %% [markdown]
-# The likeliest character every time goes round in a circle. High temperature spells nothing. It is a small model, and
-# no rule makes it a better one, but we can measure what the rules trade. Let it write a few hundred words by each rule,
-# and count two things: which share of them are words of the text it learned from, and which share are different from
-# each other.
+# The likeliest character every time goes round in a circle. High temperature spells nothing. It is a small model,
+# and no rule makes it a better one, but we can measure what the rules trade. Let it write a few hundred words by
+# each rule, and count two things: which share of them are words of the text it learned from, and which share are
+# different from each other.
 
 
 # %%
@@ -196,23 +208,24 @@ assert by_temperature[1, 0] > by_temperature[-1, 0] + 0.2 and by_temperature[1, 
 
 # %% [markdown]
 # Correct and repetitive at one end, various and wrong at the other. There is no right setting, only a place on this
-# curve; 0.7 to 1 is where most people stop. Sampling needs the random draw of lesson 3 on top, `draw(probs, rng)`, which
-# the engine uses.
+# curve. (The samples that a training run shows are drawn at 0.8.) What is left to do is lesson 3's: `draw(probs,
+# rng)`.
 #
 # ## What the past is worth
 #
-# Now the second question. To write token t + 1, the model needs the logits of position t. Go through it and ask, of each
-# thing that is computed for an *earlier* position s, whether the new token t can change it:
+# Now the second question. To write token t + 1, the model needs the logits of position t. Go through it and ask, of
+# each thing that is computed for an *earlier* position s, whether the new token t can change it:
 #
 # ```
-# embedding      wte[token s] + wpe[s]                                     looks at position s alone
-# LayerNorm, linear, GELU, MLP, residual                                   each position by itself
-# attention      out_s = Σ over u ≤ s of weight(q_s, k_u) v_u              positions up to s, never t > s
+# embedding         wte[token s] + wpe[s]                        position s alone
+# LayerNorm, linear, GELU, MLP, residual                         each position by itself
+# attention         out_s = Σ over u ≤ s of weight(q_s, k_u) v_u    up to s, and t is later
 # ```
 #
-# So in the first layer x_s does not change, hence q_s, k_s, v_s do not, hence out_s does not, and so x_s in the second
-# layer does not: by induction, layer after layer, **nothing at an earlier position ever changes**. And of all that,
-# position t needs only what attention reads there: k_s and v_s of each layer. Not q_s: a query is asked once.
+# So in the first layer x_s does not change, hence q_s, k_s, v_s do not, hence out_s does not, and so x_s in the
+# second layer does not: by induction, layer after layer, **nothing at an earlier position ever changes**. And of
+# all that, position t needs only what attention reads there: k_s and v_s of each layer. Not q_s: a query is asked
+# once.
 #
 # Keep the keys and values, and a step computes one position instead of all. Is it so? Look at the keys of 20
 # characters when a 21st is added, in each layer, with the right attention and with one that has no mask:
@@ -227,34 +240,31 @@ def keys_of(idx, layer_attention=attention):
         seen.append(split_heads(qkv, n_head)[1])
         return layer_attention.forward(qkv, n_head, *rest)
 
-    watched = GPT(
-        model.config, dtype="float64", seed=None, ops=model.ops.replace(attention=SimpleNamespace(forward=forward))
-    )
-    watched.params.flat[...] = model.params.flat
+    watched = same_weights(attention=SimpleNamespace(forward=forward))
     watched.forward(idx)
     return seen
 
 
 longer = encode(TEXT[100:121])
 for name, one in (("causal", attention), ("no mask", find("attention", "forward_without_mask").stand_in())):
-    moved = [
-        np.abs(a[:, :, :20] - b).max() for a, b in zip(keys_of(longer, one), keys_of(longer[:, :20], one), strict=True)
-    ]
+    pairs = zip(keys_of(longer, one), keys_of(longer[:, :20], one), strict=True)
+    moved = [np.abs(with_21[:, :, :20] - with_20).max() for with_21, with_20 in pairs]
     print(f"{name:<8} largest change of an earlier key:", ", ".join(f"layer {i} {m:.1e}" for i, m in enumerate(moved)))
     assert (max(moved) < 1e-12) == (one is attention)
 
 # %% [markdown]
-# Without the mask the first layer's keys still stay, since they come from the embeddings alone, and the second's move.
+# Without the mask the first layer's keys still stay, since they come from the embeddings alone, and the second's
+# move.
 #
 # ## One step, with memory
 #
-# All of GPT for one token, with the past in two lists for each layer. There is no T in it: the vectors have C numbers,
-# only the scores have one for each position so far.
+# All of GPT for one token, with the past in two lists for each layer. There is no T in it: the vectors have C
+# numbers, only the scores have one for each position so far.
 
 
 # %%
 def step(token, memory):
-    """The logits after one more token, (V,). memory: for each layer the keys and the values so far; they grow by one."""
+    """The logits after one more token, (V,). memory: each layer's keys and values so far; they grow by one."""
     w, H = model.params, model.config.n_head
     position = len(memory[0][0])
     x = w["wte.weight"][token] + w["wpe.weight"][position]  # (C,)
@@ -268,7 +278,7 @@ def step(token, memory):
         heads = []
         for h in range(H):
             own = slice(h * D, (h + 1) * D)
-            scores = np.array(keys)[:, own] @ q[own] / math.sqrt(D)  # (S, D) @ (D,) -> (S,): all of the past, no mask
+            scores = np.array(keys)[:, own] @ q[own] / math.sqrt(D)  # (S, D) @ (D,) -> (S,): no mask
             heads.append(softmax.forward(scores)[0] @ np.array(values)[:, own])  # (S,) @ (S, D) -> (D,)
         x = x + np.concatenate(heads) @ p["attn.c_proj.weight"] + p["attn.c_proj.bias"]
         m, _ = layernorm.forward(x, p["ln_2.weight"], p["ln_2.bias"])
@@ -306,9 +316,9 @@ while len(tokens) < model.config.block_size:
 print(repr(tokenizer.decode(tokens)))
 
 # %% [markdown]
-# A prompt need not go in one by one: its positions are all known, so they go through as one piece, each under the mask,
-# and only what is written comes singly. The engine's `decode` does both. It takes the queries of the newest t positions
-# and the keys and values of all S; t = S is the attention of lesson 10, t = 1 one step of writing:
+# A prompt need not go in one by one: its positions are all known, so they go through as one piece, each under the
+# mask, and only what is written comes singly. The engine's `decode` does both. It takes the queries of the newest t
+# positions and the keys and values of all S; t = S is the attention of lesson 10, t = 1 one step of writing:
 
 # %%
 qkv = rng.standard_normal((2, 7, 3 * 12))  # (B, T, 3C)
@@ -322,8 +332,8 @@ for t in (7, 3, 1):
 # %% [markdown]
 # ## When the window is full
 #
-# The model has `block_size` positions, and then? One would like to drop the oldest token and move on. But a key holds
-# its position: wpe went into x before any key was made. Move the text by one place, and every key is another:
+# The model has `block_size` positions, and then? One would like to drop the oldest token and move on. But a key
+# holds its position: wpe went into x before any key was made. Move the text by one place, and every key is another:
 
 # %%
 text20 = encode(TEXT[100:120])
@@ -332,14 +342,14 @@ print("the same 19 characters, one place further left; keys differ by", *(f"{d:.
 assert min(shifted) > 0.01
 
 # %% [markdown]
-# So nothing remembered survives a shift. `model.generate` drops the older half of the window when it is full, reads the
-# newer half again in one piece, and goes on with memory. Models whose attention sees only distances (rotary positions:
-# Su et al., 2021, arXiv:2104.09864) have better ways out.
+# So nothing remembered survives a shift. `model.generate` drops the older half of the window when it is full, reads
+# the newer half again in one piece, and goes on with memory. Models whose attention sees only distances (rotary
+# positions: Su et al., 2021, arXiv:2104.09864) have better ways out.
 #
 # ## A bug on purpose
 #
-# The usual mistake is the position. A model that is fed one token at a time sees a text of length 1, so a line such as
-# `wpe[: len(tokens)]` quietly gives every new token position 0:
+# The usual mistake is the position. A model that is fed one token at a time sees a text of length 1, so a line such
+# as `wpe[: len(tokens)]` quietly gives every new token position 0:
 
 # %%
 positions = model.params["wpe.weight"].copy()
@@ -350,17 +360,17 @@ model.params["wpe.weight"] = positions
 
 
 def mean_loss(logits):
-    return -np.log([softmax.forward(row)[0][token] for row, token in zip(logits[:-1], idx[0, 1:], strict=True)]).mean()
+    return float(cross_entropy.forward(logits[:-1], idx[0, 1:])[0])
 
 
 print(f"largest difference to the whole model: {np.abs(bugged - whole[0]).max():.1f}")
 print(f"loss on the text: {mean_loss(bugged):.2f}, where it should be {mean_loss(one_by_one):.2f}")
 assert np.abs(bugged - whole[0]).max() > 0.1
-assert np.array_equal(bugged[0], one_by_one[0])  # the first token is at position 0: a test with one token sees nothing
+assert np.array_equal(bugged[0], one_by_one[0])  # position 0 is right: a test with one token sees nothing
 
 # %% [markdown]
-# It does not crash, and it writes. Text from a small model looks odd anyway, so nobody would see it there. What finds
-# it is the comparison above, against the slow way that is known to be right, over more than one token.
+# It does not crash, and it writes. Text from a small model looks odd anyway, so nobody would see it there. What
+# finds it is the comparison above, against the slow way that is known to be right, over more than one token.
 #
 # ## What it costs
 #
@@ -368,7 +378,7 @@ assert np.array_equal(bugged[0], one_by_one[0])  # the first token is at positio
 #
 # ```
 #                    recomputing               with memory
-# operations         S (2 P + 2 L S C)         2 P + 4 L S C          once each weight; scores and sum
+# operations         S (2 P + 2 L S C)         2 P + 4 L S C
 # n tokens in all    n² P + ...                2 n P + 2 L C n²
 # memory             -                         2 L S C numbers
 # ```
@@ -381,7 +391,7 @@ stated("75.5", 2 * 12 * 1024 * 768 * 4 / 1e6)
 stated("498", 124_439_808 * 4 / 1e6)
 stated("1,024", 1024)
 
-larger = GPT(GPTConfig(block_size=128, vocab_size=97, n_layer=4, n_head=4, n_embd=128))  # the cpu preset's, untrained
+larger = GPT(GPTConfig(block_size=128, vocab_size=97, n_layer=4, n_head=4, n_embd=128))  # the cpu preset's shape
 start = np.zeros((1, 1), dtype=np.int64)
 lengths, remembered, recomputed = (8, 16, 32, 64, 127), [], []
 
@@ -407,37 +417,40 @@ with plot("cache") as axes:
     axes.legend(frameon=False)
 
 # %% [markdown]
-# The same tokens, and one line rises while the other lies flat. The ratio is smaller than that of the operations. With
-# memory each weight is fetched for one vector and used for 2 operations, 0.5 for each byte of float32, while recomputing
-# uses it for S vectors: fewer operations, done less well (lesson 16). This is why serving a model to many at once is
-# cheaper than to each alone: their vectors share the fetch. On a longer context:
+# The same tokens, and one line rises while the other hardly does. The ratio is smaller than that of the operations.
+# With memory each weight is fetched for one vector and used for 2 operations, 0.5 for each byte of float32, while
+# recomputing uses it for S vectors: fewer operations, done less well (lesson 16). This is why serving a model to
+# many at once is cheaper than to each alone: their vectors share the fetch. On a longer context:
 #
 # ```recorded
-# python benchmarks/sample_cpu.py, 1,000 tokens with the baby preset's shapes (context 256), README:
-# with memory 14 times as fast as PyTorch recomputing; recomputing here, 0.93 times
+# python benchmarks/sample_cpu.py: 1,000 tokens, the baby preset's shapes, context 256
+# beside PyTorch, which recomputes: with memory 14 times as fast, without 0.93 times
+# (README; 2 cores of a shared server, AMD EPYC)
 # ```
 #
 # ## Your turn
 #
 # ```
-# python -m lessons start 15       writes lessons/work/probabilities.py and attention_decode.py
-# python -m lessons check 15       holds both against the engine's, on new numbers and shapes
-# python -m lessons hint probabilities        if you are stuck
-# python -m lessons hint attention_decode
+# python -m lessons start 15       writes probabilities.py and attention_decode.py
+# python -m lessons check 15       holds both against the engine's, on new numbers
+# python -m lessons hint 15        if you are stuck: a hint for each
 # ```
 #
-# `probabilities` takes (B, V) logits and all three rules, with no loop over rows or tokens. It must stand a temperature
-# of 0 (everything on the likeliest) and one so small that a quotient overflows, equal logits at the edge of top-k (all
-# stay), a top_k beyond the vocabulary, and it refuses logits that are not finite. Use the `softmax` it is given.
+# `probabilities` takes (B, V) logits and all three rules, with no loop over rows or tokens. It must stand a
+# temperature of 0 (everything on the likeliest) and one so small that a quotient overflows, equal logits at the
+# edge of top-k (all stay), a top_k beyond the vocabulary, and it refuses logits that are not finite. Use the
+# `softmax` it is given.
 #
-# `decode` is attention for the newest t of S positions, all heads and rows at once. The mask of lesson 10 is there to
-# use; it must know that the queries are the *last* t.
+# `decode` is attention for the newest t of S positions, all heads and rows at once. The mask of lesson 10 is there
+# to use; it must know that the queries are the *last* t.
 #
-# The engine samples with both when you train or write with `--mine lessons/work`: each text that a run shows is then
-# drawn by your rules and remembered by your attention.
+# `python train.py --mine lessons/work` then draws each text that it shows by your rules, remembered by your
+# attention.
 
 # %%
 stated("0.5", 2 / 4)
+stated("1,600", 1600)
+stated("1.56", 1_557_611_200 / 1e9)
 
 # %% [markdown]
 # ## Questions to think about
@@ -445,18 +458,18 @@ stated("0.5", 2 / 4)
 # 1. Temperature is applied before top-k and top-p. Would the other order keep the same tokens?
 # 2. Nothing is kept of the queries, and nothing of the residual stream. Which of the two would be enough to keep
 #    *instead* of keys and values, and what would it cost?
-# 3. GPT-2 XL has 48 layers, 1,600 channels and 1.56 billion weights. In float16, after how many tokens of context does
-#    the memory of keys and values weigh as much as the model?
+# 3. GPT-2 XL has 48 layers, 1,600 channels and 1.56 billion weights. In float16, after how many tokens of context
+#    does the memory of keys and values weigh as much as the model?
 #
 # They are answered at the beginning of lesson 16.
 #
 # ## To read on
 #
-# - Holtzman et al.: "The Curious Case of Neural Text Degeneration", 2020, arXiv:1904.09751: why the likeliest text is
-#   not the best one.
+# - Holtzman et al.: "The Curious Case of Neural Text Degeneration", 2020, arXiv:1904.09751: why the likeliest text
+#   is not the best one.
 # - Fan, Lewis, Dauphin: "Hierarchical Neural Story Generation", 2018, arXiv:1805.04833: top-k.
-# - Shazeer: "Fast Transformer Decoding: One Write-Head is All You Need", 2019, arXiv:1911.02150: what the memory of keys
-#   and values costs, and how to make it smaller.
+# - Shazeer: "Fast Transformer Decoding: One Write-Head is All You Need", 2019, arXiv:1911.02150: what the memory of
+#   keys and values costs, and how to make it smaller.
 # - Pope et al.: "Efficiently Scaling Transformer Inference", 2022, arXiv:2211.05102.
 # - `tinygpt/sample.py`: the rules, and the memory; `tinygpt/layers/attention.py`: `decode`; `GPT.stream` in
 #   `tinygpt/model.py`.

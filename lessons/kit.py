@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from tinygpt.model import GPT
 from tinygpt.tokenizer import Tokenizer
 
@@ -17,6 +19,8 @@ FOLDER = Path(__file__).parent
 TEXT_FILE = FOLDER / "text.txt"
 TEXT = TEXT_FILE.read_text(encoding="utf-8")  # a story of our own: the same on every machine
 OUT = FOLDER / "out"
+
+threadpool_limits(1)  # a lesson's matrices are done before a second thread of BLAS has woken up
 
 
 def stated(text: str, value: Any, within: float | None = None) -> None:
