@@ -30,9 +30,9 @@ stated("600", 1.5**50 / 1e6, within=50)
 # sum to 1. So dlogits = p − q, of which the one-hot target was a special case. It is zero where p = q. The loss there
 # is not zero but −Σ q_i ln q_i, the *entropy* of q: what remains uncertain even to somebody who knows q.
 #
-# **3. The mean of two means.** Each of the 5 targets weighs 1/(2 · 5) where 1/30 is right, 3 times too much, and each of
-# the 25 weighs 1/(2 · 25), which is 0.6 of what it should be. With `denominator` = 30 in both halves, and a sum in place
-# of the mean, all weigh the same.
+# **3. The mean of two means.** Each of the 5 targets weighs 1/(2 · 5) where 1/30 is right, 3 times too much, and each
+# of the 25 weighs 1/(2 · 25), which is 0.6 of what it should be. With `denominator` = 30 in both halves, and a sum in
+# place of the mean, all weigh the same.
 
 # %%
 q = np.array([0.5, 0.3, 0.2])

@@ -426,10 +426,10 @@ assert honest > marks["nothing"]
 # ```recorded
 # python train.py --seed=1337, 1 and 2, on 2 cores of a shared server (AMD EPYC)
 #
-# step              0          250          500          750        1,500      3,000
-# train loss    4.33-4.42   2.32-2.38    2.08-2.14    1.94-1.98      1.70       1.42
-# validation    4.34-4.43   2.32-2.38    2.07-2.16    1.93-2.01      1.74       1.51
-# normal        4.2-4.7     2.2-2.5      2.0-2.3      1.8-2.1     1.65-1.85   1.4-1.6
+# step             0         250        500        750       1,500     3,000
+# train loss   4.33-4.42  2.32-2.38  2.08-2.14  1.94-1.98    1.70      1.42
+# validation   4.34-4.43  2.32-2.38  2.07-2.16  1.93-2.01    1.74      1.51
+# normal       4.2-4.7    2.2-2.5    2.0-2.3    1.8-2.1    1.65-1.85  1.4-1.6
 #
 # from step 1,500 on: seed 1337 alone, the run in the README
 # gradient norm before clipping: 7-8 at first, then 0.7-2
@@ -444,7 +444,7 @@ assert honest > marks["nothing"]
 # tiny Shakespeare, baby                   1.47 at its best    nanoGPT's README
 # gpt2 on OpenWebText, 8 A100, 4 days      about 2.85          nanoGPT's README
 #
-# gpt2 before training: a batch at 10.97, ln V is 10.82 (benchmarks/results/cpu.txt)
+# gpt2 before training: 10.97, where ln V is 10.82 (benchmarks/results/cpu.txt)
 # ```
 #
 # Other questions that come up.
@@ -488,9 +488,9 @@ assert 0.8 < rule / per_token < 1.2
 # ## Your turn
 #
 # ```
-# python -m lessons start 14       writes lessons/work/dropout.py
-# python -m lessons check 14       against the definition and numerical derivatives
-# python -m lessons hint 14        if you are stuck
+# python -m lessons start 14     writes lessons/work/dropout.py
+# python -m lessons check 14     against the definition and numerical derivatives
+# python -m lessons hint 14      if you are stuck
 # ```
 #
 # The file is the engine's own with the two bodies left out. Three things are asked that the code above does not do:
@@ -499,7 +499,7 @@ assert 0.8 < rule / per_token < 1.2
 # have written so far, on a text that you like:
 #
 # ```
-# python train.py --mine lessons/work --dropout=0.1 --data=my.txt --out_dir=out-mine
+# python train.py --mine lessons/work --dropout=0.1 --data=my.txt --out_dir=out-me
 # ```
 
 # %% [markdown]

@@ -75,16 +75,16 @@ for name, one in (("causal", model), ("sees the next token", cheat)):
 # Four tokens a, b, c, d with probabilities 1/2, 1/4, 1/8, 1/8. Three rules change them before one is drawn.
 #
 # ```
-#                         a       b       c       d
-# the model's             0.5     0.25    0.125   0.125
+#                    a      b      c      d
+# the model's        0.5    0.25   0.125  0.125
 #
-# temperature 1/2         1/4     1/16    1/64    1/64     each squared,
-#                         0.727   0.182   0.045   0.045    divided by their sum, 22/64
-# temperature 2           0.369   0.261   0.185   0.185    the same with square roots
+# temperature 1/2    1/4    1/16   1/64   1/64    each squared,
+#                    0.727  0.182  0.045  0.045   divided by their sum, 22/64
+# temperature 2      0.369  0.261  0.185  0.185   the same with square roots
 #
-# top-k, k = 2            2/3     1/3     0       0        the two likeliest
-# top-p, p = 0.7          2/3     1/3     0       0        0.5 does not reach 0.7, 0.75 does
-# top-p, p = 0.5          1       0       0       0        a alone reaches it
+# top-k, k = 2       2/3    1/3    0      0       the two likeliest
+# top-p, p = 0.7     2/3    1/3    0      0       0.5 is below 0.7, 0.75 is not
+# top-p, p = 0.5     1      0      0      0       a alone reaches it
 # ```
 #
 # - **Temperature** T divides the logits by T. Below 1 it prefers what is likely more strongly, and near 0 it takes
@@ -217,9 +217,9 @@ assert by_temperature[1, 0] > by_temperature[-1, 0] + 0.2 and by_temperature[1, 
 # each thing that is computed for an *earlier* position s, whether the new token t can change it:
 #
 # ```
-# embedding         wte[token s] + wpe[s]                        position s alone
-# LayerNorm, linear, GELU, MLP, residual                         each position by itself
-# attention         out_s = Σ over u ≤ s of weight(q_s, k_u) v_u    up to s, and t is later
+# embedding     wte[token s] + wpe[s]                       position s alone
+# LayerNorm, linear, GELU, MLP, residual                    position s alone
+# attention     out_s = Σ over u ≤ s of weight(q_s, k_u) v_u   up to s; t is later
 # ```
 #
 # So in the first layer x_s does not change, hence q_s, k_s, v_s do not, hence out_s does not, and so x_s in the
@@ -423,8 +423,8 @@ with plot("cache") as axes:
 # many at once is cheaper than to each alone: their vectors share the fetch. On a longer context:
 #
 # ```recorded
-# python benchmarks/sample_cpu.py: 1,000 tokens, the baby preset's shapes, context 256
-# beside PyTorch, which recomputes: with memory 14 times as fast, without 0.93 times
+# python benchmarks/sample_cpu.py: 1,000 tokens with the baby preset's shapes,
+# beside PyTorch, which recomputes: 14 times as fast with memory, 0.93 without
 # (README; 2 cores of a shared server, AMD EPYC)
 # ```
 #

@@ -25,10 +25,36 @@ from tinygpt.kernels import cpu
 from tinygpt.layers import gelu, layernorm
 from tinygpt.ops import DEFINITIONS, build
 from tinygpt.parallel import Workers, blas_threads
+from tinygpt.sample import probabilities
 
 # %% [markdown]
 # ## Last lesson's questions
-# TODO-ANSWERS
+#
+# 1. *Temperature before or after top-k and top-p?* For top-k it makes no difference: dividing by T keeps the order, so
+#    the same k tokens stay, with the same probabilities in the end. For top-p it does: a high temperature first levels
+#    the distribution, and more tokens are needed to reach p. Below, 0.9 is reached by 3 tokens or by 4.
+# 2. *What else could be kept?* The residual stream x of each layer is enough, since keys and values are made from it,
+#    and it is half as much: C numbers instead of 2 C. But each step would have to make the keys and values of all the
+#    past anew, 4 C² operations for each position and layer. The queries are of no use: nobody asks for them again.
+# 3. *When does the memory weigh as much as GPT-2 XL?* 2 · 48 · 1,600 numbers of two bytes are 307,200 bytes for each
+#    token. The weights are 3.1 billion bytes, so after about ten thousand tokens, ten times the context it was
+#    trained with. For several texts at once, sooner.
+
+# %%
+logits = np.log([[0.6, 0.2, 0.12, 0.08]])
+before = probabilities(logits, temperature=2.0, top_p=0.9)
+kept = probabilities(logits, top_p=0.9)
+after = kept ** (1 / 2.0) / (kept ** (1 / 2.0)).sum()
+print("temperature 2, then top-p:", before.round(3)[0])
+print("top-p, then temperature 2:", after.round(3)[0])
+stated("4", np.count_nonzero(before))
+stated("3", np.count_nonzero(after))
+stated("0.9", 0.9)
+per_token = 2 * 48 * 1600 * 2
+stated("1,600", 1600)
+stated("307,200", per_token)
+stated("3.1", 2 * 1_557_611_200 / 1e9)
+print(f"GPT-2 XL: the memory weighs as much as the weights after {2 * 1_557_611_200 / per_token:,.0f} tokens")
 
 # %% [markdown]
 # ## On paper

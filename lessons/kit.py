@@ -75,18 +75,20 @@ class _Nowhere:
         return self
 
 
-TINY = {  # the model that lesson 14 trains, and later lessons use
+TINY: dict[str, Any] = {  # the model that lesson 14 trains, and later lessons use
     "data": str(TEXT_FILE), "out_dir": str(OUT / "tiny-gpt"), "n_layer": 2, "n_head": 2, "n_embd": 48, "block_size": 48,
-    "batch_size": 16, "max_iters": 400, "eval_interval": 50, "eval_iters": 8, "warmup_iters": 20, "learning_rate": 5e-3,
+    "batch_size": 8, "max_iters": 600, "eval_interval": 100, "eval_iters": 8, "warmup_iters": 20, "learning_rate": 1e-2,
     "sample_length": 0, "log_interval": 5, "seed": 1, "threads": 1, "device": "cpu", "bias": True,
 }  # fmt: skip
 
 
 def tiny_gpt() -> tuple[GPT, Tokenizer | None]:
     """The model that lesson 14 trains on the lessons' text, trained now (seconds) if it has not been yet."""
+    from tinygpt import checkpoint
     from tinygpt.train import TrainConfig, load_model, start, train
 
-    if not (OUT / "tiny-gpt" / "best" / "model.safetensors").exists():
-        for _ in train(start(TrainConfig(**TINY))):  # type: ignore[arg-type]
+    folder = OUT / "tiny-gpt"
+    if not (folder / "last").is_dir() or checkpoint.load_state(folder)[0]["step"] < TINY["max_iters"]:
+        for _ in train(start(TrainConfig(**TINY))):
             pass
-    return load_model(OUT / "tiny-gpt", "cpu")
+    return load_model(folder, "cpu")
