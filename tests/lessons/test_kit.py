@@ -23,8 +23,8 @@ def kit(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "text, value",
-    [("3.30", 3.2951), ("−0.109375", -0.109375), ("1,024", 1024), ("97%", 0.9749), ("1.8%", 0.018), ("2.2e-16", 2.22e-16),
-     ("5", np.float64(5)), ("1e-9", 1.4e-9), ("600", 637.6)],
+    [("3.30", 3.2951), ("−0.109375", -0.109375), ("1,024", 1024), ("97%", 0.9749), ("1.8%", 0.018),
+     ("2.2e-16", 2.22e-16), ("5", np.float64(5)), ("1e-9", 1.4e-9), ("600", 637.6)],
 )  # fmt: skip
 def test_a_number_that_rounds_to_what_is_said_passes(kit, text, value):
     kit.stated(text, value, *([50] if text == "600" else []))
