@@ -24,9 +24,9 @@ from tinygpt.data import windows_at
 # axis is the one whose neighbours lie side by side in memory.
 #
 # ```
-# x.shape = (2, 3, 4)        axis 0: B = 2 rows of text
-#                            axis 1: T = 3 tokens in each
-#                            axis 2: C = 4 channels for each token; also called axis −1
+# x.shape = (2, 3, 4)     axis 0: B = 2 rows of text
+#                         axis 1: T = 3 tokens in each
+#                         axis 2: C = 4 channels for each token; also axis −1
 # ```
 #
 # The letters keep their meaning through all lessons. Where an operation changes a shape, a comment says so, such as
@@ -163,7 +163,8 @@ print("(3, 3): no error, and the rows' means are", wrong.mean(axis=1), "instead 
 # places.
 #
 # ```
-# db_j  = Σ_i dout_ij     forward (3,) is spread over (2, 3), backward (2, 3) is summed to (3,)
+# db_j  = Σ_i dout_ij     forward (3,) is spread over (2, 3),
+#                         backward (2, 3) is summed to (3,)
 # dx_ij = dout_ij         each x is used once
 #
 # dout    1   0   2       db = (1+3, 0+5, 2−1)
@@ -174,9 +175,9 @@ print("(3, 3): no error, and the rows' means are", wrong.mean(axis=1), "instead 
 # what comes back: backward *spreads*.
 #
 # ```
-# s = x.sum(axis=1)       dx_ij = ds_i                forward to (2,), backward to (2, 3)
-# m = x.mean(axis=1)      dx_ij = dm_i / 3            three numbers share it
-# out_ij = w_i x_ij       dw_i  = Σ_j dout_ij x_ij    w is (2, 1): spread, so summed again
+# s = x.sum(axis=1)    dx_ij = ds_i                to (2,), and back to (2, 3)
+# m = x.mean(axis=1)   dx_ij = dm_i / 3            three numbers share it
+# out_ij = w_i x_ij    dw_i  = Σ_j dout_ij x_ij    w (2, 1) is spread, so summed
 # ```
 #
 # To try it without a network, let L be the sum of dout · out, so that ∂L/∂out is dout. As a function of any one
@@ -229,7 +230,8 @@ for shape in ((4,), (3, 1), (2, 1, 4), (1, 1, 1), (2, 3, 4)):
 # steps, a broadcast product and a sum over the axis in the middle:
 #
 # ```
-# out_no = Σ_i x_ni w_io        (N, I, 1) · (1, I, O) -> (N, I, O), summed over I -> (N, O)
+# out_no = Σ_i x_ni w_io
+# (N, I, 1) · (1, I, O) -> (N, I, O), summed over I -> (N, O)
 # ```
 
 # %%
@@ -245,9 +247,10 @@ print("the matrix product, by broadcasting:", np.allclose(by_hand, x @ w))
 # says, for each axis, how many bytes to go on for the next entry along it:
 #
 # ```
-# x, (2, 3, 4) of float64         strides (96, 32, 8)
-# x.swapaxes(0, 2), (4, 3, 2)     strides (8, 32, 96)     the same bytes, counted otherwise
-# b, (4,), spread to (2, 3, 4)    strides (0, 0, 8)       the first two steps go nowhere
+#                                strides
+# x, (2, 3, 4) of float64        (96, 32, 8)
+# x.swapaxes(0, 2), (4, 3, 2)    (8, 32, 96)   the same bytes, counted otherwise
+# b, (4,), spread to (2, 3, 4)   (0, 0, 8)     the first two steps go nowhere
 #
 # x[1, 2, 3] begins at byte 1·96 + 2·32 + 3·8 = 184 of 192
 # ```
@@ -305,9 +308,9 @@ stated("150,994,944", B * T * C * 384 * 4)
 #
 # ```recorded
 # x is 4,096 × 4,096 float32; one thread of an AMD EPYC
-# [x[i].sum() for i in range(4096)]         9 ms    strides (4,): side by side
-# [x[:, j].sum() for j in range(4096)]    133 ms    strides (16384,): each in a new line
-# x.sum(axis=0)                             4 ms    row by row, whole rows added
+# [x[i].sum() for i in range(4096)]       9 ms  stride 4: side by side
+# [x[:, j].sum() for j in range(4096)]  133 ms  stride 16384: each in a new line
+# x.sum(axis=0)                           4 ms  row by row, whole rows added
 # ```
 #
 # The last row shows the way out: the columns' sums, in the order in which the numbers lie.

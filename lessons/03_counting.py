@@ -75,9 +75,9 @@ stated("207", once)
 # the product, turn its sign, and divide by the number of tokens that were predicted. This is the *cross-entropy*:
 #
 # ```
-# ln 64 / 7    = 0.594 nats per token      with the natural logarithm
-# log₂ 64 / 7  = 0.857 bits per token      six yes-or-no questions for seven letters
-# 64^(1/7)     = 1.81                      the perplexity, e to the nats
+# ln 64 / 7   = 0.594 nats per token   with the natural logarithm
+# log₂ 64 / 7 = 0.857 bits per token   six yes-or-no questions for seven letters
+# 64^(1/7)    = 1.81                   the perplexity, e to the nats
 # ```
 #
 # *Perplexity* is the number of equally likely tokens among which one would be as uncertain. Small is good for all
@@ -118,7 +118,7 @@ stated("1.81", np.exp(-np.log(p).mean()))
 #
 # ```
 # −Σ p ln q + Σ p ln p = −Σ p ln(q/p)
-#                      ≥ −Σ p (q/p − 1)          since ln z ≤ z − 1, equal only at z = 1
+#                      ≥ −Σ p (q/p − 1)    as ln z ≤ z − 1, equal only at z = 1
 #                      = −Σ q + Σ p = −1 + 1 = 0
 # ```
 #
@@ -246,7 +246,8 @@ assert np.isclose(loss(wrong, val) - loss(right, val), ends)
 # P(·|a)           a 1/4        b 1/2            c 1/4
 #              |---------|-------------------|---------|
 # cumulative   0        0.25                0.75       1
-#                                   ↑ u = 0.6 falls in b, the first whose end lies beyond u
+#                                      ↑ u = 0.6 falls in b,
+#                                        the first whose end lies beyond u
 # ```
 #
 # A longer piece is hit more often, in proportion. This is called inverting the cumulative distribution.

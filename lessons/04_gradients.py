@@ -105,8 +105,8 @@ stated("60", (one_sided(cube, 2, 0.1) - 12) / (central(cube, 2, 0.1) - 12), with
 # f(x + h) = f + h f′ + h²/2 f″ + h³/6 f‴ + …
 # f(x − h) = f − h f′ + h²/2 f″ − h³/6 f‴ + …
 #
-# (f(x + h) − f(x)) / h         = f′ + h/2 f″ + …           one-sided: an error of the order of h
-# (f(x + h) − f(x − h)) / 2h    = f′ + h²/6 f‴ + …          central: of the order of h²
+# (f(x + h) − f(x)) / h      = f′ + h/2 f″ + …    one-sided: an error of order h
+# (f(x + h) − f(x − h)) / 2h = f′ + h²/6 f‴ + …   central: of order h²
 # ```
 #
 # In the difference of the two series everything even cancels. With two more points the h² goes too, and an error of
@@ -214,9 +214,9 @@ assert np.allclose(numerical_gradient(g, x), [12, 9, 1])
 # sum.
 #
 # ```
-# s    = Σ x             ds = −dr r²                    dx += ds (spread over the row: second part)
-# r    = 1 / s           dr = Σ dout x
-# outᵢ = xᵢ r            dx = dout r                    (first part)
+# s    = Σ x        ds = −dr r²      dx += ds (spread over the row: second part)
+# r    = 1 / s      dr = Σ dout x
+# outᵢ = xᵢ r       dx = dout r      (first part)
 # ```
 #
 # Read it from the last line up: backward walks forward's lines in reverse. x is used twice, so dx has two parts.
@@ -398,7 +398,7 @@ assert np.isclose((gradient * u).sum(), along)
 #
 # ```
 # python -m lessons start 4        writes lessons/work/numerical_gradient.py
-# python -m lessons check 4        holds it against the engine's, and looks at x afterwards
+# python -m lessons check 4        holds it against the engine's, then looks at x
 # python -m lessons hint 4         if you are stuck
 # ```
 #

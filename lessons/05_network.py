@@ -55,10 +55,10 @@ stated("100", np.linalg.norm(right))
 # ## The network
 #
 # ```
-# idx     (N,)           N tokens, as integers
-# x       (N, C)         embedding: row idx[n] of a table E with V rows of C numbers
-# logits  (N, V)         linear: x @ w + b
-# loss    ()             what lesson 3 measured: the mean of −ln P(target)
+# idx     (N,)       N tokens, as integers
+# x       (N, C)     embedding: row idx[n] of a table E with V rows of C numbers
+# logits  (N, V)     linear: x @ w + b
+# loss    ()         what lesson 3 measured: the mean of −ln P(target)
 # ```
 #
 # An *embedding* gives each token C numbers, its vector. A *linear layer* makes of these C numbers a score for each
@@ -68,10 +68,10 @@ stated("100", np.linalg.norm(right))
 # On paper, three tokens (V = 3) with two numbers each (C = 2). The text is 0 2 0, so token 0 is met twice:
 #
 # ```
-#      E             w                b             x = E[idx]         logits = x w + b
-# 0    1   2         1   0   2        0  1  0       1   2              1   3   0
-# 1    0   1         0   1  −1                      3  −1              3   0   7
-# 2    3  −1                                        1   2              1   3   0
+#      E           w               b          x = E[idx]    logits = x w + b
+# 0    1   2       1   0   2       0  1  0    1   2         1   3   0
+# 1    0   1       0   1  −1                  3  −1         3   0   7
+# 2    3  −1                                  1   2         1   3   0
 # ```
 
 # %%
@@ -395,9 +395,9 @@ print(diagnose("embedding", mutant))
 # For N tokens, a product (N, I) @ (I, O) is N · O sums of I products: 2NIO operations.
 #
 # ```
-#                    forward         backward                        kept for backward
-# linear             2NIO            dx and dw: 2 · 2NIO              x and w
-# embedding          none            NC additions                    idx
+#                forward     backward                   kept for backward
+# linear         2NIO        dx and dw: 2 · 2NIO        x and w
+# embedding      none        NC additions               idx
 # ```
 #
 # Backward costs twice what forward does. Each of the I · O weights takes part in 2 operations forward and in 4
@@ -408,8 +408,10 @@ print(diagnose("embedding", mutant))
 # ## Your turn
 #
 # ```
-# python -m lessons start 5        writes lessons/work/embedding.py and lessons/work/linear.py
-# python -m lessons check 5        holds each against its definition and numerical derivatives
+# python -m lessons start 5        writes lessons/work/embedding.py
+#                                  and lessons/work/linear.py
+# python -m lessons check 5        holds each against its definition
+#                                  and numerical derivatives
 # python -m lessons hint linear    if you are stuck; or hint embedding
 # ```
 #

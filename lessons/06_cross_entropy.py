@@ -88,9 +88,9 @@ stated("1.386", -np.log(p[target]))
 # ## The formula
 #
 # ```
-# p_i = exp(z_i) / Σ_k exp(z_k)             softmax (the name is Bridle's, 1990)
-# L   = −ln p_t                             cross-entropy, for the target t
-# ∂L/∂z_j = p_j − [j = t]                   [j = t] is 1 where j is t, and 0 elsewhere
+# p_i = exp(z_i) / Σ_k exp(z_k)       softmax (the name is Bridle's, 1990)
+# L   = −ln p_t                       cross-entropy, for the target t
+# ∂L/∂z_j = p_j − [j = t]             [j = t] is 1 where j is t, and 0 elsewhere
 # ```
 #
 # The last line asks to be proved, and there are two ways.
@@ -112,7 +112,7 @@ stated("1.386", -np.log(p[target]))
 #           = p_i ([i = j] − p_j)
 #
 # on paper:      7   −2   −5
-#               −2   12  −10   / 64         the first entry is 1/8 (1 − 1/8) = 7/64
+#               −2   12  −10   / 64     the first entry is 1/8 (1 − 1/8) = 7/64
 #               −5  −10   15
 # ```
 #
@@ -310,8 +310,8 @@ print(diagnose("cross_entropy", forgotten))
 # 50,257, in float32:
 #
 # ```
-# logits, or shifted, or dlogits        NV numbers        206 MB each
-# kept for backward                     shifted, and the log of the sum for each row
+# logits, or shifted, or dlogits    NV numbers        206 MB each
+# kept for backward                 shifted, and the log of the sum for each row
 # ```
 #
 # Backward takes exp a second time, because that is cheaper than keeping a second array of this size. Lesson 12
@@ -327,9 +327,9 @@ stated("206", N * vocabulary * 4 / 1e6)
 # ## Your turn
 #
 # ```
-# python -m lessons start 6        writes lessons/work/cross_entropy.py
-# python -m lessons check 6        holds it against the definition and against numerical derivatives
-# python -m lessons hint 6         if you are stuck
+# python -m lessons start 6     writes lessons/work/cross_entropy.py
+# python -m lessons check 6     against the definition and numerical derivatives
+# python -m lessons hint 6      if you are stuck
 # ```
 #
 # No loop over rows this time: all of them at once. logits may be (B, T, V) with targets (B, T). An ignored target

@@ -134,17 +134,17 @@ print("agrees with the engine:", np.allclose(out, layernorm.forward(x, w, b)[0])
 #   into one, backward spreads. A mean over C spreads 1/C of what it got.
 #
 # ```
-# out = x̂ w + b                   db  = Σ_rows dout
-#                                 dw  = Σ_rows dout x̂
-#                                 dx̂  = dout w
-# x̂ = centred · rstd              drstd    = Σ_channels dx̂ centred
-#                                 dcentred = dx̂ rstd                       (first part)
-# rstd = (σ² + ε)^(−1/2)          dσ² = drstd · (−1/2) (σ² + ε)^(−3/2)
-#                                     = drstd · (−1/2) rstd³
-# σ² = 1/C Σ centred²             dcentred += dσ² · 2 centred / C           (second part)
-# centred = x − μ                 dx  = dcentred                            (first part)
-#                                 dμ  = −Σ_channels dcentred
-# μ = 1/C Σ x                     dx += dμ / C                              (second part)
+# out = x̂ w + b             db  = Σ_rows dout
+#                           dw  = Σ_rows dout x̂
+#                           dx̂  = dout w
+# x̂ = centred · rstd        drstd    = Σ_channels dx̂ centred
+#                           dcentred = dx̂ rstd                     (first part)
+# rstd = (σ² + ε)^(−1/2)    dσ² = drstd · (−1/2) (σ² + ε)^(−3/2)
+#                               = drstd · (−1/2) rstd³
+# σ² = 1/C Σ centred²       dcentred += dσ² · 2 centred / C        (second part)
+# centred = x − μ           dx  = dcentred                         (first part)
+#                           dμ  = −Σ_channels dcentred
+# μ = 1/C Σ x               dx += dμ / C                           (second part)
 # ```
 #
 # Every line is one rule of the calculus of one variable. The code is the right-hand column:
@@ -183,14 +183,15 @@ assert report.passed
 # Now put the parts of dx together. Write m(·) for the mean over the channels of a row; Σ = C · m.
 #
 # ```
-# drstd    = Σ dx̂ centred = C m(dx̂ x̂) / rstd                   centred = x̂ / rstd
+# drstd    = Σ dx̂ centred = C m(dx̂ x̂) / rstd       centred = x̂ / rstd
 # dσ²      = −½ rstd³ drstd = −½ C rstd² m(dx̂ x̂)
 # second part of dcentred = dσ² · 2 centred / C
 #          = −rstd² m(dx̂ x̂) · x̂ / rstd
 #          = −rstd · x̂ m(dx̂ x̂)
 # dcentred = rstd (dx̂ − x̂ m(dx̂ x̂))
 # dx       = dcentred − m(dcentred)
-#          = rstd (dx̂ − m(dx̂) − x̂ m(dx̂ x̂))                    m(x̂) = 0, so the mean of the last term is 0
+#          = rstd (dx̂ − m(dx̂) − x̂ m(dx̂ x̂))
+#            m(x̂) = 0, so the mean of the last term is 0
 # ```
 #
 # One line is left. (With ε in the root, centred = x̂ / rstd still holds: rstd contains ε. Nothing was approximated.)
@@ -225,10 +226,11 @@ assert np.allclose(dx.sum(-1), 0) and np.allclose((dx * xhat).sum(-1), 0, atol=1
 # Then m(dx̂) = 1/8 and m(dx̂ x̂) = −1.5/8, and with rstd = 0.5
 #
 # ```
-# dx₁ = 0.5 (1 − 1/8 − (−1.5)(−1.5/8)) =  0.296875       itself: raising x₁ raises x̂₁
-# dx₂ = 0.5 (0 − 1/8 − (−0.5)(−1.5/8)) = −0.109375       a neighbour: it raises the mean
-# dx₈ = 0.5 (0 − 1/8 −    2 · (−1.5/8)) =  0.125         far out on the other side: it raises the variance,
-#                                                        which draws x̂₁ = −1.5 towards 0
+# dx₁ = 0.5 (1 − 1/8 − (−1.5)(−1.5/8)) =  0.296875   itself: raising x₁ raises x̂₁
+# dx₂ = 0.5 (0 − 1/8 − (−0.5)(−1.5/8)) = −0.109375   a neighbour: raises the mean
+# dx₈ = 0.5 (0 − 1/8 −   2 · (−1.5/8)) =  0.125      far out on the other side:
+#                                                    raises the variance, which
+#                                                    draws x̂₁ = −1.5 towards 0
 # ```
 #
 # The last one is worth a moment. Raising x₈ raises the mean, which lowers x̂₁; but it also stretches the ruler, and the
@@ -296,9 +298,9 @@ print("dx for dout = 1:", np.abs(layernorm.backward(np.ones((N, C)), cache1)[0])
 # 2 · C · 3C operations for each token.
 #
 # ```
-#                        operations     numbers moved     operations for each number moved
-# LayerNorm, forward          7 NC             3 NC                  2.3
-# c_attn, forward           6 NC²            about 4 NC            1.5 C
+#                      operations    numbers moved    operations for each number
+# LayerNorm, forward      7 NC             3 NC                 2.3
+# c_attn, forward         6 NC²      about 4 NC                 1.5 C
 # ```
 #
 # For C = 128, that is about 2 against 192. LayerNorm has almost nothing to compute and is bound by memory: the way to
@@ -313,9 +315,9 @@ stated("192", 1.5 * 128)
 # ## Your turn
 #
 # ```
-# python -m lessons start 7        writes lessons/work/layernorm.py
-# python -m lessons check 7        holds it against the definition and against numerical derivatives
-# python -m lessons hint 7         if you are stuck
+# python -m lessons start 7     writes lessons/work/layernorm.py
+# python -m lessons check 7     against the definition and numerical derivatives
+# python -m lessons hint 7      if you are stuck
 # ```
 #
 # The file is the engine's own with the two bodies left out. Three things are asked that the code above does not do:

@@ -76,11 +76,11 @@ with np.errstate(invalid="ignore", divide="ignore"):
 # The smallest thing that a linear layer cannot do: is *exactly one* of two inputs 1? (Exclusive or.)
 #
 # ```
-# x₁ x₂    wanted         h₁ = max(0, x₁ + x₂)    h₂ = max(0, x₁ + x₂ − 1)    h₁ − 2 h₂
-# 0  0       0                    0                        0                      0
-# 0  1       1                    1                        0                      1
-# 1  0       1                    1                        0                      1
-# 1  1       0                    2                        1                      0
+# x₁ x₂   wanted   h₁ = max(0, x₁ + x₂)   h₂ = max(0, x₁ + x₂ − 1)   h₁ − 2 h₂
+# 0  0      0               0                        0                   0
+# 0  1      1               1                        0                   1
+# 1  0      1               1                        0                   1
+# 1  1      0               2                        1                   0
 # ```
 #
 # Any linear f, with its bias, satisfies f(0,0) + f(1,1) = f(0,1) + f(1,0). Wanted are 0 and 2. The nearest it
@@ -175,10 +175,10 @@ stated("0.0005", off)
 # derivative of one variable. The tanh form, first forward in small steps and then back:
 #
 # ```
-# u = √(2/π) (x + 0.044715 x³)          last:   dx += du · √(2/π) (1 + 3 · 0.044715 x²)
-# t = tanh u                                    du  = dt · (1 − t²)
-# Φ = (1 + t) / 2                               dt  = dΦ / 2
-# out = x Φ                             first:  dx  = dout Φ,   dΦ = dout x
+# u = √(2/π) (x + 0.044715 x³)    last:  dx += du · √(2/π) (1 + 3 · 0.044715 x²)
+# t = tanh u                             du  = dt · (1 − t²)
+# Φ = (1 + t) / 2                        dt  = dΦ / 2
+# out = x Φ                       first: dx  = dout Φ,   dΦ = dout x
 # ```
 #
 # x is used twice, once as a factor and once inside Φ, so dx receives two parts: the product rule, (xΦ)′ = Φ + x Φ′.
@@ -423,7 +423,7 @@ assert {row.name for row in report.gradients if not row.problem} == {"dw_proj", 
 # For each token, forward, with a multiplication and an addition counted as two:
 #
 # ```
-#             operations          numbers moved     operations for each number moved
+#             operations          numbers moved     operations for each number
 # c_fc          8 C²                about 5 C                1.6 C
 # GELU         32 C, 4 C tanh          12 C                  2.7
 # c_proj        8 C²                about 5 C                1.6 C
@@ -443,8 +443,10 @@ stated("1.6", 8 / 5)
 # ## Your turn
 #
 # ```
-# python -m lessons start 8        writes lessons/work/gelu.py and lessons/work/mlp.py
-# python -m lessons check 8        holds each against definition and numerical derivatives
+# python -m lessons start 8        writes lessons/work/gelu.py
+#                                  and lessons/work/mlp.py
+# python -m lessons check 8        holds each against its definition
+#                                  and numerical derivatives
 # python -m lessons hint gelu      if you are stuck; or hint mlp
 # ```
 #

@@ -103,10 +103,10 @@ assert np.allclose(weights, [[1 / 4, 1 / 2, 1 / 4]]) and np.allclose(out, [[3, 4
 # ```
 # Attention(Q, K, V) = softmax(Q Kᵀ / √D) V
 #
-# q: (T, D)   k: (S, D)   v: (S, D)        T queries, S keys and values, D channels
-# scores  = q kᵀ / √D     (T, S)           row t: how far query t agrees with each key
-# weights = softmax       (T, S)           each row sums to 1
-# out     = weights v     (T, D)           row t: what token t receives
+# q: (T, D)  k: (S, D)  v: (S, D)    T queries, S keys and values, D channels
+# scores  = q kᵀ / √D     (T, S)     row t: how far query t agrees with each key
+# weights = softmax       (T, S)     each row sums to 1
+# out     = weights v     (T, D)     row t: what token t receives
 # ```
 #
 # In *self*-attention every token has all three. They come from the same x, by three linear layers of their own: q =
@@ -122,10 +122,10 @@ assert np.allclose(weights, [[1 / 4, 1 / 2, 1 / 4]]) and np.allclose(out, [[3, 4
 # In lesson 6 the softmax stood inside the loss, and most of it cancelled. Here it stands alone. For one row:
 #
 # ```
-# e     = exp(x)                  last:   dx  = de · e
-# total = Σ e                             de += dtotal             spread over the row
-# p     = e / total               first:  de  = dp / total
-#                                         dtotal = −Σ dp e / total²
+# e     = exp(x)          last:   dx  = de · e
+# total = Σ e                     de += dtotal             spread over the row
+# p     = e / total       first:  de  = dp / total
+#                                 dtotal = −Σ dp e / total²
 # ```
 #
 # The largest x of the row is subtracted first, so that exp cannot overflow. It has no part in the derivative: a
@@ -184,11 +184,11 @@ print("entry by entry:    ", np.allclose(dp[0] @ jacobian, dx[0]))
 # gradient sums over the index that it lacks.
 #
 # ```
-# out[t]      = Σₛ weights[t,s] v[s]          dweights[t,s] = dout[t] · v[s]
-#                                             dv[s]         = Σₜ weights[t,s] dout[t]
+# out[t]      = Σₛ weights[t,s] v[s]   dweights[t,s] = dout[t] · v[s]
+#                                      dv[s]         = Σₜ weights[t,s] dout[t]
 # dscores     = softmax's backward of dweights
-# scores[t,s] = q[t] · k[s] / √D              dq[t]         = Σₛ dscores[t,s] k[s] / √D
-#                                             dk[s]         = Σₜ dscores[t,s] q[t] / √D
+# scores[t,s] = q[t] · k[s] / √D       dq[t]         = Σₛ dscores[t,s] k[s] / √D
+#                                      dk[s]         = Σₜ dscores[t,s] q[t] / √D
 # ```
 #
 # As matrices: dweights = dout vᵀ, dv = weightsᵀ dout, dq = dscores k / √D, dk = dscoresᵀ q / √D. A query gathers
@@ -235,13 +235,14 @@ print("agrees with the engine:", np.allclose(one, forward(q[:, -1:], k, v)[0]))
 # "it" again, with the first channel of out as the loss: dout = (1, 0).
 #
 # ```
-#                          hat      ship     sank
-# dweights = dout · v      4        0        8             mean by weight: 1 + 0 + 2 = 3
-# minus the mean           1       −3        5
-# dscores                  1/4     −3/2      5/4           times the weights; they sum to 0
-# dv                      (1/4, 0) (1/2, 0) (1/4, 0)
+#                       hat      ship     sank
+# dweights = dout · v   4        0        8     mean by weight: 1 + 0 + 2 = 3
+# minus the mean        1       −3        5
+# dscores               1/4     −3/2      5/4   times the weights; they sum to 0
+# dv                   (1/4, 0) (1/2, 0) (1/4, 0)
 #
-# dq = (1/4 k_hat − 3/2 k_ship + 5/4 k_sank) / 2  =  (−0.625, 0.625, −0.125, 0.125)
+# dq = (1/4 k_hat − 3/2 k_ship + 5/4 k_sank) / 2
+#    = (−0.625, 0.625, −0.125, 0.125)
 # ```
 #
 # Read dq: to raise out, ask less for a thing and more for a deed, for the ship passes on 0 here and "sank" passes
@@ -387,9 +388,9 @@ for length, operations, size in (("64", "524,288", "16,384"), ("128", "2,097,152
 # ## Your turn
 #
 # ```
-# python -m lessons start 9        writes lessons/work/softmax.py
-# python -m lessons check 9        holds it against the definition and numerical derivatives
-# python -m lessons hint 9         if you are stuck
+# python -m lessons start 9     writes lessons/work/softmax.py
+# python -m lessons check 9     against the definition and numerical derivatives
+# python -m lessons hint 9      if you are stuck
 # ```
 #
 # Asked for is the softmax alone. Attention comes in lesson 10, with its mask. Two things go beyond the code above.

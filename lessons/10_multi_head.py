@@ -144,8 +144,10 @@ assert moved.tolist() == [False] * (T - 1) + [True]
 # order with `transpose`:
 #
 # ```
-# (B, T, 3C)  reshape  (B, T, 3, H, D)  transpose(2, 0, 3, 1, 4)  (3, B, H, T, D)     split
-# (B, H, T, D)  transpose(0, 2, 1, 3)  (B, T, H, D)  reshape  (B, T, C)               merge
+# split   (B, T, 3C)    reshape                   (B, T, 3, H, D)
+#                       transpose(2, 0, 3, 1, 4)  (3, B, H, T, D)
+# merge   (B, H, T, D)  transpose(0, 2, 1, 3)     (B, T, H, D)
+#                       reshape                   (B, T, C)
 # ```
 #
 # The order in the reshape is not a matter of taste. It must be the order in which the numbers lie: parts outermost,
@@ -171,11 +173,12 @@ print("merge undoes split:", np.array_equal(merged, row[:, :, :4]))
 # softmax's backward, p (dp − Σ dp p), gives 0 there unasked, because p is 0.
 #
 # ```
-# out  = heads side by side              dout of a head = its D channels of dout
-# out  = weights v                       dweights = dout vᵀ        dv = weightsᵀ dout
-# weights = softmax(scores or −∞)        dscores  = weights (dweights − Σ dweights weights)
-# scores = q kᵀ / √D                     dq = dscores k / √D       dk = dscoresᵀ q / √D
-# qkv cut into q, k, v                   dqkv: dq, dk, dv, each in its place
+# out  = heads side by side          dout of a head = its D channels of dout
+# out  = weights v                   dweights = dout vᵀ     dv = weightsᵀ dout
+# weights = softmax(scores or −∞)    dscores  = weights ·
+#                                               (dweights − Σ dweights weights)
+# scores = q kᵀ / √D                 dq = dscores k / √D    dk = dscoresᵀ q / √D
+# qkv cut into q, k, v               dqkv: dq, dk, dv, each in its place
 # ```
 
 
@@ -338,10 +341,10 @@ print(diagnose("attention", wrong))
 # For each token, forward, with C channels and T tokens to look at:
 #
 # ```
-#                           operations     C = 128, T = 64     GPT-2: C = 768, T = 1024
-# c_attn, to q, k and v        6 C²            98,304                 3,538,944
-# scores and out               4 T C           32,768                 3,145,728
-# c_proj                       2 C²            32,768                 1,179,648
+#                        operations   C = 128, T = 64   GPT-2: C = 768, T = 1024
+# c_attn, to q, k and v     6 C²           98,304              3,538,944
+# scores and out            4 T C          32,768              3,145,728
+# c_proj                    2 C²           32,768              1,179,648
 # ```
 #
 # The number of heads is not in it: H heads of D channels multiply as much as one of C. It is in the memory. There
@@ -362,9 +365,9 @@ stated("50,331,648", 12 * 1024**2 * 4)
 # ## Your turn
 #
 # ```
-# python -m lessons start 10       writes lessons/work/attention.py
-# python -m lessons check 10       holds it against the definition and numerical derivatives
-# python -m lessons hint 10        if you are stuck
+# python -m lessons start 10    writes lessons/work/attention.py
+# python -m lessons check 10    against the definition and numerical derivatives
+# python -m lessons hint 10     if you are stuck
 # ```
 #
 # Asked for are forward, backward and the causal softmax, all heads at once, without a loop; `split_heads` and

@@ -64,14 +64,17 @@ print(f"GPT-2 XL: the memory weighs as much as the weights after {2 * 1_557_611_
 # 128 channels in float32, 4 bytes a number, and the MLP's first product, to 512 channels:
 #
 # ```
-# x @ w     (768, 128) @ (128, 512) -> (768, 512)
-# FLOPs     2 · 768 · 128 · 512                      = 100,663,296     a product and a sum are 2
-# bytes     4 (768 · 128 + 128 · 512 + 768 · 512)    =   2,228,224     each number moved once
+# x @ w        (768, 128) @ (128, 512) -> (768, 512)
+# FLOPs        2 · 768 · 128 · 512                   = 100,663,296
+#              a product and a sum are 2
+# bytes        4 (768 · 128 + 128 · 512 + 768 · 512) =   2,228,224
+#              each number moved once
 # intensity                                          = 45.2 FLOPs for each byte
 #
-# h + b     (768, 512) + (512,) -> (768, 512)
-# FLOPs     768 · 512                                =     393,216
-# bytes     4 · 2 · 768 · 512                        =   3,145,728     h is read, the sum is written
+# h + b        (768, 512) + (512,) -> (768, 512)
+# FLOPs        768 · 512                             =     393,216
+# bytes        4 · 2 · 768 · 512                     =   3,145,728
+#              h is read, the sum is written
 # intensity                                          = 0.125
 # ```
 #
@@ -250,15 +253,15 @@ assert all(defined[name] > 0 for name in ("gelu", "layernorm"))
 # and writes a whole one. If they are larger than the cache, each loop fetches them again.
 #
 # ```
-#                                       read     written
-# x.mean(axis=-1)                        NC                        the (N, 1) arrays count for nothing
-# centred = x - mean                     NC        NC
-# centred * centred                      NC        NC
-# (...).mean(axis=-1)                    NC
-# xhat = centred * rstd                  NC        NC
-# xhat * w                               NC        NC
-# (...) + b                              NC        NC
-#                                       7 NC      5 NC             12 NC numbers, where 2 NC must move
+#                          read   written
+# x.mean(axis=-1)           NC              the (N, 1) arrays count for nothing
+# centred = x - mean        NC      NC
+# centred * centred         NC      NC
+# (...).mean(axis=-1)       NC
+# xhat = centred * rstd     NC      NC
+# xhat * w                  NC      NC
+# (...) + b                 NC      NC
+#                          7 NC    5 NC     12 NC numbers, where 2 NC must move
 # ```
 #
 # x has to be read once and `out` has to be written once. The other ten are in our hands. Three rungs up:

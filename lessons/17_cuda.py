@@ -91,12 +91,12 @@ print("back on the host it is the same:", np.allclose(to_host(out), on_host, ato
 # FLOPs for each byte. For GPT-2's smallest, with 12 sequences of 1024 tokens in a step:
 #
 # ```
-#                                bytes           over the bus       when
-# parameters                  497,759,232          15.8 ms          once, and back to be saved
-# AdamW's two moments         995,518,464          31.6 ms          back to be saved
-# ids and targets, int64          196,608           6.2 µs          each step
-# loss and gradient norm                8       next to nothing     when they are read
-# gradients, activations                                            never
+#                             bytes       over the bus    when
+# parameters               497,759,232       15.8 ms      once; back to be saved
+# AdamW's two moments      995,518,464       31.6 ms      back to be saved
+# ids and targets, int64       196,608        6.2 µs      each step
+# loss and gradient norm             8   next to nothing  when they are read
+# gradients, activations                                  never
 # ```
 #
 # On the card itself, all parameters can be read in 0.32 ms. So the rule is easy: parameters go over once and stay,
@@ -172,10 +172,13 @@ def run(steps, kernels, length, read_every):
 # Ten steps of 400 kernels each:
 #
 # ```
-# kernels of 20 µs, nothing read       5 + 4,000 · 20             =  80,005 µs    the card never idles
-# the loss read after each step        10 (5 + 400 · 20 + 10)     =  80,150 µs    idle for 15 µs in each step
-# a number read after each kernel      4,000 (5 + 20 + 10)        = 140,000 µs
-# kernels of 2 µs, nothing read        4,000 · 5 + 2              =  20,002 µs    the card waits for launches
+# kernels of 20 µs, nothing read     5 + 4,000 · 20           =  80,005 µs
+#     the card never idles
+# the loss read after each step      10 (5 + 400 · 20 + 10)   =  80,150 µs
+#     the card idles for 15 µs in each step
+# a number read after each kernel    4,000 (5 + 20 + 10)      = 140,000 µs
+# kernels of 2 µs, nothing read      4,000 · 5 + 2            =  20,002 µs
+#     the card waits for launches
 # ```
 #
 # One wait in a step is cheap here. What ruins a step is to wait inside of it, and what ruins a small model is that

@@ -58,20 +58,20 @@ stated("6.2", 1e6 * 196_608 / 31.5e9)
 # 256 bytes, 50,000 merges (lesson 2) and one token for the end of a text. How many parameters?
 #
 # ```
-# wte               50,257 · 768                 38,597,376       the head is the same matrix again: 0 more
-# wpe                1,024 · 768                    786,432
+# wte           50,257 · 768          38,597,376    the head is the same: 0 more
+# wpe            1,024 · 768             786,432
 #
-# ln_1               2 · 768                          1,536       w and b
-# attn.c_attn        768 · 2,304 + 2,304          1,771,776       q, k and v side by side
-# attn.c_proj        768 · 768 + 768                590,592
-# ln_2               2 · 768                          1,536
-# mlp.c_fc           768 · 3,072 + 3,072          2,362,368
-# mlp.c_proj         3,072 · 768 + 768            2,360,064
-# one block                                       7,087,872
-# twelve blocks                                  85,054,464
+# ln_1          2 · 768                    1,536    w and b
+# attn.c_attn   768 · 2,304 + 2,304    1,771,776    q, k and v side by side
+# attn.c_proj   768 · 768 + 768          590,592
+# ln_2          2 · 768                    1,536
+# mlp.c_fc      768 · 3,072 + 3,072    2,362,368
+# mlp.c_proj    3,072 · 768 + 768      2,360,064
+# one block                            7,087,872
+# twelve blocks                       85,054,464
 #
-# ln_f               2 · 768                          1,536
-# all                                           124,439,808
+# ln_f          2 · 768                    1,536
+# all                                124,439,808
 # ```
 #
 # With a head of its own it would have 38,597,376 more. The paper (Radford et al., 2019, table 2) says 117M; OpenAI
@@ -341,8 +341,9 @@ for label, model in (("before", tiny), ("after", tuned[1e-3])):
 # evaluations, checkpoints and samples:
 #
 # ```
-# python train.py --init_from=lessons/out/tiny-gpt --data=lessons/out/harbour-book.txt --learning_rate=1e-3 \
-#     --warmup_iters=10 --max_iters=60 --eval_interval=20 --out_dir=lessons/out/tuned
+# python train.py --init_from=lessons/out/tiny-gpt \
+#     --data=lessons/out/harbour-book.txt --out_dir=lessons/out/tuned \
+#     --learning_rate=1e-3 --warmup_iters=10 --max_iters=60 --eval_interval=20
 # tinygpt sample --out_dir=lessons/out/tuned --start="Sixteenth day. "
 # ```
 #
@@ -357,8 +358,9 @@ for label, model in (("before", tiny), ("after", tuned[1e-3])):
 # twelve blocks, keeps keys and values, draws, decodes. And
 #
 # ```
-# python train.py --init_from=gpt2 --data=my.txt --batch_size=1 --block_size=256 --learning_rate=3e-5 \
-#     --warmup_iters=20 --max_iters=200 --eval_interval=50 --out_dir=out-tuned
+# python train.py --init_from=gpt2 --data=my.txt --out_dir=out-tuned \
+#     --batch_size=1 --block_size=256 --learning_rate=3e-5 \
+#     --warmup_iters=20 --max_iters=200 --eval_interval=50
 # ```
 #
 # loads the same weights, puts your text into GPT-2's tokens, keeps the first 256 rows of `wpe`, since shorter

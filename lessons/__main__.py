@@ -10,8 +10,7 @@ if not __package__:  # `python lessons`, without -m
 
 from lessons import commands, display, stepper
 from lessons.course import COMMANDS, Course
-from tinygpt import screens
-from tinygpt.cli import Parser
+from tinygpt.cli import Parser, guarded
 from tinygpt.errors import UserError
 
 DESCRIPTIONS = {
@@ -44,23 +43,7 @@ WHICH = "a lesson's number, or an exercise's name, such as layernorm"
 
 def main(argv: Sequence[str] | None = None, folder: Path = Path(__file__).parent) -> int:
     """Run one command; returns the exit status: 0, 1 for what is not right, 2 for a wrong flag, 130 for Ctrl-C."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a redirected stream's encoding may lack what a lesson prints
-            stream.reconfigure(errors="replace")
-    try:
-        return _run(_arguments(list(sys.argv[1:] if argv is None else argv)), folder)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # whoever read the output has left, as `| head` does
-        screens.silence()
-        return 1
-    except OSError as error:  # such as a full disk
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print()
-        return 130
+    return guarded(lambda: _run(_arguments(list(sys.argv[1:] if argv is None else argv)), folder))
 
 
 def _run(arguments: argparse.Namespace, folder: Path) -> int:

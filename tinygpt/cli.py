@@ -40,13 +40,21 @@ from tinygpt.train import (
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 for a user's mistake, 2 for a wrong flag, 130 for Ctrl-C."""
+    return guarded(lambda: _run(argv, prog))
+
+
+def _run(argv: Sequence[str] | None, prog: str | None) -> int:
+    arguments = _parser(prog).parse_args(argv)
+    return arguments.run(arguments, prog or "tinygpt train")
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """The exit status of a command, whose user's mistakes and interruptions are a sentence each, not a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a sample may hold characters that a redirected stream's encoding lacks
             stream.reconfigure(errors="replace")
-    parser = _parser(prog)
-    arguments = parser.parse_args(argv)
     try:
-        return arguments.run(arguments, prog or "tinygpt train")
+        return command()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

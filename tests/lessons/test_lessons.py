@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
+from lessons.cells import parse
+from lessons.commands import read_hints
 from lessons.exercises import EXERCISES
 from tinygpt.mine import PARTS
 
@@ -23,12 +26,8 @@ WITHOUT_EXERCISE = {16, 17, 18}
 
 def cells(path):
     """(kind, text) of each cell, "markdown" with its comment signs taken off, or "code"."""
-    for part in re.split(r"^(?=# %%)", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
-        head, _, body = part.partition("\n")
-        if "[markdown]" in head:
-            yield "markdown", "\n".join(line.removeprefix("#").removeprefix(" ") for line in body.splitlines())
-        elif head.startswith("# %%"):
-            yield "code", body
+    for cell in parse(path.read_text(encoding="utf-8")):
+        yield "code" if cell.is_code else "markdown", cell.text
 
 
 def number(path):
@@ -124,8 +123,7 @@ def test_numbers_in_the_words_are_computed(path):
             "",
             words,
         )
-        for found in re.findall(r"(?<![A-Za-z\d])[−-]?\d[\d,]*\.?\d*(?:e[−-]?\d+)?%?", words):
-            found = found.rstrip(",.")
+        for found in re.findall(r"(?<!\w)[−-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[−-]?\d+)?%?", words):
             plain = found.lstrip("−-")
             if plain.startswith("1e") or not ("." in plain or "%" in plain or "," in plain or len(plain) >= 3):
                 continue  # a tolerance, or small and whole
@@ -158,7 +156,7 @@ def test_the_form(path):
     for line in path.read_text(encoding="utf-8").splitlines():
         assert len(line) <= 120
     for fence in re.findall(r"```\w*\n(.*?)```", words, flags=re.DOTALL):
-        assert max(map(len, fence.splitlines())) <= 80  # what a terminal shows in one piece
+        assert max(map(cell_len, fence.splitlines())) <= 80  # what a terminal shows in one piece
     for exercise in EXERCISES.values():
         if exercise.lesson == number(path):
             assert f"python -m lessons start {number(path)}" in words
@@ -178,9 +176,7 @@ def test_every_mentioned_file_is_there():
 
 @pytest.mark.parametrize("exercise", EXERCISES.values(), ids=lambda exercise: exercise.name)
 def test_there_are_three_hints_that_are_not_the_solution(exercise):
-    hints = re.split(
-        r"^---$", (FOLDER / "hints" / f"{exercise.name}.md").read_text(encoding="utf-8"), flags=re.MULTILINE
-    )
+    hints = read_hints(FOLDER, exercise.name)
     assert len(hints) == 3 and all(len(hint.split()) >= 12 for hint in hints)
     assert "?" in hints[0]
     for line in left_out(exercise):
