@@ -169,7 +169,7 @@ def test_a_mask_of_its_own_is_pointed_to():
         return x * keep / (1 - p), (keep, p)
 
     text = str(diagnose("dropout", SimpleNamespace(forward=forward, backward=lambda d, c: d * c[0] / (1 - c[1]))))
-    assert "the mask must be the definition's, a hash of key, row and place" in text
+    assert "dropout's mask must be the definition's, made of the bits that backend.random_bits hashes" in text
 
 
 def test_what_is_not_finite_is_said_to_be_so():

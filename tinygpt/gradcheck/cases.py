@@ -88,7 +88,7 @@ def linear(draw: Draw) -> list[Case]:
     return [
         Case("", {"x": draw.array(B, T, n_in), "w": w, "b": draw.bias(n_out)}),
         Case("no bias", {"x": draw.array(B, T, n_in), "w": w, "b": None}),
-        Case("one row, transposed weights", {"x": draw.array(1, n_in), "w": draw.matrix(n_out, n_in).T, "b": None}),
+        Case("one row, w a transposed view", {"x": draw.array(1, n_in), "w": draw.matrix(n_out, n_in).T, "b": None}),
     ]
 
 
@@ -98,7 +98,7 @@ def layernorm(draw: Draw) -> list[Case]:
     return [
         Case("", {"x": x, "w": draw.gain(C), "b": draw.bias(C)}),
         Case("no bias", {"x": x, "w": draw.gain(C), "b": None}),
-        Case("one row, large eps", {"x": draw.array(1, 1, C), "w": draw.gain(C), "b": draw.bias(C), "eps": 0.3}),
+        Case("one row, large eps", {"x": draw.array(1, C), "w": draw.gain(C), "b": draw.bias(C), "eps": 0.3}),
     ]
 
 

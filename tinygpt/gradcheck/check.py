@@ -310,6 +310,8 @@ class Experiment:
 
     def _by_name(self, gradients: Any) -> dict[str, Any]:
         slots = {name: x for name, x in self.slots.items() if x is not None}
+        if gradients is None:
+            raise UserError("backward returned None; is there a return at its end?")
         if isinstance(gradients, Mapping) and not (len(slots) == 1 and isinstance(next(iter(slots.values())), Mapping)):
             raise UserError(f"backward returned a mapping; expected the gradients of {', '.join(slots)}, in that order")
         gradients = tuple(gradients) if isinstance(gradients, tuple | list) else (gradients,)
@@ -338,7 +340,7 @@ class Experiment:
             report.rows += self._forward_rows(outs)
         for name, gradient in gradients.items():
             if name not in self.arrays and gradient is not None:
-                report.problems.append(f"backward gave a gradient named {name}, which no input to differentiate has")
+                report.problems.append(f"{name} is None here, so d{name} is to be None, but it is an array")
         report.rows += [self._row(name, gradients.get(name), tolerance) for name in self.arrays]
         return report
 
@@ -423,6 +425,8 @@ def _what_it_is(analytic: np.ndarray, numerical: np.ndarray) -> str:
     """ ": zero" and the like for a wrong gradient that is a multiple of the right one; nothing for any other."""
     factor = float(analytic @ numerical) / max(float(numerical @ numerical), np.finfo(np.float64).tiny)
     if len(analytic) < 2 or np.linalg.norm(analytic - factor * numerical) > 1e-6 * np.linalg.norm(analytic):
+        return ""
+    if abs(factor - 1) < 1e-5:
         return ""
     return ": zero" if not analytic.any() else ": its sign" if abs(factor + 1) < 1e-6 else f": {factor:.6g} times"
 

@@ -27,6 +27,7 @@ from tinygpt.gradcheck.mutants import MUTANTS, Mutant
 from tinygpt.gradcheck.suite import Trial, definition, trials
 
 SAME = 1e-6  # relative: beyond any rounding in float64, below any mistake
+NEAR = 0.3  # relative: gradients that are further apart have little in common
 POWERS = {1: "{}", -1: "1/{}", 0.5: "sqrt({})", -0.5: "1/sqrt({})", 2: "{} squared", -2: "1/{} squared"}
 
 # The letters of the axes of what a layer is given, for naming a stray factor; a layer that is not here: x is (B, T, C).
@@ -135,7 +136,11 @@ class Run:
         for name, right in self.right_gradients.items():
             shape = self.gradients[name].shape if name in self.gradients else None
             if shape != right.shape:
-                self.problem = f"d{name} has shape {shape}, where {right.shape} belongs"
+                self.problem = f"d{name} is missing"
+                if shape is not None:
+                    self.problem = f"d{name} has shape {shape}, where {right.shape} belongs"
+        for name in self.gradients.keys() - self.right_gradients.keys():
+            self.problem = f"{name} is None here, so its gradient is None too; this one has a shape"
 
     def of(self, candidate: Any, dout: Sequence[np.ndarray] | None = None) -> tuple[Gradients, Gradients]:
         """Outputs and gradients of any candidate, attention's as the three they are; dout: another than the case's."""
@@ -182,7 +187,7 @@ class Run:
 
 def raised(error: BaseException) -> str:
     """What was raised, in one line."""
-    message = " ".join(str(error).split())
+    message = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
     return f"raised {type(error).__name__}" + (f": {message}" if message else "")
 
 
@@ -217,6 +222,13 @@ def _misfit(layer: str, runs: list[Run]) -> Diagnosis:
                 return Diagnosis([Explanation(mutant.family, mutant.says)], True, [], [(0.0, mutant)])
     run = next(run for run in runs if run.problem)
     found, others = [], []
+    if strangers := run.gradients.keys() - run.right_gradients.keys():
+        says = " and ".join(f"d{name} is to be None where {name} is None" for name in sorted(strangers))
+        rest = _diagnose(layer, [other for other in runs if not other.problem])
+        if rest is None:
+            return Diagnosis([Explanation("formula", says)], True)
+        rest.explanations.insert(0, Explanation("formula", says))
+        return rest
     names = list(run.right_gradients)
     for a, b in itertools.combinations(names, 2):
         if {a, b} <= run.gradients.keys() and not difference(run.gradients[a], run.right_gradients[b]):
@@ -255,8 +267,8 @@ def _wrong_forward(layer: str, runs: list[Run]) -> Diagnosis:
     diagnosis = Diagnosis([Explanation("forward", exact[0] if exact else other)], True, [], ranking)
     if all(run.inputs.get("dropout") or run.inputs.get("p") for run in wrong):
         diagnosis.remarks.append(
-            "the mask must be the definition's, a hash of key, row and place (backend.random_bits); a file with inputs "
-            "of its own is checked with any mask"
+            "dropout's mask must be the definition's, made of the bits that backend.random_bits hashes from key, row "
+            "and place"
         )
     if right:
         diagnosis.remarks.append(f"forward is wrong only in: {_titles(wrong)}")
@@ -380,8 +392,8 @@ def _name_factor(factors: list[tuple[float, Run]]) -> tuple[str, str]:
                     return "scale", f"is {what} times what it should be"
     if np.allclose(values, values[0], rtol=SAME):
         return "scale", f"is {values[0]:.6g} times what it should be"
-    cases = {f"{factor:.6g} in {run.trial.title}": None for factor, run in factors if abs(factor - 1) > SAME}
-    return "scale", f"is not what it should be but for a factor: {'; '.join(cases)}"
+    cases = {f"{factor:.6g} times in {run.trial.title}": None for factor, run in factors if abs(factor - 1) > SAME}
+    return "scale", f"is not what it should be: {'; '.join(cases)}"
 
 
 def _one_by_one(
@@ -402,7 +414,7 @@ def _one_by_one(
         if not found:
             unexplained.append(name)
     said = [
-        Explanation(e.family, e.says if e.says.startswith(tuple(names)) else f"{' and '.join(names)}: {e.says}")
+        Explanation(e.family, e.says if _speaks_of(e.says, names, right) else f"{' and '.join(names)}: {e.says}")
         for e, names in explanations.items()
     ]
     remarks = [f"right: {', '.join(right)}"] if right else []
@@ -414,9 +426,16 @@ def _one_by_one(
     remarks += [
         _describe(name, [run.alone(name) for run in wrong if name in run.right_gradients]) for name in unexplained
     ]
-    near = ", ".join(f"{mutant.name} ({error:.2g})" for error, mutant in ranking[:3])
-    remarks.append(f"of the library's gradients the nearest, with their relative errors: {near}")
+    if ranking and ranking[0][0] < NEAR:
+        error, mutant = ranking[0]
+        remarks.append(f"of all known mistakes the nearest, {error:.1%} from these numbers: {mutant.says}")
     return Diagnosis(said, False, remarks, ranking, _nearest(layer, runs, suspects, unexplained))
+
+
+def _speaks_of(says: str, names: list[str], right: list[str]) -> bool:
+    """Whether words that were found for several gradients name these, and none that is right."""
+    words = says.replace(",", " ").split()
+    return says.startswith(tuple(names)) and not set(words) & set(right)
 
 
 def _explain(layer: str, name: str, runs: list[Run], suspects: list[Suspect]) -> list[Explanation]:

@@ -74,7 +74,17 @@ def what_is_wrong(layer: str, module: ModuleType, reports: Sequence[Report], see
     for name in ("forward", "backward"):
         if any(UNWRITTEN.format(name) in report.problems for report in reports):
             return UNWRITTEN.format(name)
-    return str(diagnose(layer, module, seed) or "every gradient agrees to six digits; is something in it float32?")
+    failed = [report for report in reports if not report.passed]
+    raising = [report for report in failed if not report.rows]
+    says = []
+    if raising:  # the same line with other sizes says no more
+        where = f"in all {len(reports)} cases" if len(raising) == len(reports) else f"in {raising[0].title}"
+        says.append(f"{raising[0].problems[0]} ({where})")
+    if len(raising) < len(failed):
+        diagnosis = diagnose(layer, module, seed)
+        problems = dict.fromkeys(problem for report in failed if report.rows for problem in report.problems)
+        says.append(str(diagnosis) if diagnosis else "\n".join(problems) or "every gradient agrees to six digits")
+    return "\n".join(says)
 
 
 def blame(path: Path, error: BaseException) -> str:

@@ -6,8 +6,8 @@ of `gradcheck`: where the results are those of one of them in every call, the mi
 
 import copy
 import importlib
-from collections.abc import Callable, Iterator
-from types import ModuleType
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +15,10 @@ import numpy as np
 from tinygpt.backend import generator, to_host
 from tinygpt.gradcheck.check import relative
 from tinygpt.gradcheck.mutants import Mutant
+from tinygpt.layers import softmax
 
 TOLERANCE = 1e-9  # of every array, relative
+SHORT = 8  # items of a list that are shown
 
 
 class Call(NamedTuple):
@@ -43,6 +45,8 @@ class Uniform:
         raise AttributeError(f"rng.{name} is not what draws here: take one number for each row from rng.random")
 
 
+SOFTER = SimpleNamespace(forward=lambda x: softmax.forward(x / 3))  # whoever does not ask it, shows
+
 # The calls, drawn by a seed
 
 
@@ -56,13 +60,14 @@ def _windows_at(rng: np.random.Generator) -> Iterator[Call]:
 
 
 def _merge(rng: np.random.Generator) -> Iterator[Call]:
-    yield Call("", ([int(i) for i in rng.integers(3, size=40)], (1, 2), 9))
-    yield Call("three of a kind", ([7, 7, 7], (7, 7), 9))
-    yield Call("equal neighbours", ([int(i) for i in rng.integers(2, size=30)], (1, 1), 9))
     yield Call("the pair at the end", ([3, 2, 1, 2], (1, 2), 9))
+    yield Call("the pair twice", ([1, 2, 3, 1, 2], (1, 2), 9))
     yield Call("no such pair", ([2, 1, 3, 2, 1], (1, 2), 9))
+    yield Call("three of a kind", ([7, 7, 7], (7, 7), 9))
     yield Call("one token", ([5], (5, 5), 9))
     yield Call("no tokens", ([], (5, 5), 9))
+    yield Call("equal neighbours", ([int(i) for i in rng.integers(2, size=30)], (1, 1), 9))
+    yield Call("many tokens", ([int(i) for i in rng.integers(3, size=40)], (1, 2), 9))
 
 
 def _draw(rng: np.random.Generator) -> Iterator[Call]:
@@ -79,6 +84,7 @@ def _numerical_gradient(rng: np.random.Generator) -> Iterator[Call]:
     yield Call("exp", (lambda x: float(np.exp(x).sum()), rng.standard_normal(5), 1e-3))
     yield Call("entries that depend on each other", (lambda x: float(np.prod(x)), rng.uniform(1, 2, (2, 2)), 1e-3))
     yield Call("a single number", (lambda x: np.sin(x), np.array(rng.standard_normal()), 1e-3))
+    yield Call("a transposed view", (lambda x: float((a.T * x * x).sum()), rng.standard_normal((2, 3)).T, 1e-3))
     yield Call("the usual step", (lambda x: float(np.sin(3 * x).sum()), rng.standard_normal((1, 2, 2))))
 
 
@@ -102,6 +108,7 @@ def _probabilities(rng: np.random.Generator) -> Iterator[Call]:
     yield Call("temperature", (logits, 0.7))
     yield Call("temperature 0", (logits, 0))
     yield Call("a low temperature", (logits * 100, 1e-3))
+    yield Call("a temperature next to 0", (logits, 1e-310))
     yield Call("top_k", (logits, 1.0, 4))
     yield Call("top_k, equal logits", (ties, 1.0, 2))
     yield Call("top_k beyond the vocabulary", (logits, 1.0, 50))
@@ -109,6 +116,7 @@ def _probabilities(rng: np.random.Generator) -> Iterator[Call]:
     yield Call("top_p below the likeliest", (logits, 1.0, None, 1e-3))
     yield Call("top_p, exactly reached", (np.log(np.array([[0.5, 0.25, 0.125, 0.125]])), 1.0, None, 0.5))
     yield Call("all three", (logits, 1.3, 5, 0.8))
+    yield Call("another softmax", (logits, 1.0, None, None, SOFTER))
     yield Call("logits that are not finite", (np.array([[0.0, np.nan]]),))
 
 
@@ -137,6 +145,8 @@ WINDOWS_AT = _mistakes(
      ("places = starts[:, None] + np.arange(block_size)", "places = starts + np.arange(block_size)[:, None]")),
     ("idx and targets keep the dtype of tokens, where int64 is expected",
      ("tokens[places].astype(np.int64), tokens[places + 1].astype(np.int64)", "tokens[places], tokens[places + 1]")),
+    ("targets are the tokens' ids plus 1, where the ids of the tokens one place on belong",
+     ("tokens[places + 1].astype(np.int64)", "tokens[places].astype(np.int64) + 1")),
     ("the windows begin one place too late",
      ("np.arange(block_size)  # (B, 1) + (T,) -> (B, T)", "np.arange(1, block_size + 1)"),
      ("tokens[places + 1]", "tokens[np.minimum(places + 1, len(tokens) - 1)]"),
@@ -191,6 +201,10 @@ NUMERICAL_GRADIENT = _mistakes(
 )
 ADAMW_UPDATE = _mistakes(
     "tinygpt.optim",
+    ("w is not updated in place, so nothing is learned",
+     ("    w *= 1 - lr * weight_decay\n    w -= ", "    w = w * (1 - lr * weight_decay)\n    w = w - ")),
+    ("the step divides by the second moment, where its root belongs",
+     ("xp.sqrt(v) / math.sqrt(1 - beta2**step)", "v / (1 - beta2**step)")),
     ("neither moment is corrected for its start at zero",
      ("lr / (1 - beta1**step)", "lr"), (" / math.sqrt(1 - beta2**step)", "")),
     ("the first moment is not corrected for its start at zero",
@@ -236,6 +250,9 @@ PROBABILITIES = _mistakes(
     "tinygpt.sample",
     ("logits are multiplied by the temperature, where they are to be divided by it",
      ("keepdims=True)) / temperature", "keepdims=True)) * temperature")),
+    ("the softmax that it was given is not asked",
+     ("probs, _ = softmax.forward(logits)",
+      "probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)")),
     ("the temperature is not used",
      ("keepdims=True)) / temperature", "keepdims=True)) / 1")),
     ("top_k keeps one token too many",
@@ -313,19 +330,28 @@ def outcome(function: Callable, call: Call) -> Outcome:
         return Outcome(None, arguments, error)
 
 
-def difference(given: Outcome, right: Outcome) -> str:
-    """How an outcome differs from the right one, in a sentence; "" if it does not."""
+def difference(call: Call, names: Sequence[str], given: Outcome, right: Outcome) -> str:
+    """How the outcome of a call differs from the right one, in a sentence; "" if it does not. names: the arguments'."""
     if right.error is not None:
         expected = type(right.error).__name__
         return "" if isinstance(given.error, type(right.error)) else f"raised nothing; expected {expected}"
     if given.error is not None:
         return f"raised {type(given.error).__name__}: {given.error}"
-    if said := _differs(given.result, right.result):
-        return f"returned {said}"
-    for number, (mine, theirs) in enumerate(zip(given.arguments, right.arguments, strict=True), start=1):
-        if not callable(mine) and not isinstance(mine, Uniform) and (said := _differs(mine, theirs)):
-            return f"left its argument {number} as {said}"
-    return ""
+    unasked = any(
+        isinstance(x, Uniform) and x.numbers == y.numbers != []
+        for x, y in zip(given.arguments, call.arguments, strict=True)
+    )
+    said = [f"returned {differs}"] if (differs := _differs(given.result, right.result)) else []
+    if said and unasked:
+        said.append("rng was not asked: take one number for each row from rng.random")
+    for name, before, mine, theirs in zip(names, call.arguments, given.arguments, right.arguments, strict=False):
+        if isinstance(before, Uniform) or not isinstance(before, list | np.ndarray):
+            continue
+        if np.array_equal(before, theirs):  # the engine only reads it
+            said += [] if np.array_equal(before, mine) else [f"left {name} changed, which should be as it was"]
+        elif differs := _differs(mine, theirs):
+            said.append(f"made of {name} {differs}")
+    return "; ".join(said)
 
 
 def diagnose(function: str, candidate: Callable, seed: int) -> str:
@@ -334,9 +360,19 @@ def diagnose(function: str, candidate: Callable, seed: int) -> str:
     given = [outcome(candidate, call) for call in made]
     for mutant in FUNCTIONS[function][1]:
         theirs = (outcome(getattr(mutant.module, function), call) for call in made)
-        if not any(difference(a, b) for a, b in zip(given, theirs, strict=True)):
+        if not any(_unlike(a, b) for a, b in zip(given, theirs, strict=True)):
             return mutant.says
     return ""
+
+
+def _unlike(a: Outcome, b: Outcome) -> bool:
+    """Whether two outcomes are not the same."""
+    if a.error is not None or b.error is not None:
+        return type(a.error) is not type(b.error)
+    arguments = zip(a.arguments, b.arguments, strict=True)
+    return bool(_differs(a.result, b.result)) or any(
+        isinstance(x, list | np.ndarray) and _differs(x, y) for x, y in arguments
+    )
 
 
 def engine(source: str, function: str) -> Callable:
@@ -349,10 +385,21 @@ def _differs(given: Any, right: Any) -> str:
     """What was given and what was expected, where they differ."""
     if isinstance(right, tuple):
         if not isinstance(given, tuple) or len(given) != len(right):
-            return f"{_say(given)}; expected {len(right)} things"
-        return next((said for a, b in zip(given, right, strict=True) if (said := _differs(a, b))), "")
+            return f"{_say(given)}; expected {len(right)} arrays"
+        said = (
+            f"{differs}, in number {n} of {len(right)}"
+            for n, (a, b) in enumerate(zip(given, right, strict=True), 1)
+            if (differs := _differs(a, b))
+        )
+        return next(said, "")
     if not hasattr(right, "shape"):
-        return "" if type(given) is type(right) and given == right else f"{_say(given)}; expected {_say(right)}"
+        if type(given) is type(right) and given == right:
+            return ""
+        start = 0
+        if isinstance(given, list) and isinstance(right, list) and len(right) > SHORT:  # from where they part
+            parts = (n for n, (a, b) in enumerate(zip(given, right, strict=False)) if a != b)
+            start = max(0, next(parts, min(len(given), len(right))) - 2)
+        return f"{_say(given, start)}; expected {_say(right, start)}"
     if not hasattr(given, "shape"):
         return f"{_say(given)}; expected an array of shape {right.shape}"
     if given.shape != right.shape or given.dtype != right.dtype:
@@ -365,11 +412,15 @@ def _differs(given: Any, right: Any) -> str:
         return ""
     worst = np.unravel_index(int(np.argmax(np.abs(a - b))), a.shape)
     at = f" at {[int(i) for i in worst]}" if a.ndim else ""
-    return f"{a[worst]:.6g}{at}; expected {b[worst]:.6g} (relative error of the whole {error:.1e})"
+    whole = f" (relative error of the whole {error:.1e})" if right.dtype.kind == "f" else ""
+    return f"{a[worst]:.6g}{at}; expected {b[worst]:.6g}{whole}"
 
 
-def _say(x: Any) -> str:
+def _say(x: Any, start: int = 0) -> str:
     if hasattr(x, "shape"):
         return f"an array of {x.dtype} of shape {x.shape}"
+    if isinstance(x, list) and len(x) > SHORT:
+        text = ", ".join(map(repr, x[start : start + SHORT]))
+        return f"[{'..., ' if start else ''}{text}{', ...' if len(x) > start + SHORT else ''}]"
     text = repr(x)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -5,7 +5,10 @@ the optimiser, the BPE merge step in the tokenizer's training, the cutting of wi
 gradient in the check of all the others.
 """
 
+import contextlib
 import functools
+import inspect
+import io
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +25,7 @@ from tinygpt.gradcheck import files
 from tinygpt.gradcheck.check import Experiment, Report, relative
 from tinygpt.gradcheck.command import overview
 from tinygpt.gradcheck.diagnosis import raised
-from tinygpt.gradcheck.suite import trials
+from tinygpt.gradcheck.suite import definition, trials
 from tinygpt.layers import lm_head_loss
 from tinygpt.mine import functions
 from tinygpt.ops import Ops
@@ -30,6 +33,8 @@ from tinygpt.optim import adamw_update
 from tinygpt.tokenizer import merge
 
 AGREES = 1e-6  # relative: what central differences are good for
+PRINTED = 10  # lines of what a file prints that are shown
+REFUSED = {"gelu": ("approximate", "sigmoid")}  # what a layer answers with ValueError
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,17 @@ def check(name: str, path: Path, seed: int = 0) -> Checked:
 
 
 def _load_and_check(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        module, checked = _quietly(part, path, seed)
+    if lines := printed.getvalue().splitlines():
+        first = [f"    {line}" for line in lines[:PRINTED]] + ["    ..."] * (len(lines) > PRINTED)
+        said = f"{path.name} printed {len(lines)} lines:" if len(lines) > 1 else f"{path.name} printed:"
+        checked = checked._replace(text="\n".join([said, *first, "", checked.text]))
+    return module, checked
+
+
+def _quietly(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
     with files.imports_beside(path):
         try:
             module = files.load(path, part.functions)
@@ -110,12 +126,85 @@ def _check_layer(part: Part, module: ModuleType, path: Path, seed: int) -> Check
     lines = list(overview(judged, made))
     if any(files.UNWRITTEN.format("forward") in report.problems for report in made):
         return _failed(f"{path}: {files.UNWRITTEN.format('forward')}", written=False)
+    if not any(report.rows for report in made):  # nothing could be compared, so there is no table to show
+        return _failed(files.what_is_wrong(part.name, module, made, seed))
     if all(made):
+        try:
+            breach = _breach(part, module, seed)
+        except (Exception, SystemExit) as error:
+            breach = f"with float32 {files.blame(path, error)}"
+        if breach:
+            return Checked(False, "\n".join([*lines, "", "what is wrong:", breach]), breach)
         return Checked(True, "\n".join(lines + _second_opinion(part, module, path, seed)))
     wrong = files.what_is_wrong(part.name, module, made, seed)
     written = not any(wrong == files.UNWRITTEN.format(name) for name in part.functions)
     lines += ["", wrong] if not written else ["", "what is wrong:", wrong]
     return Checked(False, "\n".join(lines), wrong, written)
+
+
+def _breach(part: Part, module: ModuleType, seed: int) -> str:
+    """What of the layers' contract a file with the right numbers does not keep: float32 that becomes float64, and
+    gradients in another form than the definition's. "" if it keeps all of it.
+    """
+    for trial in trials(part.name, seed):
+        inputs = {name: _single(x) for name, x in trial.experiment.inputs.items()}
+        results = []
+        for layer in (definition(part.name), module):
+            forward, backward = trial.functions(layer)
+            out, cache = forward(**inputs)
+            results.append((out, backward(_single(trial.experiment.dout[0]), cache)))
+        (right_out, right), (out, gradients) = results
+        if said := _form("out", out, right_out) or _form("backward's result", gradients, right):
+            return f"{said} ({trial.title})"
+    if part.name in REFUSED:
+        name, value = REFUSED[part.name]
+        try:
+            forward(**inputs | {name: value})
+        except ValueError:
+            return ""
+        except Exception as error:
+            return f"{name}={value!r} {raised(error)}; expected ValueError"
+        return f"{name}={value!r} was taken without a word; expected ValueError"
+    return ""
+
+
+def _single(x: Any) -> Any:
+    """Arrays of floats, and mappings of them, in float32."""
+    if isinstance(x, dict):
+        return {name: _single(value) for name, value in x.items()}
+    return x.astype(np.float32) if getattr(x, "dtype", None) == np.float64 else x
+
+
+def _form(name: str, given: Any, right: Any) -> str:
+    """How the form of what was given differs from the right one: None, tuples, names and dtypes; "" if it does not."""
+    if right is None or given is None:
+        return "" if given is right else f"{name} is {_kind(given)}, where {_kind(right)} belongs"
+    if isinstance(right, tuple):
+        if not isinstance(given, tuple) or len(given) != len(right):
+            return f"{name} is {_kind(given)}, where {_kind(right)} belongs"
+        pairs = enumerate(zip(given, right, strict=True), start=1)
+        return next((said for n, pair in pairs if (said := _form(f"gradient {n} of {len(right)}", *pair))), "")
+    if isinstance(right, dict):
+        if given.keys() != right.keys():
+            names = sorted(given.keys() ^ right.keys())
+            return f"{name} should hold the names of those parameters that are there, but differs in {', '.join(names)}"
+        return next((said for key in right if (said := _form(f"d{key}", given[key], right[key]))), "")
+    if isinstance(given, tuple | list | dict):
+        return f"{name} is {_kind(given)}, where {_kind(right)} belongs"
+    if getattr(given, "dtype", None) != right.dtype:
+        return (
+            f"{name} is {_kind(given)} where the inputs are {right.dtype}: a number from NumPy, such as np.sqrt(2) or "
+            f"np.float64, makes float64 of what it meets; math.sqrt(2) and x ** 0.5 do not"
+        )
+    return ""
+
+
+def _kind(x: Any) -> str:
+    if x is None:
+        return "None"
+    if isinstance(x, tuple):
+        return f"a tuple of {len(x)}"
+    return f"an array of {x.dtype}" if hasattr(x, "dtype") else f"a {type(x).__name__}"
 
 
 def _second_opinion(part: Part, module: ModuleType, path: Path, seed: int) -> list[str]:
@@ -154,24 +243,28 @@ def _worst_error(experiment: Experiment, forward: Callable, backward: Callable, 
 
 def _check_function(part: Part, module: ModuleType, path: Path, seed: int) -> Checked:
     (name,) = part.functions
-    candidate, lines, wrong = getattr(module, name), [], ""
-    right = functions.engine(part.source, name)
+    candidate, right = getattr(module, name), functions.engine(part.source, name)
+    names = list(inspect.signature(right).parameters)
+    lines: list[str] = []
+    wrong: dict[str, str] = {}  # what was said, and of which call first
     try:
         for call in functions.calls(name, seed):
             given = functions.outcome(candidate, call)
-            said = functions.difference(given, functions.outcome(right, call))
+            said = functions.difference(call, names, given, functions.outcome(right, call))
             if given.error is not None and said:  # with the line in their file, if it is there that it was raised
                 said = _where(path, given.error)
-            lines.append(f"{name + (f', {call.title}' if call.title else ''):<45}{'WRONG' if said else 'right'}")
+            title = f"{name}, {call.title}" if call.title else name
+            lines.append(f"{title:<48} {'WRONG' if said else 'right'}")
             if said:
-                lines.append(f"    {said}")
-                wrong = wrong or said
+                lines.append(f"    {said}" if said not in wrong else "    the same")
+                wrong.setdefault(said, call.title)
     except NotImplementedError:
         return _failed(f"{path}: {files.UNWRITTEN.format(name)}", written=False)
     if not wrong:
         return Checked(True, "\n".join([*lines, "", f"all {len(lines)} checks right"]))
-    wrong = functions.diagnose(name, candidate, seed) or wrong
-    return Checked(False, "\n".join([*lines, "", "what is wrong:", wrong]), wrong)
+    first, title = next(iter(wrong.items()))
+    says = functions.diagnose(name, candidate, seed) or first + (f" ({title})" if title else "")
+    return Checked(False, "\n".join([*lines, "", "what is wrong:", says]), says)
 
 
 def _where(path: Path, error: BaseException) -> str:
