@@ -25,6 +25,7 @@ exercises to write.
   python -m lessons check 7     check that; with --watch again after every save
   python -m lessons hint 7      the next of three hints; --all shows those given
   python -m lessons solution 7  the engine's own file beside yours
+                                (once you have tried, or with --yes)
   python -m lessons reset 7     begin the exercise anew; what you wrote is kept""",
     "start": "Write the file of an exercise, for you to fill in. A file that is there already is left alone.",
     "check": "Check an exercise: its forward with the engine's, its backward with numerical derivatives.",

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,13 +42,13 @@ def check(course: Course, exercises: list["Exercise"], watch: bool) -> int:
             print()
         right.append(_check(course, exercise))
     if all(right):
-        course.say(course.after(course.lessons[exercises[-1].lesson]))
+        course.say(f"Next: {course.next_of(course.lessons[exercises[-1].lesson], load(course.work))}")
     return 0 if all(right) else 1
 
 
 def _check(course: Course, exercise: "Exercise") -> bool:
     path = course.file(exercise)
-    if not path.exists():
+    if not path.is_file():
         course.say(
             f"{exercise.name} is not begun: there is no {display.shown_path(path)}; "
             f"write it with {course.command('start', exercise.name)}"
@@ -58,7 +59,11 @@ def _check(course: Course, exercise: "Exercise") -> bool:
             progress.exercise(exercise.name).done = False
         course.say(f"{exercise.name}: {display.shown_path(path)} is as it was given; fill in what is missing in it")
         return False
-    checked = exercise.check(path, seed=load(course.work).exercise(exercise.name).attempts)
+    try:
+        checked = exercise.check(path, seed=load(course.work).exercise(exercise.name).attempts)
+    except KeyboardInterrupt as interrupt:
+        course.say(f"\nStopped{_place(path, interrupt)}.")
+        return False
     with changing(course.work) as progress:
         kept = progress.exercise(exercise.name)
         kept.attempts += 1
@@ -71,6 +76,12 @@ def _check(course: Course, exercise: "Exercise") -> bool:
             f"{exercise.name} is not right yet. For a hint: {course.command('hint', exercise.name)}", style="red"
         )
     return checked.passed
+
+
+def _place(path: Path, interrupt: KeyboardInterrupt) -> str:
+    """Where in the learner's file Ctrl-C found the program, such as an endless loop."""
+    lines = [frame.lineno for frame in traceback.extract_tb(interrupt.__traceback__) if Path(frame.filename) == path]
+    return f" in {display.shown_path(path)}, line {lines[-1]}" if lines else ""
 
 
 def _watch(course: Course, exercises: list["Exercise"]) -> int:

@@ -128,11 +128,11 @@ class Course:
 
     def next_of(self, lesson: Lesson, progress: Progress) -> str:
         """What to type when a lesson was read: its exercise if that is not done, else the next lesson."""
-        for exercise in self.of(lesson):
-            state = self.exercise_state(exercise.name, progress)
+        states = {exercise.name: self.exercise_state(exercise.name, progress) for exercise in self.of(lesson)}
+        for name, state in states.items():
             if state != "done":
-                one = len(self.of(lesson)) == 1
-                return self.command("check" if state else "start", lesson.number if one else exercise.name)
+                whole = len(states) == 1 or not any(states.values())
+                return self.command("check" if state else "start", lesson.number if whole else name)
         later = [other for number, other in self.lessons.items() if number > lesson.number]
         return self.command(later[0].number) if later else self.command()
 

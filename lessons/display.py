@@ -103,9 +103,13 @@ def markdown(text: str, console: Console) -> str:
 
 def code(text: str, console: Console) -> str:
     """Code as the terminal shows it: highlighted, and with a bar on its left that sets it off from prose and output."""
-    bar = "| " if console.options.ascii_only else "│ "
-    lines = Text("\n").join(highlighted(text, "python", console, console.width - 2)).split("\n", allow_blank=True)
-    return rendered(Text("\n").join(Text.assemble((bar, "dim"), line) for line in lines), console, console.width)
+    bar, folded = ("| ", ": ") if console.options.ascii_only else ("│ ", "┊ ")  # folded: the rest of a line too long
+    lines = [
+        Text.assemble((folded if further else bar, "dim"), piece)
+        for line in highlighted(text, "python", console, console.width - 2)
+        for further, piece in enumerate(line.split("\n", allow_blank=True))
+    ]
+    return rendered(Text("\n").join(lines), console, console.width)
 
 
 def side_by_side(texts: dict[str, str], console: Console) -> str:

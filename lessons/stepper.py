@@ -24,7 +24,7 @@ except ImportError:
 ROOM = 5  # rows of a screen left for what the code prints and for the keys
 KEYS = {
     "Enter": "go on",
-    "b": "back",
+    "b": "back, to what a cell showed when it last ran",
     "r": "run the cell again",
     "p": "a Python prompt with the lesson's variables",
     "a number": "go to that cell",
@@ -154,7 +154,9 @@ class Stepper:
     def interact(self, place: int) -> None:
         """Show the page of the cell `place`, and do what the reader asks until they leave."""
         np.set_printoptions(linewidth=min(np.get_printoptions()["linewidth"], self.course.console.width))
-        self.course.say("Enter goes on, b back, r runs again, p is a Python prompt, q leaves, ? lists the keys.\n")
+        self.course.say(
+            "Enter goes on. Or type a key and Enter: b back, r run again, p a Python prompt, q leave, ? all keys.\n"
+        )
         if place:
             self.course.say("You were here before; the cells up to your place are run again (under 10 seconds).\n")
         self.go(place)
@@ -172,6 +174,8 @@ class Stepper:
                 self.run_again()
             elif key == "p":
                 python_prompt(self.runner.module.__dict__, self.course)
+                if kit := sys.modules.get("kit"):
+                    kit.exploring = True  # what the words state need not be so any more
             elif key.isdecimal():
                 self.jump(int(key))
             elif key in ("?", "h"):

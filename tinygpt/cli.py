@@ -138,8 +138,8 @@ def _blaming(made: Iterator[Any], mine: Any) -> Iterator[Any]:
     except UserError:
         raise
     except Exception as error:
-        if mine and (blamed := mine.blame(error)):
-            raise UserError(blamed) from error
+        if mine and mine.used and not isinstance(error, OSError | MemoryError):
+            raise UserError(mine.blame(error)) from error
         raise
 
 
@@ -167,7 +167,7 @@ def sample_command(arguments: argparse.Namespace, _: str) -> int:
         from tinygpt.mine import load_mine  # here, since it imports the checker
 
         mine = load_mine(arguments.mine)
-        for note in screens.remarks(mine):
+        for note in (*screens.remarks(mine), f"yours: {screens.yours(mine)}"):
             print(f"note: {note}", file=sys.stderr)
     model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels, mine)
     if tokenizer is None:

@@ -59,7 +59,7 @@ def probabilities(
 
 
 def draw(probs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One token for each row of `probs`, (B, V) -> (B,), by inverting the cumulative distribution."""
+    """One token for each row of `probs`, (B, V) -> (B,) int64, by inverting the cumulative distribution."""
     cumulative = probs.cumsum(axis=-1)
     threshold = rng.random((len(probs), 1)) * cumulative[:, -1:]
     return (cumulative > threshold).argmax(axis=-1)

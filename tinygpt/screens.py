@@ -54,20 +54,29 @@ def heading(state: TrainState, remark: str = "") -> str:
         + (f" ({remark.split(';')[0]})" if remark else ""),
     }
     if state.mine:
-        rows["yours"] = ", ".join(state.mine.used) or "nothing yet"
+        rows["yours"] = yours(state.mine)
     if not config.eval_only:
         rows["writes to"] = f"{Path(config.out_dir)}{os.sep}"
     return facts(rows)
 
 
+def yours(mine: Any) -> str:
+    """The parts that a run takes from a reader, a `tinygpt.mine.Mine`, in a line."""
+    names = [name for name in mine.used if name != "numerical_gradient"]
+    checking = "numerical_gradient in the checks" if "numerical_gradient" in mine.used else ""
+    return "; ".join(filter(None, (", ".join(names), checking))) or "nothing yet"
+
+
 def remarks(mine: Any) -> Iterator[str]:
-    """What there is to say of a reader's own parts, a `tinygpt.mine.Mine`: which are left out, and which are wrong."""
+    """What there is to say of a reader's own parts: which are left out, and which are wrong or misnamed."""
+    for name, near in mine.unknown.items():
+        yield f"{mine.folder / name}.py is no part of the engine; did you mean {near}.py?"
     if mine.unwritten:
         yield f"not written yet in {mine.folder}: {', '.join(mine.unwritten)}"
     for name, wrong in mine.left_out.items():
-        yield f"{mine.folder / name}.py is left out: {_first_line(wrong)}"
+        yield f"{mine.folder / name}.py does not pass its check and is left out: {_first_line(wrong)}"
     for name, wrong in mine.unchecked.items():
-        yield f"{mine.folder / name}.py is wrong and taken in unchecked: {_first_line(wrong)}"
+        yield f"{mine.folder / name}.py does not pass its check and is taken in all the same: {_first_line(wrong)}"
 
 
 def _first_line(text: str) -> str:

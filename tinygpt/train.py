@@ -103,6 +103,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value >= least:  # "not >=" also refuses NaN
                 raise UserError(f"--{name} is {value}; expected at least {least}")
+        if self.mine_unchecked and not self.mine:
+            raise UserError("--mine_unchecked goes with --mine=FOLDER; give the folder with your own parts too")
         if self.batch_size > 10**6:
             raise UserError(f"--batch_size is {self.batch_size}; expected at most a million sequences")
         for name in ("beta1", "beta2"):
@@ -207,7 +209,7 @@ def start(config: TrainConfig) -> TrainState:
 
 def _mine(config: TrainConfig) -> Any:
     """The reader's own parts, if the run has any."""
-    if config.mine is None:
+    if not config.mine:
         return None
     from tinygpt.mine import load_mine  # here, since other runs should not wait for the checker to be imported
 

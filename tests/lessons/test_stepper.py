@@ -225,7 +225,7 @@ def test_a_narrow_terminal_gets_no_line_that_is_wider(folder):
     with Terminal(folder, 1, columns=40, NO_COLOR="1") as screen:
         shown = screen.until() + screen.after("")
     shown = ESCAPE.sub("", shown)
-    assert '│ print("x is", x, "after a line of code\n│     that' in shown and "A second piece of prose, long" in shown
+    assert '│ print("x is", x, "after a line of code\n┊     that' in shown and "A second piece of prose, long" in shown
     written = [line for line in shown.split("\n") if not line.startswith("x is 2")]  # what code prints is left as it is
     assert max(map(len, written)) <= 40, max(written, key=len)
 

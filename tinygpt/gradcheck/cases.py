@@ -98,7 +98,7 @@ def layernorm(draw: Draw) -> list[Case]:
     return [
         Case("", {"x": x, "w": draw.gain(C), "b": draw.bias(C)}),
         Case("no bias", {"x": x, "w": draw.gain(C), "b": None}),
-        Case("one row, large eps", {"x": draw.array(1, C), "w": draw.gain(C), "b": draw.bias(C), "eps": 0.3}),
+        Case("two axes, large eps", {"x": draw.array(1, C), "w": draw.gain(C), "b": draw.bias(C), "eps": 0.3}),
     ]
 
 
@@ -206,7 +206,8 @@ def lm_head_loss(draw: Draw) -> list[Case]:
     return [
         Case("", {"x": x, "w": w, "targets": draw.tokens(N, vocab_size=V), "ops": DEFINITIONS}),
         Case("part of a batch", {
-            "x": x, "w": w, "targets": draw.targets(N, vocab_size=V), "denominator": 13.0, "ops": DEFINITIONS,
+            "x": x, "w": w, "targets": draw.targets(N, vocab_size=V), "denominator": 13.0, "need_grad": True,
+            "ops": DEFINITIONS,
         }),
     ]  # fmt: skip
 

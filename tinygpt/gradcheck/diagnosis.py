@@ -139,8 +139,8 @@ class Run:
                 self.problem = f"d{name} is missing"
                 if shape is not None:
                     self.problem = f"d{name} has shape {shape}, where {right.shape} belongs"
-        for name in self.gradients.keys() - self.right_gradients.keys():
-            self.problem = f"{name} is None here, so its gradient is None too; this one has a shape"
+        if self.gradients.keys() - self.right_gradients.keys():
+            self.problem = "there are gradients too many"
 
     def of(self, candidate: Any, dout: Sequence[np.ndarray] | None = None) -> tuple[Gradients, Gradients]:
         """Outputs and gradients of any candidate, attention's as the three they are; dout: another than the case's."""
@@ -223,7 +223,14 @@ def _misfit(layer: str, runs: list[Run]) -> Diagnosis:
     run = next(run for run in runs if run.problem)
     found, others = [], []
     if strangers := run.gradients.keys() - run.right_gradients.keys():
-        says = " and ".join(f"d{name} is to be None where {name} is None" for name in sorted(strangers))
+        says = "; ".join(
+            f"d{name} is to be None where {name} is None"
+            if run.inputs.get(name, run) is None
+            else f"there is no {name} that could have a gradient"
+            for name in sorted(strangers)
+        )
+        if missing := sorted(run.right_gradients.keys() - run.gradients.keys()):
+            says += f"; that of {', '.join(missing)} is missing"
         rest = _diagnose(layer, [other for other in runs if not other.problem])
         if rest is None:
             return Diagnosis([Explanation("formula", says)], True)
@@ -265,7 +272,8 @@ def _wrong_forward(layer: str, runs: list[Run]) -> Diagnosis:
     relation = _relation("forward's output", [(run.out["out"], run.right_out["out"], run) for run in wrong])
     other = relation.says if relation else "forward computes another function than the layer's"
     diagnosis = Diagnosis([Explanation("forward", exact[0] if exact else other)], True, [], ranking)
-    if all(run.inputs.get("dropout") or run.inputs.get("p") for run in wrong):
+    dropped = all(run.inputs.get("dropout") or run.inputs.get("p") for run in wrong)
+    if dropped and any(((run.out["out"] == 0) != (run.right_out["out"] == 0)).any() for run in wrong):
         diagnosis.remarks.append(
             "dropout's mask must be the definition's, made of the bits that backend.random_bits hashes from key, row "
             "and place"

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+
 from tinygpt.errors import UserError
 from tinygpt.gradcheck.check import Report
 from tinygpt.gradcheck.diagnosis import diagnose, raised
@@ -24,7 +26,8 @@ def load(path: Path, functions: Sequence[str] = ("forward", "backward")) -> Modu
     module.__file__ = str(path)
     # not by import, whose cache takes two versions of one second and one size for the same
     linecache.checkcache(str(path))
-    exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
+    with np.errstate():  # what a file sets there is its own
+        exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
     for name in functions:
         if not callable(getattr(module, name, None)):
             raise UserError(f"there is no function {name}; expected {' and '.join(functions)}")
@@ -83,17 +86,28 @@ def what_is_wrong(layer: str, module: ModuleType, reports: Sequence[Report], see
     if len(raising) < len(failed):
         diagnosis = diagnose(layer, module, seed)
         problems = dict.fromkeys(problem for report in failed if report.rows for problem in report.problems)
+        if not diagnosis and any(row.problem for report in failed for row in report.rows if row.name[0] != "d"):
+            problems["forward agrees to six digits, not to twelve: a rounded constant, or a small number added?"] = None
         says.append(str(diagnosis) if diagnosis else "\n".join(problems) or "every gradient agrees to six digits")
     return "\n".join(says)
 
 
 def blame(path: Path, error: BaseException) -> str:
     """What a reader's file raised and where, in one line; what others raised is raised again."""
-    own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _is(frame.filename, path)]
-    line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else own[-1] if own else None
+    own = _lines(path, error)
     if not own and not isinstance(error, SyntaxError | ValueError):  # ValueError: a source with null bytes
         raise error
-    return f"{path}{f', line {line},' if line else ''} {raised(error)}"
+    return f"{place(path, error)} {raised(error)}"
+
+
+def place(path: Path, error: BaseException) -> str:
+    """The file, and the line in it where an error was raised or passed through, if there is one."""
+    lines = [getattr(error, "lineno", None)] if isinstance(error, SyntaxError) else _lines(path, error)
+    return f"{path}, line {lines[-1]}," if lines and lines[-1] else str(path)
+
+
+def _lines(path: Path, error: BaseException) -> list[int | None]:
+    return [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _is(frame.filename, path)]
 
 
 def _is(filename: str, path: Path) -> bool:

@@ -78,8 +78,13 @@ def trials(
         for name in ("forward", "backward"):
             if not callable(getattr(candidate, name, None)):
                 raise UserError(f"the candidate for {layer} has no function {name}; expected forward and backward")
-        forward = candidate.forward if candidate is original else _by_position(layer, candidate.forward)
-        return forward, candidate.backward
+        if candidate is original:
+            return candidate.forward, candidate.backward
+        try:
+            inspect.signature(candidate.backward).bind(None, None)
+        except TypeError as error:
+            raise UserError(f"backward does not take dout and cache: {error}") from error
+        return _by_position(layer, candidate.forward), candidate.backward
 
     for title, inputs in cases(layer, seed, device, initial):
         experiment = Experiment(original.forward, inputs, (), max_entries, seed, dout)

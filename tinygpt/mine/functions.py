@@ -34,7 +34,10 @@ class Uniform:
     def __init__(self, *numbers: float):
         self.numbers = list(numbers)
 
-    def random(self, size: Any = None) -> Any:
+    def uniform(self, low: float = 0.0, high: float = 1.0, size: Any = None) -> Any:
+        return low + (high - low) * self.random(size)
+
+    def random(self, size: Any = None, dtype: Any = np.float64) -> Any:
         count = int(np.prod(size)) if size is not None else 1
         drawn, self.numbers = self.numbers[:count], self.numbers[count:]
         if len(drawn) < count:
@@ -67,6 +70,7 @@ def _merge(rng: np.random.Generator) -> Iterator[Call]:
     yield Call("one token", ([5], (5, 5), 9))
     yield Call("no tokens", ([], (5, 5), 9))
     yield Call("equal neighbours", ([int(i) for i in rng.integers(2, size=30)], (1, 1), 9))
+    yield Call("ids of two digits", ([11, 2, 1, 2, 12, 1, 21, 2, 1, 22], (1, 2), 9))
     yield Call("many tokens", ([int(i) for i in rng.integers(3, size=40)], (1, 2), 9))
 
 
@@ -84,7 +88,7 @@ def _numerical_gradient(rng: np.random.Generator) -> Iterator[Call]:
     yield Call("exp", (lambda x: float(np.exp(x).sum()), rng.standard_normal(5), 1e-3))
     yield Call("entries that depend on each other", (lambda x: float(np.prod(x)), rng.uniform(1, 2, (2, 2)), 1e-3))
     yield Call("a single number", (lambda x: np.sin(x), np.array(rng.standard_normal()), 1e-3))
-    yield Call("a transposed view", (lambda x: float((a.T * x * x).sum()), rng.standard_normal((2, 3)).T, 1e-3))
+    yield Call("a large step", (lambda x: float(np.exp(x).sum()), rng.standard_normal(4), 0.1))
     yield Call("the usual step", (lambda x: float(np.sin(3 * x).sum()), rng.standard_normal((1, 2, 2))))
 
 
@@ -98,7 +102,8 @@ def _adamw_update(rng: np.random.Generator) -> Iterator[Call]:
         dw, v = (dw * 0, v * 1e-12) if title == "a gradient of zero" else (dw, v)
         if step == 1:
             m, v = np.zeros(shape), np.zeros(shape)
-        yield Call(title, (w, dw, m, v, step, 0.03, 0.9, 0.95, 1e-4, decay))
+        lr, beta1, beta2, eps = rng.uniform((0.01, 0.8, 0.9, 1e-5), (0.1, 0.95, 0.99, 1e-3)).tolist()
+        yield Call(title, (w, dw, m, v, step, lr, beta1, beta2, eps, decay))
 
 
 def _probabilities(rng: np.random.Generator) -> Iterator[Call]:
@@ -109,22 +114,27 @@ def _probabilities(rng: np.random.Generator) -> Iterator[Call]:
     yield Call("temperature 0", (logits, 0))
     yield Call("a low temperature", (logits * 100, 1e-3))
     yield Call("a temperature next to 0", (logits, 1e-310))
-    yield Call("top_k", (logits, 1.0, 4))
+    yield Call("top_k", (logits * np.array([[1], [4], [0.25]], np.float32), 1.0, 4))
     yield Call("top_k, equal logits", (ties, 1.0, 2))
     yield Call("top_k beyond the vocabulary", (logits, 1.0, 50))
     yield Call("top_p", (logits, 1.0, None, 0.7))
     yield Call("top_p below the likeliest", (logits, 1.0, None, 1e-3))
     yield Call("top_p, exactly reached", (np.log(np.array([[0.5, 0.25, 0.125, 0.125]])), 1.0, None, 0.5))
+    yield Call("top_k, then top_p", (np.log(np.array([[0.4, 0.3, 0.2, 0.1]])), 1.0, 2, 0.5))
     yield Call("all three", (logits, 1.3, 5, 0.8))
     yield Call("another softmax", (logits, 1.0, None, None, SOFTER))
-    yield Call("logits that are not finite", (np.array([[0.0, np.nan]]),))
+    yield Call("logits that are not a number", (np.array([[0.0, np.nan]]),))
+    yield Call("logits that are infinite", (np.array([[0.0, np.inf]]),))
 
 
 def _decode(rng: np.random.Generator) -> Iterator[Call]:
-    B, H, S, D = (int(n) for n in rng.permutation(np.arange(2, 7))[:4])
-    for title, t in (("one new position", 1), ("several", min(2, S)), ("all of them", S)):
+    B, H, D, S = (int(n) for n in rng.permutation(np.arange(2, 7))[:4])
+    S += 2 * (S == 2) * 3  # longer than two, and unlike the others
+    for title, t, size in (
+        ("one new position", 1, 1), ("several", 2, 1), ("all of them", S, 1), ("large scores", 2, 40),
+    ):  # fmt: skip
         q, keys, values = rng.standard_normal((B, H, t, D)), *(rng.standard_normal((B, H, S, D)) for _ in range(2))
-        yield Call(title, (q, keys, values))
+        yield Call(title, (q * size, keys * size, values))
 
 
 # The usual mistakes
@@ -196,7 +206,7 @@ NUMERICAL_GRADIENT = _mistakes(
      ("above - below", "below - above")),
     ("an entry is not put back before the next one is moved",
      ("        x[place] = kept\n", "")),
-    ("h is not what was asked for: it is always 1e-5",
+    ("its numbers are those of a step of 1e-5, whatever h it is given",
      ("kept + h", "kept + 1e-5"), ("kept - h", "kept - 1e-5"), ("(2 * h)", "2e-5")),
 )
 ADAMW_UPDATE = _mistakes(
@@ -283,7 +293,8 @@ DECODE = _mistakes(
     ("a new position sees those after it: the mask is missing",
      ("(q, keys, transpose_b=True) * q.shape[-1] ** -0.5", "(q, keys, transpose_b=True) * q.shape[-1] ** -0.5"),
      ("merge_heads(bmm(_causal_softmax(scores), values))",
-      "merge_heads(bmm((lambda e: e / e.sum(axis=-1, keepdims=True))(array_module(q).exp(scores)), values))")),
+      "merge_heads(bmm((lambda e: e / e.sum(axis=-1, keepdims=True))(\n"
+      "        array_module(q).exp(scores - scores.max(axis=-1, keepdims=True))), values))")),
     ("the mask takes the new positions for the first ones, where they are the last",
      ("xp.arange(S - t, S)", "xp.arange(t)")),
     ("the heads are not put side by side: (B, H, t, D) is reshaped without moving the heads behind the time",
@@ -341,6 +352,8 @@ def difference(call: Call, names: Sequence[str], given: Outcome, right: Outcome)
         isinstance(x, Uniform) and x.numbers == y.numbers != []
         for x, y in zip(given.arguments, call.arguments, strict=True)
     )
+    if right.result is None and given.result is not None:
+        return f"returned {_say(given.result)}, where nothing is to be returned: it works in place"
     said = [f"returned {differs}"] if (differs := _differs(given.result, right.result)) else []
     if said and unasked:
         said.append("rng was not asked: take one number for each row from rng.random")
@@ -348,7 +361,11 @@ def difference(call: Call, names: Sequence[str], given: Outcome, right: Outcome)
         if isinstance(before, Uniform) or not isinstance(before, list | np.ndarray):
             continue
         if np.array_equal(before, theirs):  # the engine only reads it
-            said += [] if np.array_equal(before, mine) else [f"left {name} changed, which should be as it was"]
+            said += (
+                []
+                if np.array_equal(before, mine)
+                else [f"left {name} changed: it should be as it was, to the last bit"]
+            )
         elif differs := _differs(mine, theirs):
             said.append(f"made of {name} {differs}")
     return "; ".join(said)
@@ -384,7 +401,7 @@ def engine(source: str, function: str) -> Callable:
 def _differs(given: Any, right: Any) -> str:
     """What was given and what was expected, where they differ."""
     if isinstance(right, tuple):
-        if not isinstance(given, tuple) or len(given) != len(right):
+        if not isinstance(given, tuple | list) or len(given) != len(right):
             return f"{_say(given)}; expected {len(right)} arrays"
         said = (
             f"{differs}, in number {n} of {len(right)}"
@@ -394,7 +411,12 @@ def _differs(given: Any, right: Any) -> str:
         return next(said, "")
     if not hasattr(right, "shape"):
         if type(given) is type(right) and given == right:
-            return ""
+            kinds = (
+                {type(x).__name__ for x in given} - {type(x).__name__ for x in right}
+                if right and isinstance(right, list)
+                else ()
+            )
+            return f"a list that holds {', '.join(kinds)}; expected int" if kinds else ""
         start = 0
         if isinstance(given, list) and isinstance(right, list) and len(right) > SHORT:  # from where they part
             parts = (n for n, (a, b) in enumerate(zip(given, right, strict=False)) if a != b)

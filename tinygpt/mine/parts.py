@@ -6,11 +6,12 @@ gradient in the check of all the others.
 """
 
 import contextlib
-import functools
+import difflib
 import inspect
-import io
+import signal
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -33,7 +34,7 @@ from tinygpt.optim import adamw_update
 from tinygpt.tokenizer import merge
 
 AGREES = 1e-6  # relative: what central differences are good for
-PRINTED = 10  # lines of what a file prints that are shown
+FUNCTION_SECONDS, LAYER_SECONDS = 5, 120  # that a check may take: a hundred times what it does
 REFUSED = {"gelu": ("approximate", "sigmoid")}  # what a layer answers with ValueError
 
 
@@ -93,17 +94,38 @@ def check(name: str, path: Path, seed: int = 0) -> Checked:
 
 
 def _load_and_check(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        module, checked = _quietly(part, path, seed)
-    if lines := printed.getvalue().splitlines():
-        first = [f"    {line}" for line in lines[:PRINTED]] + ["    ..."] * (len(lines) > PRINTED)
-        said = f"{path.name} printed {len(lines)} lines:" if len(lines) > 1 else f"{path.name} printed:"
-        checked = checked._replace(text="\n".join([said, *first, "", checked.text]))
-    return module, checked
+    try:
+        with _time_limit(FUNCTION_SECONDS if not part.is_layer else LAYER_SECONDS):
+            return _loaded_and_checked(part, path, seed)
+    except _Endless as error:
+        place = files.place(path, error)
+        return None, _failed(f"{place} had not come back after {error} s; is there a loop without an end?")
 
 
-def _quietly(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
+class _Endless(BaseException):
+    """Not an Exception, which a check would take for the part's own and go on."""
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    """Raise _Endless in whatever runs after so long; nothing where there are no timers, or outside the main thread."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: Any) -> None:
+        raise _Endless(str(seconds))
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _loaded_and_checked(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
     with files.imports_beside(path):
         try:
             module = files.load(path, part.functions)
@@ -130,7 +152,8 @@ def _check_layer(part: Part, module: ModuleType, path: Path, seed: int) -> Check
         return _failed(files.what_is_wrong(part.name, module, made, seed))
     if all(made):
         try:
-            breach = _breach(part, module, seed)
+            with np.errstate(all="ignore"):  # what overflows is seen in the numbers
+                breach = _breach(part, module, seed)
         except (Exception, SystemExit) as error:
             breach = f"with float32 {files.blame(path, error)}"
         if breach:
@@ -156,6 +179,20 @@ def _breach(part: Part, module: ModuleType, seed: int) -> str:
         (right_out, right), (out, gradients) = results
         if said := _form("out", out, right_out) or _form("backward's result", gradients, right):
             return f"{said} ({trial.title})"
+        if _finite(right_out, right) and not _finite(out, gradients):
+            return f"there are numbers that are not finite where the inputs are float32 ({trial.title})"
+        if not _same(gradients, _between(forward, backward, inputs, _single(trial.experiment.dout[0]))):
+            return (
+                "it keeps something outside its cache: with another forward between forward and backward, as in every "
+                f"model, the gradients are others ({trial.title})"
+            )
+        far = {name: 30 * x if name == next(iter(trial.experiment.arrays)) else x for name, x in inputs.items()}
+        finite = [np.isfinite(trial.functions(f)[0](**far)[0]).all() for f in (definition(part.name), module)]
+        if finite == [True, False]:
+            return (
+                f"out is not finite where {next(iter(far))} is 30 times as large: exp overflows, or a probability "
+                f"becomes 0 before its logarithm is taken ({trial.title})"
+            )
     if part.name in REFUSED:
         name, value = REFUSED[part.name]
         try:
@@ -166,6 +203,38 @@ def _breach(part: Part, module: ModuleType, seed: int) -> str:
             return f"{name}={value!r} {raised(error)}; expected ValueError"
         return f"{name}={value!r} was taken without a word; expected ValueError"
     return ""
+
+
+def _between(forward: Callable, backward: Callable, inputs: dict[str, Any], dout: Any) -> Any:
+    """The gradients for `inputs` where forward was called with others before backward."""
+    _, cache = forward(**inputs)
+    forward(**{name: _other(x) for name, x in inputs.items()})
+    return backward(dout, cache)
+
+
+def _other(x: Any) -> Any:
+    if isinstance(x, dict):
+        return {name: _other(value) for name, value in x.items()}
+    return x * 0.5 + x.dtype.type(0.25) if getattr(x, "dtype", None) == np.float32 else x
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple | list):
+        return all(map(_same, a, b))
+    if isinstance(a, dict):
+        return all(_same(a[name], b[name]) for name in a)
+    return a is b if a is None else np.array_equal(a, b, equal_nan=True)
+
+
+def _finite(*trees: Any) -> bool:
+    """Whether all numbers in tuples, mappings and arrays are finite."""
+    for tree in trees:
+        if isinstance(tree, dict | tuple | list):
+            if not _finite(*(tree.values() if isinstance(tree, dict) else tree)):
+                return False
+        elif tree is not None and not np.isfinite(tree).all():
+            return False
+    return True
 
 
 def _single(x: Any) -> Any:
@@ -180,7 +249,7 @@ def _form(name: str, given: Any, right: Any) -> str:
     if right is None or given is None:
         return "" if given is right else f"{name} is {_kind(given)}, where {_kind(right)} belongs"
     if isinstance(right, tuple):
-        if not isinstance(given, tuple) or len(given) != len(right):
+        if not isinstance(given, tuple | list) or len(given) != len(right):
             return f"{name} is {_kind(given)}, where {_kind(right)} belongs"
         pairs = enumerate(zip(given, right, strict=True), start=1)
         return next((said for n, pair in pairs if (said := _form(f"gradient {n} of {len(right)}", *pair))), "")
@@ -189,12 +258,13 @@ def _form(name: str, given: Any, right: Any) -> str:
             names = sorted(given.keys() ^ right.keys())
             return f"{name} should hold the names of those parameters that are there, but differs in {', '.join(names)}"
         return next((said for key in right if (said := _form(f"d{key}", given[key], right[key]))), "")
-    if isinstance(given, tuple | list | dict):
+    if not hasattr(given, "dtype"):
         return f"{name} is {_kind(given)}, where {_kind(right)} belongs"
-    if getattr(given, "dtype", None) != right.dtype:
+    if given.dtype != right.dtype:
         return (
-            f"{name} is {_kind(given)} where the inputs are {right.dtype}: a number from NumPy, such as np.sqrt(2) or "
-            f"np.float64, makes float64 of what it meets; math.sqrt(2) and x ** 0.5 do not"
+            f"{name} is {given.dtype} where the inputs are {right.dtype}; what makes float64: a number from NumPy such "
+            f"as np.sqrt(2) (math.sqrt(2) does not), a count from .sum(), True and False divided by a float, np.zeros "
+            f"and np.tri without a dtype"
         )
     return ""
 
@@ -202,8 +272,8 @@ def _form(name: str, given: Any, right: Any) -> str:
 def _kind(x: Any) -> str:
     if x is None:
         return "None"
-    if isinstance(x, tuple):
-        return f"a tuple of {len(x)}"
+    if isinstance(x, tuple | list):
+        return f"a {type(x).__name__} of {len(x)}"
     return f"an array of {x.dtype}" if hasattr(x, "dtype") else f"a {type(x).__name__}"
 
 
@@ -277,10 +347,20 @@ def _where(path: Path, error: BaseException) -> str:
 # Taking them in
 
 
+def _with_softmax(rule: Callable, softmax: Any) -> Callable:
+    def probabilities(
+        logits: np.ndarray, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+    ) -> np.ndarray:
+        return rule(logits, temperature, top_k, top_p, softmax)
+
+    return probabilities
+
+
 @dataclass
 class Mine:
     """The parts of a folder. used: those that a run takes in, by name; left_out: those that are wrong, with what is
     wrong; unchecked: those of `used` that are wrong and were asked for all the same, likewise; unwritten: the rest.
+    unknown: files whose names are nearly a part's, with that part's.
     """
 
     folder: Path
@@ -288,6 +368,7 @@ class Mine:
     left_out: dict[str, str] = field(default_factory=dict)
     unchecked: dict[str, str] = field(default_factory=dict)
     unwritten: list[str] = field(default_factory=list)
+    unknown: dict[str, str] = field(default_factory=dict)
 
     def table(self, ops: Ops) -> Ops:
         """The table of layers with the reader's in their places."""
@@ -296,8 +377,9 @@ class Mine:
         if {"linear", "cross_entropy"} & entries.keys():  # a fast twin would go without them
             entries.setdefault("lm_head_loss", lm_head_loss)
         if "softmax" in self.used:
-            rule = entries.get("probabilities", ops.probabilities)
-            entries["probabilities"] = functools.partial(rule, softmax=self.used["softmax"])
+            entries["probabilities"] = _with_softmax(
+                entries.get("probabilities", ops.probabilities), self.used["softmax"]
+            )
         return ops.replace(**entries)
 
     def _entry(self, name: str) -> Any:
@@ -317,11 +399,11 @@ class Mine:
         return self._entry("adamw_update") if "adamw_update" in self.used else adamw_update
 
     def blame(self, error: BaseException) -> str:
-        """What a part of the reader's raised while it was used, and where; "" if the error is not from there."""
+        """What a part of the reader's raised while it was used, and where, or what came of it in the engine."""
         for frame in reversed(traceback.extract_tb(error.__traceback__)):
             if Path(frame.filename).resolve().parent == self.folder.resolve():
                 return f"{self.folder / Path(frame.filename).name}, line {frame.lineno}, {raised(error)}"
-        return ""
+        return f"the engine could not use what one of your parts ({', '.join(self.used)}) returned: {raised(error)}"
 
 
 def load_mine(folder: str | Path, unchecked: bool = False) -> Mine:
@@ -334,8 +416,12 @@ def load_mine(folder: str | Path, unchecked: bool = False) -> Mine:
     if not found:
         what = "holds no part of the engine" if mine.folder.is_dir() else "is no folder"
         raise UserError(
-            f"{folder} {what}; expected files such as layernorm.py, which `python -m lessons start 7` begins for you"
+            f"{folder} {what}; expected files such as layernorm.py, which `python -m lessons start 7` begins for you; "
+            f"a run that was begun with your parts goes on without them with --mine="
         )
+    for path in sorted(mine.folder.glob("*.py")):
+        if path.stem not in PARTS and (near := difflib.get_close_matches(path.stem, PARTS, n=1, cutoff=0.8)):
+            mine.unknown[path.stem] = near[0]
     for part in found:
         module, checked = _load_and_check(part, mine.folder / f"{part.name}.py", seed=0)
         if not checked.written:
