@@ -109,7 +109,8 @@ for a, b in (((2, 3, 4), (4,)), ((2, 3, 4), (2, 3, 1)), ((2, 3), (3,)), ((3, 1),
 # ```
 #
 # An array of whole numbers can also stand in the brackets of another array, as an index. Then each of its entries
-# is looked up, and the result has *the index's* shape.
+# is looked up, and the result has *the index's* shape. (These two, a table of sums and a look-up, are what the
+# exercise at the end asks for.)
 
 # %%
 print(np.array([1, 2, 3])[:, None] * np.array([10, 20, 30, 40]))

@@ -343,7 +343,8 @@ print(f"{len(MUTANTS)} mutants, {sum(m.family == 'forward' for m in MUTANTS)} of
 
 # %% [markdown]
 # What do two usual habits of checking let through, for the layers of the next two lessons? They are run here, on
-# the same inputs as the engine's own check:
+# the same inputs as the engine's own check. Named are the wrong backward passes that get through; the others are
+# wrong forwards, about which more below.
 
 # %%
 for name, habit in HABITS.items():

@@ -334,8 +334,9 @@ stated("206", N * vocabulary * 4 / 1e6)
 #
 # No loop over rows this time: all of them at once. logits may be (B, T, V) with targets (B, T). An ignored target
 # is −1, which as an index would be the last token, so send it somewhere harmless and leave its loss out of the sum.
-# The loss keeps the dtype of the logits, float32 in, float32 out. Mind `denominator`, and the batch in which
-# nothing counts.
+# Of rows, one entry each is `logits[np.arange(N), targets]`, the index pair of lesson 3. The loss keeps the dtype of
+# the logits, float32 in, float32 out: a count from `.sum()` is an int64, and float32 divided by it becomes float64,
+# so give the count the dtype first. Mind `denominator`, and the batch in which nothing counts.
 #
 # `train.py --mine lessons/work` then computes its loss and its first gradient, the one that all others come from,
 # with yours.
@@ -357,5 +358,5 @@ stated("206", N * vocabulary * 4 / 1e6)
 #   the output of a network.
 # - Bridle: "Probabilistic Interpretation of Feedforward Classification Network Outputs, with Relationships to
 #   Statistical Pattern Recognition", 1990.
-# - `tinygpt/layers/cross_entropy.py`, thirty lines, and `tinygpt/layers/softmax.py`, where softmax stands alone, as
+# - `tinygpt/layers/cross_entropy.py`, and `tinygpt/layers/softmax.py`, where softmax stands alone, as
 #   attention will need it.

@@ -83,7 +83,7 @@ with np.errstate(invalid="ignore", divide="ignore"):
 # 1  1      0               2                        1                   0
 # ```
 #
-# Any linear f, with its bias, satisfies f(0,0) + f(1,1) = f(0,1) + f(1,0). Wanted are 0 and 2. The nearest it
+# Any linear f, with its bias, satisfies f(0, 0) + f(1, 1) = f(0, 1) + f(1, 0). Wanted are 0 and 2. The nearest it
 # comes, in the sense of least squares, is to say 0.5 to everything. The right half of the table gets it: a linear
 # layer to two hidden numbers, a *bend* in each of them, and a second linear layer. (The example is in Goodfellow,
 # Bengio and Courville, "Deep Learning", 2016, section 6.1.)
@@ -154,7 +154,7 @@ stated("0.8413", passed, within=0.005)
 #
 # tanh is an S from −1 to 1 as well, of slope 1 at 0. The factor √(2/π) gives the two curves the same slope there,
 # and the cube corrects the shape further out. (Asking that the third derivatives at 0 agree too gives 2/(3π) − 1/6
-# = 0.0455 in its place. Moved to 0.044715, the curve is a little worse at 0 and better elsewhere.)
+# = 0.0455 in its place. Moved to 0.044715, the curve's largest error is smaller.)
 #
 # GELU in this form is nowhere off by more than 0.0005. It matters all the same which one a model was trained with:
 # its weights fit that one. So the engine has both, `approximate="tanh"` and `"none"`.

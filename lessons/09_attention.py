@@ -208,9 +208,9 @@ def backward(dout, cache):
     q, k, v, weights, softmax_cache, scale = cache
     dweights = dout @ v.swapaxes(-1, -2)  # (..., T, D) @ (..., D, S) -> (..., T, S)
     dv = weights.swapaxes(-1, -2) @ dout  # (..., S, T) @ (..., T, D) -> (..., S, D)
-    dscores = softmax_backward(dweights, softmax_cache) * scale  # (..., T, S)
-    dq = dscores @ k  # (..., T, S) @ (..., S, D) -> (..., T, D)
-    dk = dscores.swapaxes(-1, -2) @ q  # (..., S, T) @ (..., T, D) -> (..., S, D)
+    dscores = softmax_backward(dweights, softmax_cache)  # (..., T, S)
+    dq = dscores @ k * scale  # (..., T, S) @ (..., S, D) -> (..., T, D)
+    dk = dscores.swapaxes(-1, -2) @ q * scale  # (..., S, T) @ (..., T, D) -> (..., S, D)
     return dq, dk, dv
 
 
@@ -318,7 +318,7 @@ assert right == 1 and loss < 0.05
 stated("1.79", math.log(LETTERS))
 
 # %% [markdown]
-# It begins at chance, a loss of log 6 = 1.79, and ends with every answer right. Here is where each question looks
+# It begins near chance, which is a loss of ln 6 = 1.79, and ends with every answer right. Here is where each question looks
 # in one sequence, before and after. A bright cell is a large weight; a row sums to 1.
 
 # %%

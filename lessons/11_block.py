@@ -163,7 +163,7 @@ def residual_back(dout, tape):
 # %% [markdown]
 # The block is two of these, attention's first, and backward takes the MLP's first. Mind what goes where: what goes
 # back through the MLP is the `dout` that the block is given, but what goes back through attention is dx₁, the whole
-# of it, because x₁ reaches the output on two ways.
+# of it, because x₁ reaches the output in two ways.
 #
 # ```
 # out = x₁ + mlp(ln_2(x₁))          dx₁ = dout + dout taken back through the MLP
@@ -314,7 +314,7 @@ with plot("depth", columns=2, size=(9, 3.8)) as panels:
 # second column says, and the top can no longer speak to one of them alone. (Dong, Cordonnier and Loukas, 2021,
 # arXiv:2103.03404, prove it for attention by itself.)
 #
-# Residual paths alone bring the gradient back, but everything grows, the stream a hundred thousandfold: each branch
+# Residual paths alone bring the gradient back, but everything grows, the stream more than a hundred thousandfold: each branch
 # adds something about as large as the stream itself.
 #
 # Both together work. In post-norm the LayerNorm lies across the stream, so it shrinks the straight path too, 48

@@ -54,7 +54,7 @@ for step in (1, 2):
 # %% [markdown]
 # **Both branches from the same x.** Then x is used three times, so dx is the sum of three: dout, what comes back
 # from dout through the MLP, and what comes back from dout through attention. It is the formula of last lesson's
-# bug, which was the right backward of another block. (GPT-J computes its blocks in this way.)
+# bug, which was the right backward of another block. (GPT-J's blocks are of this kind, with one LayerNorm for both.)
 #
 # ## On paper
 #

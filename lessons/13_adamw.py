@@ -114,7 +114,7 @@ stated("600", max(rms.values()) / min(rms.values()), within=100)
 # ```
 #
 # A gradient that always points the same way adds up to 1 + β + β² + … = 1/(1 − β) times itself, 10 times for β =
-# 0.9. One that changes its sign at every step adds up to nearly nothing. So the flat direction is gone along much
+# 0.9. One that changes its sign at every step adds up to about half of one. So the flat direction is gone along much
 # faster at the same learning rate. The price is that a mass overshoots.
 
 
@@ -232,7 +232,8 @@ stated("0.45", 0.1 / np.sqrt(0.05))
 # w ← w − η λ w − η m̂ / (√v̂ + ε)
 # ```
 #
-# That is AdamW, the W for weight decay. With every intermediate:
+# That is AdamW, the W for weight decay. (In the paper λ is multiplied by the schedule's factor alone. Multiplying it
+# by the whole η, as here, is PyTorch's convention and nanoGPT's.) With every intermediate:
 
 
 # %%
@@ -268,7 +269,7 @@ stated("0.61", both[1].mean(), within=0.03)
 assert both[0][0].mean() < 0.05 and both[0][2].mean() > 0.9
 
 # %% [markdown]
-# The mean of the decoupled weights is 0.61, whatever the gradients. In a GPT the matrices and tables decay; biases
+# The mean of the decoupled weights is about 0.61, whatever the gradients. In a GPT the matrices and tables decay; biases
 # and LayerNorms, the arrays of one axis, do not.
 #
 # ## Is it right?

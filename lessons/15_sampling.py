@@ -199,6 +199,9 @@ with blas_threads(1):
 print("temperature  words of the text  different")
 for T, (right, different) in zip(temperatures, by_temperature, strict=True):
     print(f"{T:>11}  {right:17.0%}  {different:9.0%}")
+print("top-p")
+for reach, (right, different) in zip((0.1, 0.3, 0.5, 0.7, 0.9), by_reach, strict=True):
+    print(f"{reach:>11}  {right:17.0%}  {different:9.0%}")
 with plot("trade") as axes:
     axes.plot(by_temperature[:, 1], by_temperature[:, 0], "o-", label="temperature 0.1 to 1.5")
     axes.plot(by_reach[:, 1], by_reach[:, 0], "s--", label="top-p 0.1 to 0.9, temperature 1")

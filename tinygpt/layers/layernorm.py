@@ -25,7 +25,7 @@ def forward(x: Array, w: Array, b: Array | None = None, eps: float = 1e-5) -> tu
 def backward(dout: Array, cache: tuple) -> tuple[Array, Array, Array | None]:
     """dx: (..., C), dw: (C,), db: (C,) or None.
 
-    dout: (..., C). x reaches the output on three ways: directly, through the mean and through the variance; the last
+    dout: (..., C). x reaches the output in three ways: directly, through the mean and through the variance; the last
     two take away from dxhat its mean and its component along xhat.
     """
     xhat, rstd, w, has_bias = cache
