@@ -324,9 +324,9 @@ with plot("descent") as axes:
 
 # %% [markdown]
 # With C = 16, the network comes to 2.18 nats per character where the counts have 2.17, and lesson 3 proved that no
-# bigram model can be better on the training text. It started at random and never counted anything. It holds 1,617 numbers
-# instead of 2,401. And it has no white pages: on the validation text, where the counts' loss is infinite and the
-# best smoothed ones came to 2.36, it has about 2.34, with no coin put aside.
+# bigram model can be better on the training text. It started at random and never counted anything. It holds 1,617
+# numbers instead of 2,401. And it has no white pages: on the validation text, where the counts' loss is infinite
+# and the best smoothed ones came to 2.36, it has about 2.34, with no coin put aside.
 
 # %%
 parameters, losses = results[16]
@@ -417,8 +417,8 @@ print(diagnose("embedding", mutant))
 #
 # `linear` takes x with any number of axes before the last, and b may be None, whose gradient is None. Reshape to
 # rows first, and back at the end. `embedding` takes ids of any shape. Scatter-add comes from `tinygpt.backend`,
-# because NumPy's `np.add.at` is slow and CuPy has another. `scatter_add(out, index, values)` does out[index[n]] += values[n]. The ids are integers
-# and have no derivative, so backward returns dw alone.
+# because NumPy's `np.add.at` is slow and CuPy has another. `scatter_add(out, index, values)` does out[index[n]] +=
+# values[n]. The ids are integers and have no derivative, so backward returns dw alone.
 #
 # All matrix products of a GPT but attention's are this `linear`. With `python train.py --mine lessons/work`, they
 # are yours.

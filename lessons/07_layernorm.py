@@ -126,8 +126,8 @@ print("agrees with the engine:", np.allclose(out, layernorm.forward(x, w, b)[0])
 # %% [markdown]
 # ## Backward, one line at a time
 #
-# We are given `dout`, the derivative of the loss with respect to each entry of `out`, and walk forward's lines from the
-# last to the first. Two rules are enough.
+# We are given `dout`, the derivative of the loss with respect to each entry of `out`, and walk forward's lines from
+# the last to the first. Two rules are enough.
 #
 # - A value used in several places receives the *sum* of what comes back from each.
 # - Where forward *spreads* one number over many (broadcasting), backward sums over them; where forward *sums* many
@@ -169,8 +169,8 @@ def backward(dout, cache):
 # %% [markdown]
 # ## Is it right?
 #
-# Do not believe it, not even here. Nudge every entry of x, w and b up and down and see how far the output moves (lesson
-# 4), with a random `dout`:
+# Do not believe it, not even here. Nudge every entry of x, w and b up and down and see how far the output moves
+# (lesson 4), with a random `dout`:
 
 # %%
 report = gradient_check(forward, backward, {"x": x, "w": w, "b": b})
@@ -205,8 +205,8 @@ assert report.passed
 # along them would be a promise that cannot be kept. The formula takes dx̂, removes its component along
 # (1, 1, …, 1), removes its component along x̂, and scales what is left by rstd.
 #
-# So two numbers must be zero for every row, whatever `dout` is: the sum of dx, and the dot product of dx with x̂. (The
-# second only as nearly as ε is nothing beside the variance.)
+# So two numbers must be zero for every row, whatever `dout` is: the sum of dx, and the dot product of dx with x̂.
+# (The second only as nearly as ε is nothing beside the variance.)
 
 # %%
 dout = rng.standard_normal((N, C))
@@ -233,8 +233,8 @@ assert np.allclose(dx.sum(-1), 0) and np.allclose((dx * xhat).sum(-1), 0, atol=1
 #                                                    draws x̂₁ = −1.5 towards 0
 # ```
 #
-# The last one is worth a moment. Raising x₈ raises the mean, which lowers x̂₁; but it also stretches the ruler, and the
-# second effect is the stronger.
+# The last one is worth a moment. Raising x₈ raises the mean, which lowers x̂₁; but it also stretches the ruler, and
+# the second effect is the stronger.
 
 # %%
 x8 = np.array([[2.0, 4, 4, 4, 5, 5, 7, 9]])
@@ -322,8 +322,8 @@ stated("192", 1.5 * 128)
 #
 # The file is the engine's own with the two bodies left out. Three things are asked that the code above does not do:
 # x may have any number of axes before the last, so the rows to sum over are all axes but one; b may be None; and it
-# must run on NumPy and CuPy alike, so ask `array_module(x)` for `sqrt`. Use the one line for dx, and keep in the cache
-# no more than it needs.
+# must run on NumPy and CuPy alike, so ask `array_module(x)` for `sqrt`. Use the one line for dx, and keep in the
+# cache no more than it needs.
 
 # %% [markdown]
 # ## Questions to think about

@@ -318,8 +318,8 @@ assert right == 1 and loss < 0.05
 stated("1.79", math.log(LETTERS))
 
 # %% [markdown]
-# It begins near chance, which is a loss of ln 6 = 1.79, and ends with every answer right. Here is where each question looks
-# in one sequence, before and after. A bright cell is a large weight; a row sums to 1.
+# It begins near chance, which is a loss of ln 6 = 1.79, and ends with every answer right. Here is where each
+# question looks in one sequence, before and after. A bright cell is a large weight; a row sums to 1.
 
 # %%
 names = ["abcdef"[row[:LETTERS].argmax()] + str(row[LETTERS:].argmax()) for row in shown]

@@ -314,8 +314,8 @@ with plot("depth", columns=2, size=(9, 3.8)) as panels:
 # second column says, and the top can no longer speak to one of them alone. (Dong, Cordonnier and Loukas, 2021,
 # arXiv:2103.03404, prove it for attention by itself.)
 #
-# Residual paths alone bring the gradient back, but everything grows, the stream more than a hundred thousandfold: each branch
-# adds something about as large as the stream itself.
+# Residual paths alone bring the gradient back, but everything grows, the stream more than a hundred thousandfold:
+# each branch adds something about as large as the stream itself.
 #
 # Both together work. In post-norm the LayerNorm lies across the stream, so it shrinks the straight path too, 48
 # times, and about 0.002 of the gradient comes back to its own token. In pre-norm the straight path is an addition

@@ -269,8 +269,8 @@ stated("0.61", both[1].mean(), within=0.03)
 assert both[0][0].mean() < 0.05 and both[0][2].mean() > 0.9
 
 # %% [markdown]
-# The mean of the decoupled weights is about 0.61, whatever the gradients. In a GPT the matrices and tables decay; biases
-# and LayerNorms, the arrays of one axis, do not.
+# The mean of the decoupled weights is about 0.61, whatever the gradients. In a GPT the matrices and tables decay;
+# biases and LayerNorms, the arrays of one axis, do not.
 #
 # ## Is it right?
 #

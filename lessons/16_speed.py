@@ -30,9 +30,9 @@ from tinygpt.sample import probabilities
 # %% [markdown]
 # ## Last lesson's questions
 #
-# 1. *Temperature before or after top-k and top-p?* For top-k it makes no difference: dividing by T keeps the order, so
-#    the same k tokens stay, with the same probabilities in the end. For top-p it does: a high temperature first levels
-#    the distribution, and more tokens are needed to reach p. Below, 0.9 is reached by 3 tokens or by 4.
+# 1. *Temperature before or after top-k and top-p?* For top-k it makes no difference: dividing by T keeps the order,
+#    so the same k tokens stay, with the same probabilities in the end. For top-p it does: a high temperature first
+#    levels the distribution, and more tokens are needed to reach p. Below, 0.9 is reached by 3 tokens or by 4.
 # 2. *What else could be kept?* The residual stream x of each layer is enough, since keys and values are made from it,
 #    and it is half as much: C numbers instead of 2 C. But each step would have to make the keys and values of all the
 #    past anew, 4 C² operations for each position and layer. The queries are of no use: nobody asks for them again.
