@@ -20,6 +20,9 @@ TEXT_FILE = FOLDER / "text.txt"
 TEXT = TEXT_FILE.read_text(encoding="utf-8")  # a story of our own: the same on every machine
 OUT = FOLDER / "out"
 
+for stream in (sys.stdout, sys.stderr):
+    if hasattr(stream, "reconfigure"):  # a redirected stream's encoding may lack Σ and its like
+        stream.reconfigure(errors="replace")
 threadpool_limits(1)  # a lesson's matrices are done before a second thread of BLAS has woken up
 
 

@@ -206,7 +206,7 @@ def test_what_numbers_alone_would_not_show_is_said(name, old, new, wrong, tmp_pa
 
 
 def test_a_loop_without_an_end_is_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr("tinygpt.mine.parts.FUNCTION_SECONDS", 1)
+    monkeypatch.setattr("tinygpt.mine.checking.FUNCTION_SECONDS", 1)
     fill(tmp_path, "merge")
     checked = check("merge", spoil(tmp_path, "merge", "            i += 1", "            pass"))
     assert not checked.passed and "merge.py, line " in checked.wrong

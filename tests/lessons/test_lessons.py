@@ -43,12 +43,11 @@ def copy(tmp_path_factory):
     return folder
 
 
-def run(copy, *arguments, check=True):
+def run(copy, *arguments, check=True, **settings):
     environment = os.environ | {"PYTHONWARNINGS": "error::RuntimeWarning", "PYTHONIOENCODING": "utf-8"}
-    environment |= {"TINYGPT_CACHE": str(copy / "cache")}
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, encoding="utf-8", timeout=300
-    )
+    environment |= {"TINYGPT_CACHE": str(copy / "cache")} | settings
+    done = subprocess.run([sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, timeout=300)
+    done.stdout, done.stderr = (text.decode(environment["PYTHONIOENCODING"]) for text in (done.stdout, done.stderr))
     assert not check or done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return done
 
@@ -82,6 +81,11 @@ def test_a_lesson_runs_and_its_exercises_fail_blank_and_pass_filled(path, copy):
     assert progress is None or all(
         e.name in json.dumps(progress) for e in EXERCISES.values() if e.lesson == number(path)
     )
+
+
+def test_a_lesson_can_be_sent_to_a_file_whose_encoding_lacks_its_letters(copy):
+    done = run(copy, "lessons/08_mlp.py", PYTHONIOENCODING="cp1252")
+    assert "the tanh form" in done.stdout
 
 
 def test_a_lesson_runs_without_matplotlib_and_says_what_is_missing(copy):

@@ -4,9 +4,11 @@
     mine = load_mine("lessons/work")                          all in a folder that are right
     ops = mine.table(build())                                 the table of layers with these in their places
 
-`parts.py` holds the list of parts and puts them in; `functions.py` checks those that are no layer.
+`parts.py` lists them, `checking.py` checks them (with `functions.py` those that are no layer), `folder.py` puts them in.
 """
 
-from tinygpt.mine.parts import PARTS, Checked, Mine, Part, check, load_mine
+from tinygpt.mine.checking import Checked, check
+from tinygpt.mine.folder import Mine, load_mine
+from tinygpt.mine.parts import PARTS, Part
 
 __all__ = ["PARTS", "Checked", "Mine", "Part", "check", "load_mine"]

@@ -1,0 +1,295 @@
+"""Is a part right? Its numbers held against the engine's, then what numbers in float64 do not show."""
+
+import contextlib
+import inspect
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygpt.errors import UserError
+from tinygpt.gradcheck import files
+from tinygpt.gradcheck.check import Experiment, Report, relative
+from tinygpt.gradcheck.command import overview
+from tinygpt.gradcheck.diagnosis import raised
+from tinygpt.gradcheck.suite import definition, trials
+from tinygpt.mine import functions
+from tinygpt.mine.parts import PARTS, Part
+
+AGREES = 1e-6  # relative: what central differences are good for
+FUNCTION_SECONDS, LAYER_SECONDS = 5, 120  # that a check may take: a hundred times what it does
+REFUSED = {"gelu": ("approximate", "sigmoid")}  # what a layer answers with ValueError
+
+
+class Checked(NamedTuple):
+    """The verdict on a part. text: all there is to print; wrong: what is wrong, "" if nothing is; written: False while
+    something in the file raises NotImplementedError.
+    """
+
+    passed: bool
+    text: str
+    wrong: str = ""
+    written: bool = True
+
+
+def check(name: str, path: Path, seed: int = 0) -> Checked:
+    """Hold the file of a part against the engine: a layer's forward against the definition and its backward against
+    numerical derivatives, a function's results against the engine's. Another seed draws other numbers and sizes.
+    """
+    return load_and_check(PARTS[name], path, seed)[1]
+
+
+def load_and_check(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
+    """The file as a module, None if it could not be loaded, and the verdict on it."""
+    try:
+        with _time_limit(FUNCTION_SECONDS if not part.is_layer else LAYER_SECONDS):
+            return _loaded_and_checked(part, path, seed)
+    except _Endless as error:
+        place = files.place(path, error)
+        return None, _failed(f"{place} had not come back after {error} s; is there a loop without an end?")
+
+
+class _Endless(BaseException):
+    """Not an Exception, which a check would take for the part's own and go on."""
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    """Raise _Endless in whatever runs after so long; nothing where there are no timers, or outside the main thread."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: Any) -> None:
+        raise _Endless(str(seconds))
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _loaded_and_checked(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
+    with files.imports_beside(path):
+        try:
+            module = files.load(path, part.functions)
+        except UserError as error:
+            return None, _failed(f"{path}: {error}")
+        except NotImplementedError as error:
+            return None, _failed(f"{path}: {error}", written=False)
+        except (Exception, SystemExit) as error:
+            return None, _failed(files.blame(path, error))
+        return module, (_check_layer if part.is_layer else _check_function)(part, module, path, seed)
+
+
+def _failed(says: str, written: bool = True) -> Checked:
+    return Checked(False, says, says, written)
+
+
+def _check_layer(part: Part, module: ModuleType, path: Path, seed: int) -> Checked:
+    made: list[Report] = []
+    judged = (files.judge(trial, module, part.name, path) for trial in trials(part.name, seed))
+    lines = list(overview(judged, made))
+    if any(files.UNWRITTEN.format("forward") in report.problems for report in made):
+        return _failed(f"{path}: {files.UNWRITTEN.format('forward')}", written=False)
+    if not any(report.rows for report in made):  # nothing could be compared, so there is no table to show
+        return _failed(files.what_is_wrong(part.name, module, made, seed))
+    if all(made):
+        try:
+            with np.errstate(all="ignore"):  # what overflows is seen in the numbers
+                breach = _breach(part, module, seed)
+        except (Exception, SystemExit) as error:
+            breach = f"with float32 {_where(path, error)}"
+        if breach:
+            return Checked(False, "\n".join([*lines, "", "what is wrong:", breach]), breach)
+        return Checked(True, "\n".join(lines + _second_opinion(part, module, path, seed)))
+    wrong = files.what_is_wrong(part.name, module, made, seed)
+    written = not any(wrong == files.UNWRITTEN.format(name) for name in part.functions)
+    lines += ["", wrong] if not written else ["", "what is wrong:", wrong]
+    return Checked(False, "\n".join(lines), wrong, written)
+
+
+def _breach(part: Part, module: ModuleType, seed: int) -> str:
+    """What of the layers' contract a file with the right numbers does not keep: another form or dtype of out or
+    gradients, something kept outside the cache, numbers that overflow, a value that it should refuse. "" if nothing.
+    """
+    for trial in trials(part.name, seed):
+        inputs = {name: _single(x) for name, x in trial.experiment.inputs.items()}
+        results = []
+        for layer in (definition(part.name), module):
+            forward, backward = trial.functions(layer)
+            out, cache = forward(**inputs)
+            results.append((out, backward(_single(trial.experiment.dout[0]), cache)))
+        (right_out, right), (out, gradients) = results
+        if said := _form("out", out, right_out) or _form("backward's result", gradients, right):
+            return f"{said} ({trial.title})"
+        if _finite(right_out, right) and not _finite(out, gradients):
+            return f"there are numbers that are not finite where the inputs are float32 ({trial.title})"
+        if not _same(gradients, _between(forward, backward, inputs, _single(trial.experiment.dout[0]))):
+            return (
+                "it keeps something outside its cache: with another forward between forward and backward, as in every "
+                f"model, the gradients are others ({trial.title})"
+            )
+        far = {name: 30 * x if name == next(iter(trial.experiment.arrays)) else x for name, x in inputs.items()}
+        finite = [np.isfinite(trial.functions(f)[0](**far)[0]).all() for f in (definition(part.name), module)]
+        if finite == [True, False]:
+            return (
+                f"out is not finite where {next(iter(far))} is 30 times as large: exp overflows, or a probability "
+                f"becomes 0 before its logarithm is taken ({trial.title})"
+            )
+    if part.name in REFUSED:
+        name, value = REFUSED[part.name]
+        try:
+            forward(**inputs | {name: value})
+        except ValueError:
+            return ""
+        except Exception as error:
+            return f"{name}={value!r} {raised(error)}; expected ValueError"
+        return f"{name}={value!r} was taken without a word; expected ValueError"
+    return ""
+
+
+def _between(forward: Callable, backward: Callable, inputs: dict[str, Any], dout: Any) -> Any:
+    """The gradients for `inputs` where forward was called with others before backward."""
+    _, cache = forward(**inputs)
+    forward(**{name: _other(x) for name, x in inputs.items()})
+    return backward(dout, cache)
+
+
+def _other(x: Any) -> Any:
+    if isinstance(x, dict):
+        return {name: _other(value) for name, value in x.items()}
+    return x * 0.5 + x.dtype.type(0.25) if getattr(x, "dtype", None) == np.float32 else x
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple | list):
+        return all(map(_same, a, b))
+    if isinstance(a, dict):
+        return all(_same(a[name], b[name]) for name in a)
+    return a is b if a is None else np.array_equal(a, b, equal_nan=True)
+
+
+def _finite(*trees: Any) -> bool:
+    """Whether all numbers in tuples, mappings and arrays are finite."""
+    for tree in trees:
+        if isinstance(tree, dict | tuple | list):
+            if not _finite(*(tree.values() if isinstance(tree, dict) else tree)):
+                return False
+        elif tree is not None and not np.isfinite(tree).all():
+            return False
+    return True
+
+
+def _single(x: Any) -> Any:
+    """Arrays of floats, and mappings of them, in float32."""
+    if isinstance(x, dict):
+        return {name: _single(value) for name, value in x.items()}
+    return x.astype(np.float32) if getattr(x, "dtype", None) == np.float64 else x
+
+
+def _form(name: str, given: Any, right: Any) -> str:
+    """How the form of what was given differs from the right one: None, tuples, names and dtypes; "" if it does not."""
+    if right is None or given is None:
+        return "" if given is right else f"{name} is {_kind(given)}, where {_kind(right)} belongs"
+    if isinstance(right, tuple):
+        if not isinstance(given, tuple | list) or len(given) != len(right):
+            return f"{name} is {_kind(given)}, where {_kind(right)} belongs"
+        pairs = enumerate(zip(given, right, strict=True), start=1)
+        return next((said for n, pair in pairs if (said := _form(f"gradient {n} of {len(right)}", *pair))), "")
+    if isinstance(right, dict):
+        if given.keys() != right.keys():
+            names = sorted(given.keys() ^ right.keys())
+            return f"{name} should hold the names of those parameters that are there, but differs in {', '.join(names)}"
+        return next((said for key in right if (said := _form(f"d{key}", given[key], right[key]))), "")
+    if not hasattr(given, "dtype"):
+        return f"{name} is {_kind(given)}, where {_kind(right)} belongs"
+    if given.dtype != right.dtype:
+        return (
+            f"{name} is {given.dtype} where the inputs are {right.dtype}; what makes float64: a number from NumPy such "
+            f"as np.sqrt(2) (math.sqrt(2) does not), a count from .sum(), True and False divided by a float, np.zeros "
+            f"and np.tri without a dtype"
+        )
+    return ""
+
+
+def _kind(x: Any) -> str:
+    if x is None:
+        return "None"
+    if isinstance(x, tuple | list):
+        return f"a {type(x).__name__} of {len(x)}"
+    return f"an array of {x.dtype}" if hasattr(x, "dtype") else f"a {type(x).__name__}"
+
+
+def _second_opinion(part: Part, module: ModuleType, path: Path, seed: int) -> list[str]:
+    """What the reader's own numerical gradient, where there is one and it is right, says of the layer's backward."""
+    own = path.parent / "numerical_gradient.py"
+    if not own.is_file():
+        return []
+    theirs, checked = load_and_check(PARTS["numerical_gradient"], own, seed)
+    if theirs is None or not checked.passed:
+        return [f"{own} is not right yet, so it was not asked for a second opinion"]
+    trial = next(iter(trials(part.name, seed)))
+    forward, backward = trial.functions(module)
+    error = _worst_error(trial.experiment, forward, backward, theirs.numerical_gradient)
+    verdict = "agrees" if error <= AGREES else "DISAGREES"
+    return [f"your own numerical_gradient {verdict}: worst relative error {error:.1e}"]
+
+
+def _worst_error(experiment: Experiment, forward: Callable, backward: Callable, numerical_gradient: Callable) -> float:
+    """Of the gradients that backward gives, against another's numerical derivatives of forward."""
+    _, gradients, _ = experiment.run(forward, backward)
+    errors = []
+    for name, x in experiment.arrays.items():
+
+        def scalar(moved: np.ndarray, x: np.ndarray = x) -> float:
+            kept = x.copy()
+            x[...] = moved
+            out, _ = forward(**experiment.inputs)
+            x[...] = kept
+            return float((out * experiment.dout[0]).sum())
+
+        numerical = numerical_gradient(scalar, x.copy())
+        norms = np.linalg.norm(numerical), np.linalg.norm(gradients[name])
+        errors.append(relative(np.linalg.norm(numerical - gradients[name]), *norms))
+    return max(errors)
+
+
+def _check_function(part: Part, module: ModuleType, path: Path, seed: int) -> Checked:
+    (name,) = part.functions
+    candidate, right = getattr(module, name), functions.engine(part.source, name)
+    names = list(inspect.signature(right).parameters)
+    lines: list[str] = []
+    wrong: dict[str, str] = {}  # what was said, and of which call first
+    try:
+        for call in functions.calls(name, seed):
+            given = functions.outcome(candidate, call)
+            said = functions.difference(call, names, given, functions.outcome(right, call))
+            if given.error is not None and said:  # with the line in their file, if it is there that it was raised
+                said = _where(path, given.error)
+            title = f"{name}, {call.title}" if call.title else name
+            lines.append(f"{title:<48} {'WRONG' if said else 'right'}")
+            if said:
+                lines.append(f"    {said}" if said not in wrong else "    the same")
+                wrong.setdefault(said, call.title)
+    except NotImplementedError:
+        return _failed(f"{path}: {files.UNWRITTEN.format(name)}", written=False)
+    if not wrong:
+        return Checked(True, "\n".join([*lines, "", f"all {len(lines)} checks right"]))
+    first, title = next(iter(wrong.items()))
+    says = functions.diagnose(name, candidate, seed) or first + (f" ({title})" if title else "")
+    return Checked(False, "\n".join([*lines, "", "what is wrong:", says]), says)
+
+
+def _where(path: Path, error: BaseException) -> str:
+    try:
+        return files.blame(path, error)
+    except type(error):  # raised by what the file called in the wrong way
+        return raised(error)
