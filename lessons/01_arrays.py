@@ -173,7 +173,7 @@ print("(3, 3): no error, and the rows' means are", wrong.mean(axis=1), "instead 
 # ```
 #
 # The other way round, where forward *sums*, one number of the result depends on many, and each of them gets all of
-# what comes back: backward *spreads*.
+# what comes back (for a mean, its share): backward *spreads*.
 #
 # ```
 # s = x.sum(axis=1)    dx_ij = ds_i                to (2,), and back to (2, 3)
@@ -303,9 +303,9 @@ stated("393,216", B * T * C * 4)
 stated("150,994,944", B * T * C * 384 * 4)
 
 # %% [markdown]
-# Memory is fetched in lines of 64 bytes, 16 float32 that lie side by side. Along the last axis all 16 are used.
-# Along another axis the next number may lie in another line, of which the other 15 are fetched and not used. So the
-# same numbers, summed in another order, may take another time:
+# Memory is fetched in lines, on most CPUs of 64 bytes, 16 float32 that lie side by side. Along the last axis all 16
+# are used. Along another axis the next number may lie in another line, of which the other 15 are fetched, and gone
+# again before they are used. So the same numbers, summed in another order, may take another time:
 #
 # ```recorded
 # x is 4,096 × 4,096 float32; one thread of an AMD EPYC

@@ -171,7 +171,7 @@ for before, after in sorted({(a, b) for a, b in pairwise(val.tolist()) if P[a, b
     print(f"    {characters[after]!r} after {characters[before]!r} was never counted")
 stated("3.89", np.log(V))
 stated("2.17", loss(P, train))
-stated("8.7", np.exp(loss(P, train)))
+stated("8.75", np.exp(loss(P, train)))
 
 with plot("bigrams", size=(6.4, 6)) as axes:
     axes.imshow(np.sqrt(P), cmap="Blues")  # the square root, so that small probabilities show
@@ -182,7 +182,7 @@ with plot("bigrams", size=(6.4, 6)) as axes:
 
 # %% [markdown]
 # Without any knowledge the loss is ln V = 3.89: each of 49 characters is equally likely. On the training text the
-# counts bring it down to 2.17, as if one chose among 8.7 characters.
+# counts bring it down to 2.17, as if one chose among 8.75 characters.
 #
 # On the validation text it is infinite. Some pair stands there that was never counted, the model had called it
 # impossible, and a single zero makes the whole likelihood zero. "I had nothing on whale, and I lost the house."
@@ -410,8 +410,8 @@ stated("10.82", np.log(gpt2.vocab_size))
 #
 # ## To read on
 #
-# - Shannon: "A Mathematical Theory of Communication", 1948: sections 2 and 3 draw English from counts, by hand.
+# - Shannon: "A Mathematical Theory of Communication", 1948: section 3 draws English from counts, by hand.
 # - Bengio, Ducharme, Vincent, Jauvin: "A Neural Probabilistic Language Model", Journal of Machine Learning
-#   Research, 2003: why counting fails, and the first network that did better.
+#   Research, 2003: why counting fails, and a network that did better.
 # - Jurafsky and Martin: "Speech and Language Processing", the chapter on n-gram language models.
 # - `tinygpt/sample.py`, and the story itself, `lessons/text.txt`.

@@ -32,8 +32,8 @@ from tinygpt.gradcheck.mutants import MUTANTS, find
 # **3.** Look at the page of the shorter context, which has more marks. So do not lay the same coin on every
 # character, but share out a purse of coins as the shorter context would, which does the same with a still shorter
 # one. With 5 coins and three characters of context that comes to 1.84, where the same coin for all, α = 0.1, had
-# 2.02 at its best. The idea is Jelinek and Mercer's (1980). It takes the edge off the white pages. It still does
-# not know that a ship is like a boat.
+# 2.02 at its best. The idea goes back to Jelinek and Mercer (1980). It takes the edge off the white pages. It still
+# does not know that a ship is like a boat.
 
 # %%
 stated("10.82", np.log(50_257))
@@ -275,7 +275,7 @@ for (name, a, n), (_, b, m) in zip(compare(x, np.ones((4, 6))), compare(x, rando
 # %% [markdown]
 # With ones, three wrong layers cannot be told from the right one. Shares always add up to 1, so `out.sum()` does
 # not move at all: the true gradient is zero, and any multiple of zero passes. The softmax of lesson 6 and the
-# LayerNorm of lesson 7 have the same property. A random `dout` has no such blind spot, but by an accident of
+# LayerNorm of lesson 7 have the same property. A random `dout` has no such blind spot, except by an accident of
 # probability zero.
 
 # %%
@@ -430,5 +430,6 @@ print("put back by adding:", entry + 1e-5 - 2e-5 + 1e-5 == entry)
 #
 # - Fornberg's paper above: weights for any points and any derivative, in a page of code.
 # - Baydin, Pearlmutter, Radul, Siskind: "Automatic differentiation in machine learning: a survey", 2015,
-#   arXiv:1502.05767. Section 2 says what numerical differences are, and what automatic ones are instead.
+#   arXiv:1502.05767. Sections 2 and 3 say what numerical and symbolic derivatives are, and what automatic ones are
+#   instead.
 # - `tinygpt/gradcheck/numerical.py`, then `check.py`, the same with more care, and `mutants.py`.

@@ -22,12 +22,12 @@ from tinygpt.layers import cross_entropy, embedding, linear
 #
 # **1. Large x.** A float64 near 10¹² has a neighbour every 1.2e-4, so x + 1e-5 is x again, and the difference is 0.
 # Near 10⁹ the neighbours are 1.2e-7 apart, and the two steps are rounded to them. A step in proportion to x helps,
-# best a power of two, so that x + h is exact.
+# best the power of two nearest to x / 65,536, so that x + h is exact.
 
 # %%
 for size in (1e9, 1e12):
     estimate = numerical_gradient(lambda x: float(x), np.array(size))
-    better = numerical_gradient(lambda x: float(x), np.array(size), h=2.0**-16 * size)
+    better = numerical_gradient(lambda x: float(x), np.array(size), h=2.0 ** np.round(np.log2(size / 65_536)))
     print(f"x = {size:.0e}: neighbours {np.spacing(size):.1e} apart", end="")
     print(f", h = 1e-5 says {estimate:.4f}, h in proportion {better:.4f}")
 stated("1.2e-4", np.spacing(1e12))
@@ -349,7 +349,7 @@ vectors = vectors - vectors.mean(axis=0)
 vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
 alike = vectors @ vectors.T  # (26, 26): the cosine of the angle between each two
 names = [characters[i] for i in common]
-for name in "aeo,n":
+for name in "ao,n":
     nearest = np.argsort(-alike[names.index(name)])[1:4]
     print(f"{name!r}: {'  '.join(repr(names[i]) for i in nearest)}")
     assert name not in "ao" or {names[i] for i in nearest} <= set("aeiou")

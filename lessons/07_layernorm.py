@@ -293,14 +293,15 @@ print("dx for dout = 1:", np.abs(layernorm.backward(np.ones((N, C)), cache1)[0])
 # %% [markdown]
 # ## What it costs
 #
-# For N tokens of C channels, forward reads x once and writes x̂ and out: 3NC numbers moved, and about 7NC operations.
-# Backward reads dout and x̂ and writes dx: as much again. Beside it stands the linear layer that follows, with
-# 2 · C · 3C operations for each token.
+# For N tokens of C channels, forward reads x once and writes x̂ and out: 3NC numbers moved, and about 7NC
+# operations (the square root and the division of each row are not counted). Backward reads dout and x̂ and writes
+# dx: as much again. Beside it stands the linear layer behind it (`c_attn`, lesson 10), with 2 · C · 3C operations
+# for each token.
 #
 # ```
 #                      operations    numbers moved    operations for each number
 # LayerNorm, forward      7 NC             3 NC                 2.3
-# c_attn, forward         6 NC²      about 4 NC                 1.5 C
+# linear layer, forward   6 NC²      about 4 NC                 1.5 C
 # ```
 #
 # For C = 128, that is about 2 against 192. LayerNorm has almost nothing to compute and is bound by memory: the way to

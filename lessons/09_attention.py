@@ -245,8 +245,9 @@ print("agrees with the engine:", np.allclose(one, forward(q[:, -1:], k, v)[0]))
 #    = (−0.625, 0.625, −0.125, 0.125)
 # ```
 #
-# Read dq: to raise out, ask less for a thing and more for a deed, for the ship passes on 0 here and "sank" passes
-# on 8. The keys get the same message from the other side, each in the direction of q: dk_ship is −3/2 · q / 2.
+# Read dq: to raise out (the loss here is out itself; in training it would be minus this), ask less for a thing and
+# more for a deed, for the ship passes on 0 here and "sank" passes on 8. The keys get the same message from the
+# other side, each in the direction of q: dk_ship is −3/2 · q / 2.
 #
 # The mean by weight, 3, is also dout · out = 1 · 3 + 0 · 4. This is so for every query, since Σₛ weights[s] (dout ·
 # v[s]) is dout · Σₛ weights[s] v[s]. The engine's fast version uses it, for out is (T, D) and the weights are (T,
@@ -269,9 +270,9 @@ assert np.allclose(dk[1], -3 / 2 * q1 / 2) and np.allclose(dv, [[1 / 4, 0], [1 /
 # each time, so there is nothing to know by heart: to answer, the head must look for the position with that letter.
 #
 # A position goes in as twelve numbers: a 1 at its letter, a 1 at its digit, and zeros. (The product of such a
-# vector with a matrix picks rows out, as the embedding does.) The question has the letter alone. Three matrices are
-# learned, from random numbers: W_q, W_k to four channels, W_v to six, which are read as the logits of the six
-# digits.
+# vector with a matrix picks two rows out and adds them, where the embedding picks one.) The question has the letter
+# alone. Three matrices are learned, from random numbers: W_q, W_k to four channels, W_v to six, which are read as
+# the logits of the six digits.
 
 # %%
 LETTERS, D, BATCH = 6, 4, 64

@@ -54,7 +54,8 @@ for step in (1, 2):
 # %% [markdown]
 # **Both branches from the same x.** Then x is used three times, so dx is the sum of three: dout, what comes back
 # from dout through the MLP, and what comes back from dout through attention. It is the formula of last lesson's
-# bug, which was the right backward of another block. (GPT-J's blocks are of this kind, with one LayerNorm for both.)
+# bug, which was the right backward of another block. (GPT-NeoX-20B computes its blocks in this way: Black et al.,
+# 2022, arXiv:2204.06745, section 2. GPT-J does too, with one LayerNorm for both.)
 #
 # ## On paper
 #
@@ -141,9 +142,9 @@ assert V2 * C2 + T2 * C2 + L2 * (12 * C2**2 + 13 * C2) + 2 * C2 == gpt2.n_params
 # reason, and its first steps are spent on unlearning that.
 #
 # So the logits must be small. GPT's authors draw all matrices and both tables from a normal distribution with
-# standard deviation 0.02 (Radford et al., 2018, section 4.1). Biases begin at 0, the weights of LayerNorms at 1.
-# What comes out of ln_f has a size of about 1 in each channel, whatever happened below, so it is the scale of `wte`
-# that decides:
+# standard deviation 0.02 (Radford et al., 2018, section 4.1; GPT-2's published code has `stddev=0.01` for the
+# positions). Biases begin at 0, the weights of LayerNorms at 1. What comes out of ln_f has a size of about 1 in
+# each channel, whatever happened below, so it is the scale of `wte` that decides:
 
 
 # %%
@@ -179,7 +180,7 @@ stated("3.9", starts[0.02])
 # variance   1 + 2n · 1            standard deviation   √(1 + 2n)
 # ```
 #
-# and the deeper the model, the less do its first layers' words weigh in what the head reads. With the last matrix
+# and the deeper the model, the less what its first layers wrote weighs in what the head reads. With the last matrix
 # of each branch, `c_proj`, divided by √(2n), each branch adds 1/(2n) of the variance, and all of them together add
 # 1: the stream grows by √2, at any depth. (Radford et al., 2019, section 2.3, scale by 1/√N, N being the number of
 # residual layers.) With the weights that a model really has at the start:

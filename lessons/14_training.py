@@ -99,10 +99,10 @@ print(f"\nin {seconds:.1f} s; the best weights are in {(OUT / 'tiny-gpt' / 'best
 #
 # A loss in nats says little by itself, so put marks beside it that need no network, only counting (lesson 3):
 #
-# - Who knows nothing gives each of the 49 characters 1/49, and loses ln 49 = 3.89. **A run must begin here.** Far
-#   above, and the first logits are too large; far below, and something leaks.
-# - Who knows how frequent each character is, and nothing else, loses their entropy: 2.99.
-# - Who knows, for each character, what follows it how often in this very text, loses 2.17.
+# - A model that knows nothing gives each of the 49 characters 1/49, and loses ln 49 = 3.89. **A run must begin
+#   here.** Far above, and the first logits are too large; far below, and something leaks.
+# - A model that knows how frequent each character is, and nothing else, loses their entropy: 2.99.
+# - A model that knows how often each character follows each other one in this very text loses 2.17.
 
 
 # %%
@@ -134,6 +134,7 @@ with plot("loss") as axes:
 for name, level in marks.items():
     passed = next(r.step for r in [*steps, steps[-1]] if r.loss < level or r is steps[-1])
     print(f"{name:<8} {level:.2f} nats: a batch is below it at step {passed}")
+    assert name != "letters" or passed < 40
 
 # %% [markdown]
 # Read the curve from the left. In some twenty steps it is below 2.99: which letters are frequent is learned first,
@@ -218,7 +219,8 @@ assert little_text.evaluations[2, -1] > little_text.evaluations[2].min() + 0.1
 # ## Dropout, on paper
 #
 # In training, each activation is set to 0 with probability p, anew in every step, and what stays is divided by 1 −
-# p. Who cannot rely on any single number being there must spread what they know. Take x = (4, 8, 2, 6) and p = 0.2:
+# p. A model that cannot rely on any single number being there must spread what it knows. Take x = (4, 8, 2, 6) and
+# p = 0.2:
 #
 # ```
 # mask k              1    0    1    1          drawn: 1 with probability 0.8
@@ -401,9 +403,10 @@ for name in ("learning rate times 10", "no residual path in backward"):
 for name in ("dk transposed", "db a mean", "1/N forgotten in dlogits"):
     assert abs(final[name] - right) < 0.25, name
 assert final["learning rate over 10"] > right + 0.15
+assert final["no clipping"] > right + 0.1
 print(f"largest gradient norm without clipping {max(runs['no clipping'].norms):.1f},", end=" ")
 print(f"median {np.median(runs['no clipping'].norms):.1f}")
-stated("1.2", final["mask one place too far"], within=0.4)
+stated("1.2", final["mask one place too far"], within=0.15)
 stated("256", runs["1/N forgotten in dlogits"].norms[0] / runs["nothing wrong"].norms[0], within=1)
 
 cheat = runs["mask one place too far"].model
@@ -416,7 +419,7 @@ assert honest > marks["nothing"]
 
 # %% [markdown]
 # Its validation loss is as good as its train loss, because the answer stands there too. Take the answer away and it
-# is worse than one who knows nothing.
+# is worse than one that knows nothing.
 #
 # ## Is this normal?
 #
@@ -449,12 +452,13 @@ assert honest > marks["nothing"]
 #
 # Other questions that come up.
 #
-# - *It is nan?* `train` stops and says at which step. Lower the learning rate, and go on from what was saved last.
-# - *It jumps up and comes back?* A rare batch. If it jumps often, lower the learning rate.
-# - *Validation is below train?* By luck in a few batches, or the validation text is the easier one.
-# - *It begins below ln V?* For the `cpu` preset ln 97 is 4.57, and all three seeds begin below it. The head is tied
-#   to the embeddings, so an untrained model bets on the token that it has just read, and source code has runs of
-#   spaces:
+# - *Is the loss nan?* `train` stops and says at which step. Lower the learning rate, and go on from what was saved
+#   last.
+# - *Does it jump up and come back?* A rare batch. If it jumps often, lower the learning rate.
+# - *Is validation below train?* By luck in a few batches, or the validation text is the easier one.
+# - *Does it begin below ln V?* With the README's 97 characters ln 97 is 4.57, and all three seeds of the `cpu`
+#   preset begin below it. The head is tied to the embeddings, so an untrained model bets on the token that it has
+#   just read, and source code has runs of spaces:
 
 # %%
 fresh = GPT(GPTConfig(block_size=64, vocab_size=97, n_layer=4, n_head=4, n_embd=128, bias=False))
@@ -516,8 +520,8 @@ assert 0.8 < rule / per_token < 1.2
 # ## To read on
 #
 # - Srivastava et al.: "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 15, 2014.
-# - Pascanu, Mikolov, Bengio: "On the difficulty of training recurrent neural networks", 2013,
-#   arXiv:1211.5063: clipping.
+# - Pascanu, Mikolov, Bengio: "On the difficulty of training recurrent neural networks", 2012, arXiv:1211.5063:
+#   clipping.
 # - Kaplan et al.: "Scaling Laws for Neural Language Models", 2020, arXiv:2001.08361: section 2.1 counts operations.
 # - Karpathy: "A Recipe for Training Neural Networks", 2019, on his blog: how to look for what makes no noise.
 # - `tinygpt/train.py`, the loop; `tinygpt/layers/dropout.py`; `random_bits` in `tinygpt/backend.py`.

@@ -171,9 +171,9 @@ for rules in ({"temperature": 0}, {"temperature": 0.5}, {"temperature": 1.0}, {"
     print(*(f"{name}={value}:" for name, value in rules.items()), text, sep="  ")
 
 # %% [markdown]
-# The likeliest character every time goes round in a circle. High temperature spells nothing. It is a small model,
-# and no rule makes it a better one, but we can measure what the rules trade. Let it write a few hundred words by
-# each rule, and count two things: which share of them are words of the text it learned from, and which share are
+# The likeliest character every time soon repeats itself. High temperature spells nothing. It is a small model, and
+# no rule makes it a better one, but we can measure what the rules trade. Let it write a few hundred words by each
+# rule, and count two things: which share of them are words of the text it learned from, and which share are
 # different from each other.
 
 
@@ -181,6 +181,10 @@ for rules in ({"temperature": 0}, {"temperature": 0.5}, {"temperature": 1.0}, {"
 def words_of(text):
     return "".join(character if character.isalpha() else " " for character in text).split()
 
+
+likeliest = words_of(tokenizer.decode(model.generate(encode("The "), 400, temperature=0)[0]))
+print(f"temperature 0: {len(set(likeliest))} different words among {len(likeliest)}")
+assert len(set(likeliest)) < 0.5 * len(likeliest)
 
 known = set(words_of(TEXT))
 
@@ -390,9 +394,10 @@ assert np.array_equal(bugged[0], one_by_one[0])  # position 0 is right: a test w
 # tokens the memory is 75.5 million bytes in float32, beside 498 million for the weights. And time?
 
 # %%
-stated("75.5", 2 * 12 * 1024 * 768 * 4 / 1e6)
-stated("498", 124_439_808 * 4 / 1e6)
-stated("1,024", 1024)
+gpt2 = GPTConfig()
+stated("1,024", gpt2.block_size)
+stated("75.5", 2 * gpt2.n_layer * gpt2.block_size * gpt2.n_embd * 4 / 1e6)
+stated("498", gpt2.n_params * 4 / 1e6)
 
 larger = GPT(GPTConfig(block_size=128, vocab_size=97, n_layer=4, n_head=4, n_embd=128))  # the cpu preset's shape
 start = np.zeros((1, 1), dtype=np.int64)
@@ -420,7 +425,7 @@ with plot("cache") as axes:
     axes.legend(frameon=False)
 
 # %% [markdown]
-# The same tokens, and one line rises while the other hardly does. The ratio is smaller than that of the operations.
+# The same tokens, and one line rises, and the other does not. The ratio is smaller than that of the operations.
 # With memory each weight is fetched for one vector and used for 2 operations, 0.5 for each byte of float32, while
 # recomputing uses it for S vectors: fewer operations, done less well (lesson 16). This is why serving a model to
 # many at once is cheaper than to each alone: their vectors share the fetch. On a longer context:
@@ -451,9 +456,9 @@ with plot("cache") as axes:
 # attention.
 
 # %%
-stated("0.5", 2 / 4)
-stated("1,600", 1600)
-stated("1.56", 1_557_611_200 / 1e9)
+xl = GPTConfig.preset("gpt2-xl")
+stated("1,600", xl.n_embd)
+stated("1.56", xl.n_params / 1e9)
 
 # %% [markdown]
 # ## Questions to think about

@@ -49,12 +49,12 @@ print("temperature 2, then top-p:", before.round(3)[0])
 print("top-p, then temperature 2:", after.round(3)[0])
 stated("4", np.count_nonzero(before))
 stated("3", np.count_nonzero(after))
-stated("0.9", 0.9)
-per_token = 2 * 48 * 1600 * 2
-stated("1,600", 1600)
+xl = GPTConfig.preset("gpt2-xl")
+per_token = 2 * xl.n_layer * xl.n_embd * 2
+stated("1,600", xl.n_embd)
 stated("307,200", per_token)
-stated("3.1", 2 * 1_557_611_200 / 1e9)
-print(f"GPT-2 XL: the memory weighs as much as the weights after {2 * 1_557_611_200 / per_token:,.0f} tokens")
+stated("3.1", 2 * xl.n_params / 1e9)
+print(f"GPT-2 XL: the memory weighs as much as the weights after {2 * xl.n_params / per_token:,.0f} tokens")
 
 # %% [markdown]
 # ## On paper
@@ -132,20 +132,27 @@ for name, flops in (("product", product_flops), ("bias", bias_flops)):
 #
 # (Williams, Waterman and Patterson, "Roofline", Communications of the ACM, 2009). Drawn over I, it is a roof: a
 # slope, where memory decides, and a flat part, where arithmetic does. We need both numbers for this machine. The
-# peak comes from a product of matrices that fit in the cache: NumPy hands it to a BLAS, the library of basic linear
-# algebra routines, which cuts it into blocks that are used many times over once they have been fetched. The
-# bandwidth comes from adding arrays of 32 MiB, too large for most caches.
+# peak is the best rate of three products: NumPy hands them to a BLAS, the library of basic linear algebra routines,
+# which cuts each into blocks that are used many times over once they have been fetched. The bandwidth comes from
+# adding two arrays into a third, 96 MiB together, too large for most caches. (The line to be written is often
+# fetched first: a fourth 4 bytes that we do not count.)
 
 # %%
-square = rng.standard_normal((512, 512), dtype=np.float32)
+small, large = (rng.standard_normal((n, n), dtype=np.float32) for n in (512, 1024))
 large_a, large_b, large_out = np.ones((3, 1 << 23), np.float32)
-times = race(rounds=5, peak=lambda: square @ square, add=lambda: np.add(large_a, large_b, out=large_out))
-peak = 2 * 512**3 / times["peak"]
+times = race(
+    rounds=12,
+    small=lambda: small @ small,
+    mlp=lambda: x @ w,
+    large=lambda: large @ large,
+    add=lambda: np.add(large_a, large_b, out=large_out),
+)
+peak = max(2 * 512**3 / times["small"], product_flops / times["mlp"], 2 * 1024**3 / times["large"])
 bandwidth = 12 * large_a.size / times["add"]  # two numbers read and one written, 4 bytes each
 print(f"peak       {peak / 1e9:6.1f} GFLOPs in a second")
 print(f"bandwidth  {bandwidth / 1e9:6.1f} GB in a second")
 print(f"the roof bends at {peak / bandwidth:.1f} FLOPs for each byte")
-stated("32", large_a.nbytes / 2**20)
+stated("96", 3 * large_a.nbytes / 2**20)
 
 # %% [markdown]
 # Now walk along the roof. The product (2048, K) @ (K, 2048) writes the same output for every K and does K times the
@@ -172,9 +179,10 @@ with plot("roofline") as axes:
     axes.legend(frameon=False)
 
 # %% [markdown]
-# The addition does one operation for 12 bytes, and no cleverness in adding will help it. To make such work fast
-# there is one way: fetch less. A point above the slope is no error. Its numbers did not come from the memory but
-# from a *cache*, the small fast memory beside the core. The same addition on arrays of different sizes:
+# The addition does one operation for 12 bytes, and no cleverness in the adding itself will help. To make such work
+# fast there is one way: fetch less. A point above the slope is no error. Its numbers did not come from the memory
+# but from a *cache*, the small fast memory beside the core. (A point above the flat part does mean that the
+# measurement of the peak was disturbed.) The same addition on arrays of different sizes:
 
 # %%
 for exponent in (14, 16, 18, 20, 23):

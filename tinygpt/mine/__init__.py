@@ -4,7 +4,7 @@
     mine = load_mine("lessons/work")                          all in a folder that are right
     ops = mine.table(build())                                 the table of layers with these in their places
 
-`parts.py` lists them, `checking.py` checks them (with `functions.py` those that are no layer), `folder.py` puts them in.
+`parts.py` lists them, `checking.py` checks them (with `functions.py`, those that are no layer), `folder.py` holds yours.
 """
 
 from tinygpt.mine.checking import Checked, check
