@@ -4,7 +4,8 @@
     mine = load_mine("lessons/work")                          all in a folder that are right
     ops = mine.table(build())                                 the table of layers with these in their places
 
-`parts.py` lists them, `checking.py` checks them (with `functions.py`, those that are no layer), `folder.py` holds yours.
+Read in this order: `parts.py` (the list), `checking.py` and `functions.py` (the checks of layers and of what is no
+layer), `folder.py` (the way to their places).
 """
 
 from tinygpt.mine.checking import Checked, check
