@@ -357,8 +357,11 @@ def test_half_a_file_is_judged_by_its_half(tmp_path):
     fill(tmp_path, "softmax")
     path = spoil(tmp_path, "softmax", "    return out * (dout", "    raise NotImplementedError\n    return out * (dout")
     checked = check("softmax", path)
-    assert not checked.passed and not checked.written and checked.wrong == "backward is not written yet"
-    assert checked.text.count("right") >= 3 and "WRONG" in checked.text
+    assert (
+        not checked.passed
+        and not checked.written
+        and checked.wrong.endswith("softmax.py: forward is right in all 3 cases; backward is not written yet")
+    )
     spoil(tmp_path, "softmax", "exps / xp.where", "2 * exps / xp.where")
     assert "not what the definition computes" in check("softmax", path).text
 

@@ -99,6 +99,9 @@ def _check_layer(part: Part, module: ModuleType, path: Path, seed: int) -> Check
     lines = list(overview(judged, made))
     if any(files.UNWRITTEN.format("forward") in report.problems for report in made):
         return _failed(f"{path}: {files.UNWRITTEN.format('forward')}", written=False)
+    half = files.UNWRITTEN.format("backward")
+    if any(half in report.problems for report in made) and not any(row.problem for r in made for row in r.rows):
+        return _failed(f"{path}: forward is right in all {len(made)} cases; {half}", written=False)
     if not any(report.rows for report in made):  # nothing could be compared, so there is no table to show
         return _failed(files.what_is_wrong(part.name, module, made, seed))
     if all(made):
