@@ -348,25 +348,16 @@ def difference(call: Call, names: Sequence[str], given: Outcome, right: Outcome)
         return "" if isinstance(given.error, type(right.error)) else f"raised nothing; expected {expected}"
     if given.error is not None:
         return f"raised {type(given.error).__name__}: {given.error}"
-    unasked = any(
-        isinstance(x, Uniform) and x.numbers == y.numbers != []
-        for x, y in zip(given.arguments, call.arguments, strict=True)
-    )
     if right.result is None and given.result is not None:
         return f"returned {_say(given.result)}, where nothing is to be returned: it works in place"
     said = [f"returned {differs}"] if (differs := _differs(given.result, right.result)) else []
-    if said and unasked:
-        said.append("rng was not asked: take one number for each row from rng.random")
     for name, before, mine, theirs in zip(names, call.arguments, given.arguments, right.arguments, strict=False):
-        if isinstance(before, Uniform) or not isinstance(before, list | np.ndarray):
-            continue
-        if np.array_equal(before, theirs):  # the engine only reads it
-            said += (
-                []
-                if np.array_equal(before, mine)
-                else [f"left {name} changed: it should be as it was, to the last bit"]
-            )
-        elif differs := _differs(mine, theirs):
+        if isinstance(before, Uniform) and said and mine.numbers == before.numbers:
+            said.append(f"{name} was not asked: take one number for each row from {name}.random")
+        elif isinstance(before, list | np.ndarray) and np.array_equal(before, theirs):  # the engine only reads it
+            if not np.array_equal(before, mine):
+                said.append(f"left {name} changed: it should be as it was, to the last bit")
+        elif isinstance(before, list | np.ndarray) and (differs := _differs(mine, theirs)):
             said.append(f"made of {name} {differs}")
     return "; ".join(said)
 
@@ -409,19 +400,11 @@ def _differs(given: Any, right: Any) -> str:
             if (differs := _differs(a, b))
         )
         return next(said, "")
+    if isinstance(right, list):
+        return _lists_differ(given, right)
     if not hasattr(right, "shape"):
-        if type(given) is type(right) and given == right:
-            kinds = (
-                {type(x).__name__ for x in given} - {type(x).__name__ for x in right}
-                if right and isinstance(right, list)
-                else ()
-            )
-            return f"a list that holds {', '.join(kinds)}; expected int" if kinds else ""
-        start = 0
-        if isinstance(given, list) and isinstance(right, list) and len(right) > SHORT:  # from where they part
-            parts = (n for n, (a, b) in enumerate(zip(given, right, strict=False)) if a != b)
-            start = max(0, next(parts, min(len(given), len(right))) - 2)
-        return f"{_say(given, start)}; expected {_say(right, start)}"
+        same = type(given) is type(right) and given == right
+        return "" if same else f"{_say(given)}; expected {_say(right)}"
     if not hasattr(given, "shape"):
         return f"{_say(given)}; expected an array of shape {right.shape}"
     if given.shape != right.shape or given.dtype != right.dtype:
@@ -436,6 +419,17 @@ def _differs(given: Any, right: Any) -> str:
     at = f" at {[int(i) for i in worst]}" if a.ndim else ""
     whole = f" (relative error of the whole {error:.1e})" if right.dtype.kind == "f" else ""
     return f"{a[worst]:.6g}{at}; expected {b[worst]:.6g}{whole}"
+
+
+def _lists_differ(given: Any, right: list) -> str:
+    if not isinstance(given, list):
+        return f"{_say(given)}; expected {_say(right)}"
+    if given == right:
+        strange = {type(x).__name__ for x in given} - {type(x).__name__ for x in right}
+        return f"a list that holds {', '.join(strange)}; expected int" if strange else ""
+    parting = (n for n, (a, b) in enumerate(zip(given, right, strict=False)) if a != b)
+    start = max(0, next(parting, min(len(given), len(right))) - 2) if len(right) > SHORT else 0
+    return f"{_say(given, start)}; expected {_say(right, start)}"
 
 
 def _say(x: Any, start: int = 0) -> str:
