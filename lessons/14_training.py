@@ -165,8 +165,10 @@ print(f"perplexity {math.exp(last.val_loss):.1f} of {V}, {last.bits_per_characte
 
 
 # %%
-def short_run(tokens, steps=100, ops=DEFINITIONS, learning_rate=4e-3, clip=1.0, p=0.0, every=None):
-    """Train a small GPT. Returns its model, each step's loss and gradient norm, and [step, train, val] losses."""
+def short_run(tokens, steps=100, ops=None, learning_rate=4e-3, clip=1.0, p=0.0, every=None):
+    """Train a small GPT, with the engine's fast layers if ops is None. Returns its model, each step's loss and gradient
+    norm, and [step, train, val] losses.
+    """
     T = 16
     config = GPTConfig(block_size=T, vocab_size=V, n_layer=2, n_head=2, n_embd=32, dropout=p)
     model = GPT(config, seed=1, ops=ops)
