@@ -465,6 +465,16 @@ def test_what_a_readers_layer_raises_in_training_is_one_sentence_with_its_line(t
     assert f"error: {tmp_path / 'gelu.py'}, line " in err and "raised AttributeError" in err and "Traceback" not in err
 
 
+def test_what_the_readers_rules_raise_while_text_is_shown_is_one_sentence_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(PROJECT)
+    fill(tmp_path, "draw")
+    spoil(tmp_path, "draw", "    cumulative = ", "    assert probs.shape[1] != 49, 'of the text'\n    cumulative = ")
+    flags = f"--data={TEXT} --n_layer=1 --n_head=2 --n_embd=16 --block_size=8 --max_iters=1 --device=cpu".split()
+    assert main(["train", *flags, f"--mine={tmp_path}", f"--out_dir={tmp_path / 'out'}"]) == 1
+    err = capsys.readouterr().err
+    assert f"error: {tmp_path / 'draw.py'}, line " in err and "AssertionError: of the text" in err
+
+
 def test_a_misspelt_file_and_a_flag_alone_are_one_sentence_each(tmp_path, capsys):
     fill(tmp_path, "gelu")
     (tmp_path / "gellu.py").write_text("", encoding="utf-8")

@@ -1,6 +1,7 @@
 """The command line: `tinygpt train | sample | eval | info | gradcheck`. `python train.py` is `tinygpt train`."""
 
 import argparse
+import contextlib
 import difflib
 import signal
 import sys
@@ -105,11 +106,11 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
     metrics = None if state.config.eval_only else screens.Metrics(state)
     before = signal.signal(signal.SIGINT, lambda *_: screens.interrupt(state))
     try:
-        with screens.Screen(state) as screen:
+        with _blaming(state.mine), screens.Screen(state) as screen:
             for note in notes:
                 screen.line(f"note: {note}")
             screen.line(screens.heading(state, remark) + "\n")
-            for record in _blaming(train(state), state.mine):
+            for record in train(state):
                 screen.show(record)
                 if metrics:
                     metrics.write(record)
@@ -126,19 +127,21 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
         screen.line(f"\nstopped, saved at step {state.saved_step:,}; go on with: {command} --init_from=resume{where}")
         return 130
     if not state.config.eval_only:
-        screen.sample(state.config.sample_length * 5 // 2)
+        with _blaming(state.mine):
+            screen.sample(state.config.sample_length * 5 // 2)
         screen.line("\n" + screens.closing(state, time.perf_counter() - began, command))
     return 0
 
 
-def _blaming(made: Iterator[Any], mine: Any) -> Iterator[Any]:
-    """`made`, where an error from a reader's own part is one sentence with their file and line in it."""
+@contextlib.contextmanager
+def _blaming(mine: Any) -> Iterator[None]:
+    """Turns an error from a reader's own part, if there are any, into one sentence with their file and line in it."""
     try:
-        yield from made
-    except UserError:
+        yield
+    except (UserError, OSError, MemoryError):
         raise
     except Exception as error:
-        if mine and mine.used and not isinstance(error, OSError | MemoryError):
+        if mine and mine.used:
             raise UserError(mine.blame(error)) from error
         raise
 
@@ -181,7 +184,7 @@ def sample_command(arguments: argparse.Namespace, _: str) -> int:
     prompt = tokenizer.encode(start_text)
     if len(prompt) == 0:
         raise UserError('the prompt is empty; give --start at least one character, such as --start="a"')
-    with blas_threads(thread_count(arguments.threads)):
+    with blas_threads(thread_count(arguments.threads)), _blaming(mine):
         for number in range(arguments.num_samples):
             if number > 0:
                 print("\n---------------")
@@ -191,8 +194,7 @@ def sample_command(arguments: argparse.Namespace, _: str) -> int:
                 seed, arguments.exact_window,
             )  # fmt: skip
             new = (int(token[0]) for token in tokens)
-            pieces = text_stream(_blaming(new, mine), tokenizer.decode_bytes, arguments.stop)
-            for piece in chain([start_text], pieces):
+            for piece in chain([start_text], text_stream(new, tokenizer.decode_bytes, arguments.stop)):
                 print(screens.printable(piece) if sys.stdout.isatty() else piece, end="", flush=True)
     print()
     return 0

@@ -253,9 +253,10 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, mine: Any) -> TrainS
     if corpus.tokenizer is not None:  # what it turned out to be
         config.tokenizer = corpus.tokenizer.name
         config.vocab_size = corpus.vocab_size if config.tokenizer == "bpe" else None
-    optimizer = AdamW(model.params, (config.beta1, config.beta2), weight_decay=config.weight_decay)
+    own = {"update": mine.adamw_update} if mine else {}
+    optimizer = AdamW(model.params, (config.beta1, config.beta2), weight_decay=config.weight_decay, **own)
     if mine:
-        optimizer.update, corpus.cut = mine.adamw_update, mine.windows_at
+        corpus.cut = mine.windows_at
     return TrainState(config, corpus, model, optimizer, thread_count(config.threads, model.device), mine)
 
 
