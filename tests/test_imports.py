@@ -11,7 +11,7 @@ import tinygpt
 ROOT = Path(tinygpt.__file__).parent
 ORDER = [  # a module imports only from those above it
     "errors", "files", "backend", "layers", "kernels", "sample", "ops", "parameters", "optim", "checkpoint", "model",
-    "parallel", "gradcheck", "tokenizer", "data", "mine", "train", "nanogpt_config", "costs", "screens", "cli",
+    "costs", "parallel", "gradcheck", "tokenizer", "data", "mine", "train", "nanogpt_config", "screens", "cli",
     "__main__",
 ]  # fmt: skip
 MODULES = sorted(ROOT.rglob("*.py"))

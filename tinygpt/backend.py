@@ -1,12 +1,16 @@
 """The array backend: NumPy on the CPU, CuPy on a CUDA card. The only file that imports cupy.
 
 A layer asks `xp = array_module(x)` and then writes ordinary array code; whatever the two libraries do not share
-(an error function, a scatter-add that repeats indices, random bits that are the same on both) stands here.
+(an error function, a scatter-add that repeats indices, random bits that are the same on both, products in batches)
+stands here.
 """
 
+import contextlib
 import ctypes
 import os
 import sys
+import time
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +21,9 @@ Array: TypeAlias = Any  # numpy.ndarray or cupy.ndarray: the same interface, two
 
 ALIGNMENT = 64  # bytes: a cache line, and one AVX-512 register
 BLOCK = 65536  # elements: a few float32 blocks of this size fit in a core's L2 cache
+OLDEST_CARD = {12: 50, 13: 75}  # CUDA's major version: the compute capability it begins at, times ten (release notes)
+TF32_CARD = 80  # Ampere, the first with TF32
+EXTRAS = "`pip install 'tinygpt[cuda13]'` or `pip install 'tinygpt[cuda12]'`"
 
 
 # Where arrays live
@@ -58,21 +65,75 @@ def _cuda_problem() -> str | None:
     """Why CuPy cannot compute here, in one sentence; None if it can."""
     try:
         import cupy
-    except ImportError:
-        return (
-            "CuPy is not installed; install the extra for your CUDA version, "
-            "`pip install 'tinygpt[cuda13]'` or `pip install 'tinygpt[cuda12]'`, or use --device=cpu"
-        )
+    except ModuleNotFoundError:
+        return f"CuPy is not installed; install the extra for your CUDA version, {EXTRAS}, or use --device=cpu"
+    except Exception as error:  # two versions side by side, or one for another Python
+        return f"CuPy cannot be imported ({_first_line(error)}); install it anew, {EXTRAS}, or use --device=cpu"
     try:
+        toolkit, driver = cupy.cuda.runtime.runtimeGetVersion(), cupy.cuda.runtime.driverGetVersion()
         if not cupy.cuda.is_available():
-            return "CuPy finds no CUDA card and driver here; check `nvidia-smi`, or use --device=cpu"
+            if driver == 0:
+                return "there is no NVIDIA driver here; install one for your card, or use --device=cpu"
+            if driver // 1000 < toolkit // 1000:
+                return (
+                    f"the NVIDIA driver is one for CUDA {_version(driver)}, and CuPy is for {_version(toolkit)}; "
+                    "update the driver, or use --device=cpu"
+                )
+            return (
+                "the NVIDIA driver finds no CUDA card; check `nvidia-smi` and the variable CUDA_VISIBLE_DEVICES, "
+                "or use --device=cpu"
+            )
+        capability, oldest = _compute_capability(), OLDEST_CARD.get(toolkit // 1000, 0)
+        if capability < oldest:
+            way_out = "`pip install 'tinygpt[cuda12]'` instead" if capability >= OLDEST_CARD[12] else "use --device=cpu"
+            return (
+                f"the card, {device_name('cuda')}, is too old: its compute capability is {capability / 10}, and "
+                f"CUDA {_version(toolkit)} begins at {oldest / 10}; {way_out}"
+            )
         ones = cupy.ones((2, 2), dtype=np.float32)
         if float((ones @ ones)[0, 0]) != 2.0:  # a driver alone does not prove that cuBLAS loads
             return "a first matrix product on the CUDA card came out wrong; check the driver, or use --device=cpu"
     except Exception as error:  # whatever CuPy, the driver or cuBLAS raises: the reader needs the first line of it
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return f"CuPy is installed but a first matrix product failed ({reason}); check the driver, or use --device=cpu"
+        if out_of_memory(error):
+            return "the CUDA card has no memory left; `nvidia-smi` shows who has it; make room, or use --device=cpu"
+        return (
+            f"CuPy is installed but a first matrix product failed ({_first_line(error)}); install CuPy with its CUDA "
+            f"libraries, {EXTRAS}, check the driver, or use --device=cpu"
+        )
     return None
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _version(number: int) -> str:
+    """13020 -> "13.2", CUDA's way of writing its versions."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _compute_capability() -> int:
+    """The card's generation: 80 for 8.0, and so on."""
+    return int(device_module("cuda").cuda.Device().compute_capability)
+
+
+def device_name(device: str) -> str:
+    """The card's name, such as "NVIDIA A100-SXM4-40GB"; "" for a CPU."""
+    if device == "cpu":
+        return ""
+    cuda = device_module(device).cuda
+    return cuda.runtime.getDeviceProperties(cuda.Device().id)["name"].decode()
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """What `error` says of memory that ran out, on the host or on a card; None if it is about something else."""
+    text = str(error).strip().rstrip(".")
+    if isinstance(error, MemoryError):
+        if text.startswith("Out of memory"):  # CuPy's
+            return text.replace("Out of memory", "out of memory on the CUDA card,", 1)
+        return f"out of memory ({text})" if text else "out of memory"
+    names = "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"
+    return "out of memory on the CUDA card" if any(name in text for name in names) else None
 
 
 def device_module(device: str) -> Any:
@@ -85,7 +146,10 @@ def device_module(device: str) -> Any:
 
 
 def to_device(x: np.ndarray, device: str) -> Array:
-    """`x` as an array on `device` ("cpu" or "cuda"); copies only where it must."""
+    """`x` as an array on `device` ("cpu" or "cuda"); copies only where it must.
+
+    To a card nobody waits: CuPy copies `x` into pinned memory and queues its transfer.
+    """
     return device_module(device).asarray(x)
 
 
@@ -101,9 +165,10 @@ def synchronize(device: str) -> None:
 
 
 def peak_memory(device: str) -> int | None:
-    """The most memory used so far, in bytes: resident memory of this process, or what CuPy's pool holds on the card.
+    """The most memory used so far, in bytes: resident memory of this process, or on a card what CuPy's pool holds.
 
-    None where the system does not say (Windows).
+    The pool keeps what was freed for the next array, so it holds what was needed at once, at most what the variable
+    CUPY_GPU_MEMORY_LIMIT allows. None where the system does not say (Windows).
     """
     if device == "cuda":
         return int(device_module(device).get_default_memory_pool().total_bytes())
@@ -140,6 +205,61 @@ def keep_freed_pages() -> bool:
     return all([libc.mallopt(*setting) for setting in settings])
 
 
+# Matrix products: how exact, and how fast
+
+
+def has_tf32(device: str) -> bool:
+    """Whether the card can multiply float32 matrices in TF32."""
+    return device == "cuda" and _compute_capability() >= TF32_CARD
+
+
+@contextlib.contextmanager
+def tf32_products(enabled: bool, device: str) -> Iterator[None]:
+    """Within it, matrix products of float32 arrays on a card are in TF32 or, if not `enabled`, in float32.
+
+    TF32 rounds the operands to 10 bits of mantissa instead of 23 and adds up in float32: a relative error of about
+    1e-3 for each of the products' terms, for several times the speed. It is left off where the card lacks it.
+    """
+    if device == "cpu":
+        yield
+        return
+    from cupy._core import _routines_linalg as linalg  # the setting that the variable CUPY_TF32 makes at the start
+
+    before = linalg.get_compute_type(np.float32)
+    chosen = linalg.COMPUTE_TYPE_TF32 if enabled and has_tf32(device) else linalg.COMPUTE_TYPE_DEFAULT
+    linalg.set_compute_type(np.float32, chosen)
+    try:
+        yield
+    finally:
+        linalg.set_compute_type(np.float32, before)
+
+
+def product_rate(device: str, dtype: Any, seconds: float = 1.0) -> float:
+    """The largest rate of matrix products found on `device` in about so many seconds, in FLOP/s.
+
+    The products are of square matrices of random numbers (constant ones heat a card less, and make it look faster), of
+    256 rows and then ever more, as long as the time allows. On a card, they are in TF32 within `tf32_products`.
+    """
+    xp = device_module(device)
+    best, end = 0.0, time.perf_counter() + seconds
+    for n in (256, 512, 1024, 2048, 4096, 8192):
+        flops, repeats = 2 * n**3, 10
+        if best and (repeats + 1) * flops / best > end - time.perf_counter():
+            break
+        a = (random_bits((n, n), n, 0, xp) / 2**32 - 0.5).astype(dtype)
+        a @ a  # the first of a size also chooses and loads its kernel
+        synchronize(device)
+        began = time.perf_counter()
+        for _ in range(repeats):
+            a @ a
+        synchronize(device)
+        best = max(best, repeats * flops / (time.perf_counter() - began))
+    if xp is not np:
+        del a
+        xp.get_default_memory_pool().free_all_blocks()  # or it would count as memory that training needs
+    return best
+
+
 # Arrays with names in one buffer
 
 
@@ -160,12 +280,69 @@ def aligned_zeros(size: int, dtype: Any, device: str) -> Array:
 def bmm(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False) -> Array:
     """Batched matrix product over the last two axes, either operand transposed first without copying it.
 
-    a: (..., M, K), or (..., K, M) with `transpose_a`; b: (..., K, N), or (..., N, K) with `transpose_b`.
-    Returns (..., M, N).
+    a: (..., M, K), or (..., K, M) with `transpose_a`; b: (..., K, N), or (..., N, K) with `transpose_b`; the axes
+    before the last two are the same. Returns (..., M, N).
     """
+    if array_module(a) is not np:
+        return _cublas_bmm(a, b, transpose_a, transpose_b)
     a = a.swapaxes(-1, -2) if transpose_a else a
     b = b.swapaxes(-1, -2) if transpose_b else b
-    return array_module(a).matmul(a, b)
+    return np.matmul(a, b)
+
+
+def _cublas_bmm(a: Array, b: Array, transpose_a: bool, transpose_b: bool) -> Array:
+    """`bmm` on a card. CuPy's own matmul would copy transposed operands, and compute neither TF32 nor bfloat16.
+
+    cuBLAS reads memory column by column, where ours lies row by row, so it sees each matrix transposed. It is asked for
+    out^T = b^T a^T: the operands in reverse order, and what it writes column by column is out row by row.
+    """
+    import cupy
+    from cupy._core import _routines_linalg as linalg
+    from cupy.cuda import cublas, runtime
+
+    M, K = a.shape[:-3:-1] if transpose_a else a.shape[-2:]
+    K_b, N = b.shape[:-3:-1] if transpose_b else b.shape[-2:]
+    if K != K_b or a.shape[:-2] != b.shape[:-2] or a.dtype != b.dtype:
+        raise ValueError(f"bmm got {a.dtype} {a.shape} and {b.dtype} {b.shape}, which do not fit together")
+    out = cupy.empty((*a.shape[:-2], M, N), a.dtype)
+    if out.size == 0 or K == 0:
+        return cupy.zeros_like(out)
+    tf32 = linalg.get_compute_type(np.float32) == linalg.COMPUTE_TYPE_TF32
+    stored, computed, scalar = {
+        "float16": (runtime.CUDA_R_16F, cublas.CUBLAS_COMPUTE_32F, np.float32),
+        "bfloat16": (runtime.CUDA_R_16BF, cublas.CUBLAS_COMPUTE_32F, np.float32),
+        "float32": (
+            runtime.CUDA_R_32F,
+            cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if tf32 else cublas.CUBLAS_COMPUTE_32F,
+            np.float32,
+        ),
+        "float64": (runtime.CUDA_R_64F, cublas.CUBLAS_COMPUTE_64F, np.float64),
+    }[a.dtype.name]
+    one, zero = np.ones((), scalar), np.zeros((), scalar)
+    (a, row_a, step_a), (b, row_b, step_b) = _matrices(a), _matrices(b)
+    cublas.gemmStridedBatchedEx(
+        cupy.cuda.Device().cublas_handle, int(transpose_b), int(transpose_a), N, M, K, one.ctypes.data,
+        b.data.ptr, stored, row_b, step_b, a.data.ptr, stored, row_a, step_a, zero.ctypes.data,
+        out.data.ptr, stored, N, M * N, out.size // (M * N), computed, cublas.CUBLAS_GEMM_DEFAULT,
+    )  # fmt: skip
+    return out
+
+
+def _matrices(x: Array) -> tuple[Array, int, int]:
+    """`x` as a batch that cuBLAS can read, and the elements from a row to the next and from a matrix to the next.
+
+    A row's elements must be neighbours and the matrices equally far apart. Where they are not, as the heads in packed
+    queries, keys and values, `x` is copied.
+    """
+    *_, rows, columns = x.shape
+    if not x.flags.c_contiguous:
+        *outer, row, column = (stride // x.itemsize for stride in x.strides)
+        steps = [(n, step) for n, step in zip(x.shape, outer, strict=False) if n > 1]
+        even = all(step == n * inner for (_, step), (n, inner) in zip(steps, steps[1:], strict=False))
+        if column == 1 and row >= columns and even:
+            return x, row, steps[-1][1] if steps else 0
+        x = array_module(x).ascontiguousarray(x)
+    return x, columns, rows * columns
 
 
 def scatter_add(out: Array, index: Array, values: Array) -> None:
@@ -262,12 +439,13 @@ def fold_in(key: int, *data: int) -> int:
     return key
 
 
-def _finalise(z: int) -> int:
-    mask = (1 << 64) - 1
-    z = z + 0x9E3779B97F4A7C15 & mask
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
-    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
-    return z ^ z >> 31
+def _finalise(z: Any, uint64: Any = int) -> Any:
+    """The finaliser, of a Python integer, or of an array of np.uint64, whose own overflow is the mask."""
+    mask = uint64((1 << 64) - 1)
+    z = z + uint64(0x9E3779B97F4A7C15) & mask
+    z = (z ^ z >> uint64(30)) * uint64(0xBF58476D1CE4E5B9) & mask
+    z = (z ^ z >> uint64(27)) * uint64(0x94D049BB133111EB) & mask
+    return z ^ z >> uint64(31)
 
 
 def random_bits(shape: tuple[int, ...], key: int, first_row: int, xp: Any) -> Array:
@@ -278,10 +456,11 @@ def random_bits(shape: tuple[int, ...], key: int, first_row: int, xp: Any) -> Ar
     The hash is a multiply-xorshift finaliser applied twice with the row's 64-bit key between (constants: Wellons,
     "Prospecting for hash functions", 2018). A row has at most 2^32 elements.
     """
-    keys = [fold_in(key, first_row + row) for row in range(shape[0])]
+    rows = xp.arange(first_row, first_row + shape[0], dtype=np.uint64)
+    keys = _finalise(rows ^ np.uint64(_finalise(key)), np.uint64)  # fold_in(key, row), made where they are needed
     column = (shape[0],) + (1,) * (len(shape) - 1)
-    low = xp.asarray(np.array([k & 0xFFFFFFFF for k in keys], dtype=np.uint32)).reshape(column)
-    high = xp.asarray(np.array([k >> 32 for k in keys], dtype=np.uint32)).reshape(column)
+    low = keys.astype(np.uint32).reshape(column)  # the lower half
+    high = (keys >> np.uint64(32)).astype(np.uint32).reshape(column)
     place = xp.arange(int(np.prod(shape[1:])), dtype=np.uint32).reshape((1,) + tuple(shape[1:]))
     return _mix(_mix(place + low) ^ high)
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygpt import __version__, checkpoint, screens
-from tinygpt.backend import resolve_device
+from tinygpt.backend import out_of_memory, resolve_device
 from tinygpt.costs import cost_table
 from tinygpt.data import STDLIB_CHARACTERS, Batch, Corpus, first_prompt, load_corpus
 from tinygpt.errors import UserError
@@ -59,10 +59,6 @@ def guarded(command: Callable[[], int]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except MemoryError as error:
-        detail = f" ({error})" if str(error) else ""
-        print(f"error: out of memory{detail}; use a smaller --batch_size, --block_size or model", file=sys.stderr)
-        return 1
     except BrokenPipeError:  # whoever read the output has left, as `| head` does
         screens.silence()
         return 1
@@ -72,6 +68,12 @@ def guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print()
         return 130
+    except Exception as error:
+        if (what := out_of_memory(error)) is None:
+            raise
+        way_out = "use a smaller --batch_size (with more --gradient_accumulation_steps), --block_size or model"
+        print(f"error: {what}; {way_out}", file=sys.stderr)
+        return 1
 
 
 # Commands
@@ -138,10 +140,10 @@ def _blaming(mine: Any) -> Iterator[None]:
     """Turns an error from a reader's own part, if there are any, into one sentence with their file and line in it."""
     try:
         yield
-    except (UserError, OSError, MemoryError):
+    except (UserError, OSError):
         raise
     except Exception as error:
-        if mine and mine.used:
+        if mine and mine.used and out_of_memory(error) is None:
             raise UserError(mine.blame(error)) from error
         raise
 

@@ -45,6 +45,11 @@ def costs(config: GPTConfig) -> list[Cost]:
     ]
 
 
+def training_flops(config: GPTConfig) -> int:
+    """The FLOPs of a training step for one token of a full context."""
+    return 3 * sum(row.flops for row in costs(config))
+
+
 def cost_table(config: GPTConfig, batch_size: int, itemsize: int = 4) -> str:
     """The table as text, and the totals of a training step on batch_size sequences in numbers of `itemsize` bytes."""
     rows = costs(config)
@@ -73,6 +78,6 @@ def cost_table(config: GPTConfig, batch_size: int, itemsize: int = 4) -> str:
         + f"\nn_layer={config.n_layer}, n_head={config.n_head}, n_embd={config.n_embd}, "
         + f"block_size={config.block_size}, vocab_size={config.vocab_size}\n"
         + "MFLOPs/token: of a forward pass, matrix products only; MiB: activations that backward needs\n"
-        + f"a training step on {tokens:,} tokens: {3 * flops * tokens / 1e9:,.3g} GFLOPs\n"
+        + f"a training step on {tokens:,} tokens: {training_flops(config) * tokens / 1e9:,.3g} GFLOPs\n"
         + f"parameters, gradients and two moments in {8 * itemsize}-bit numbers: {state:,.1f} MiB\n"
     ).rstrip()

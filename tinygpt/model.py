@@ -21,13 +21,24 @@ from tinygpt.ops import Ops, build
 from tinygpt.parameters import Parameters
 
 GELUS = {"gelu_new": "tanh", "gelu": "none"}  # Hugging Face's names, and the layer's
-DTYPES = ("float32", "float64")
 GPT2_SIZES = {  # name: n_layer, n_head, n_embd
     "gpt2": (12, 12, 768),  # 124,439,808 parameters
     "gpt2-medium": (24, 16, 1024),  # 354,823,168
     "gpt2-large": (36, 20, 1280),  # 774,030,080
     "gpt2-xl": (48, 25, 1600),  # 1,557,611,200
 }
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Which dtype does what in a model."""
+
+    parameters: str  # weights, their gradients and AdamW's moments
+    computation: str  # activations and their gradients
+    accumulation: str  # sums over micro-batches
+
+
+PRECISIONS = {name: Precision(name, name, name) for name in ("float32", "float64")}
 
 
 @dataclass(frozen=True)
@@ -117,8 +128,8 @@ class GPTConfig:
 class GPT:
     """A GPT with its parameters on a device.
 
-    params: the parameters by name, `Parameters`; config; device: "cpu" or "cuda"; dtype: of parameters and
-    computation, "float32" or "float64"; ops: the table of layers it computes with.
+    params: the parameters by name, `Parameters`; config; device: "cpu" or "cuda"; precision: the entry of PRECISIONS
+    that `dtype` names, "float32" or "float64"; dtype: what it computes in; ops: the table of layers it computes with.
 
     Initialisation is nanoGPT's: weights normal with standard deviation 0.02, those of the projections back into the
     residual stream (`c_proj`) smaller by sqrt(2 * n_layer); biases 0, LayerNorm weights 1. The same seed gives the
@@ -133,14 +144,16 @@ class GPT:
         seed: int | None = 1337,
         ops: Ops | None = None,
     ):
-        if getattr(dtype, "__name__", str(dtype)) not in DTYPES:  # numpy.float32 will do as well
-            raise UserError(f"dtype is {dtype!r}; expected {' or '.join(DTYPES)}")
+        name = getattr(dtype, "__name__", str(dtype))  # numpy.float32 will do as well
+        if name not in PRECISIONS:
+            raise UserError(f"dtype is {dtype!r}; expected {' or '.join(PRECISIONS)}")
         self.config = config
         self.device, _ = resolve_device(device)
-        self.dtype = np.dtype(dtype)
+        self.precision = PRECISIONS[name]
+        self.dtype = np.dtype(self.precision.computation)
         self.ops = ops if ops is not None else build(device=self.device)
         self.seed = seed if seed is not None else 0
-        self.params = Parameters(config.shapes(), self.dtype, self.device)
+        self.params = Parameters(config.shapes(), self.precision.parameters, self.device)
         prefixes = [f"h.{layer}." for layer in range(config.n_layer)]
         self._blocks = [  # each block's parameters by their names within the block
             {name[len(prefix) :]: array for name, array in self.params.items() if name.startswith(prefix)}
@@ -186,9 +199,7 @@ class GPT:
         nothing out, keeps nothing and returns None for the cache. step, row: which dropout masks: the training step,
         and the place of idx[0] in the whole batch. Returns loss: (), on the device; cache for `backward`.
         """
-        idx, targets = self._tokens(idx), self._tokens(targets, "targets", lowest=IGNORED)
-        if idx.shape != targets.shape:
-            raise UserError(f"idx has shape {idx.shape} but targets has shape {targets.shape}; expected the same shape")
+        idx, targets = self.place(idx, targets)
         dropout = self.config.dropout if need_grad else 0.0
         x, hidden_cache = self._hidden(idx, dropout, fold_in(self.seed, step), row, need_grad)
         rows = x.reshape(-1, x.shape[-1])  # (B, T, C) -> (B*T, C)
@@ -343,9 +354,7 @@ class GPT:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` and `model.safetensors` into `folder` as a Hugging Face GPT-2 checkpoint."""
-        checkpoint.save_pretrained(
-            folder, dataclasses.asdict(self.config), {name: to_host(array) for name, array in self.params.items()}
-        )
+        checkpoint.save_pretrained(folder, dataclasses.asdict(self.config), self.params.on_host())
 
     @classmethod
     def from_pretrained(
@@ -362,6 +371,17 @@ class GPT:
         return model
 
     # Checks
+
+    def place(self, idx: Array, targets: Array) -> tuple[Array, Array]:
+        """A batch, checked as `loss` checks it, on the model's device, from where `loss` takes it as it is.
+
+        idx, targets: (B, T) integers. To a card the transfer is queued, and nobody waits for it. Raises UserError for
+        ids or shapes that do not fit.
+        """
+        idx, targets = self._tokens(idx), self._tokens(targets, "targets", lowest=IGNORED)
+        if idx.shape != targets.shape:
+            raise UserError(f"idx has shape {idx.shape} but targets has shape {targets.shape}; expected the same shape")
+        return idx, targets
 
     def _tokens(self, idx: Array, name: str = "idx", lowest: int = 0) -> Array:
         """`idx` checked, on the device. What is already on a card was checked before it went there."""

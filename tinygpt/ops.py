@@ -65,6 +65,17 @@ class Ops:
 DEFINITIONS = Ops()
 
 KERNELS = ("auto", "reference")
+TWINS: dict[str, dict[str, Any]] = {  # of each device: what takes a definition's place
+    "cpu": {
+        "attention": cpu.attention,
+        "embedding": cpu.embedding,
+        "gelu": cpu.gelu,
+        "layernorm": cpu.layernorm,
+        "linear": cpu.linear,
+        "lm_head_loss": cpu.lm_head_loss,
+    },
+    "cuda": {"lm_head_loss": chunked_lm_head_loss},
+}
 
 
 def build(kernels: str = "auto", device: str = "cpu") -> Ops:
@@ -75,14 +86,5 @@ def build(kernels: str = "auto", device: str = "cpu") -> Ops:
     if kernels == "reference":
         return DEFINITIONS
     if kernels == "auto":
-        if resolve_device(device)[0] == "cuda":
-            return DEFINITIONS.replace(lm_head_loss=chunked_lm_head_loss)
-        return DEFINITIONS.replace(
-            attention=cpu.attention,
-            embedding=cpu.embedding,
-            gelu=cpu.gelu,
-            layernorm=cpu.layernorm,
-            linear=cpu.linear,
-            lm_head_loss=cpu.lm_head_loss,
-        )
+        return DEFINITIONS.replace(**TWINS[resolve_device(device)[0]])
     raise UserError(f"kernels is {kernels!r}; expected one of {', '.join(KERNELS)}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygpt.backend import ALIGNMENT, Array, aligned_zeros, device_module
+from tinygpt.backend import ALIGNMENT, Array, aligned_zeros, device_module, to_host
 from tinygpt.errors import UserError
 
 
@@ -32,10 +32,11 @@ class Parameters(Mapping):
             if len(self.shapes[name]) >= 2:
                 self.n_decayed = offset
         self.flat = aligned_zeros(offset, self.dtype, device)
-        self._views = {
-            name: self.flat[starts[name] : starts[name] + prod(shape)].reshape(shape)
-            for name, shape in self.shapes.items()
-        }
+        self._places = {name: slice(start, start + prod(self.shapes[name])) for name, start in starts.items()}
+        self._views = self._views_of(self.flat)
+
+    def _views_of(self, flat: Array) -> dict[str, Array]:
+        return {name: flat[self._places[name]].reshape(shape) for name, shape in self.shapes.items()}
 
     def __getitem__(self, name: str) -> Array:
         return self._views[name]
@@ -57,6 +58,10 @@ class Parameters(Mapping):
 
     def __len__(self) -> int:
         return len(self._views)
+
+    def on_host(self) -> dict[str, np.ndarray]:
+        """The arrays as NumPy has them, views of one transfer; on a CPU the very same."""
+        return self._views_of(to_host(self.flat))
 
     def zeros_like(self) -> "Parameters":
         """New arrays of the same names, shapes, dtype and device, all zero."""

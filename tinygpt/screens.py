@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from tinygpt.backend import peak_memory
+from tinygpt.backend import device_name, peak_memory
 from tinygpt.errors import UserError
 from tinygpt.files import write_atomically
 from tinygpt.train import PRESETS, EvalRecord, Record, StepRecord, TrainConfig, TrainState
@@ -50,14 +50,22 @@ def heading(state: TrainState, remark: str = "") -> str:
         "model": f"{counted(shape.n_layer, 'layer')}, {counted(shape.n_head, 'head')}, "
         f"{counted(shape.n_embd, 'channel')}, context {shape.block_size}, {shape.n_params:,} parameters",
         "step": f"{state.tokens_per_step:,} tokens ({batch})",
-        "device": f"{model.device}, {counted(state.threads, 'thread')}, {model.dtype}, {config.kernels} kernels"
-        + (f" ({remark.split(';')[0]})" if remark else ""),
+        "device": ", ".join(_computes_on(state)) + (f" ({remark.split(';')[0]})" if remark else ""),
     }
     if state.mine:
         rows["yours"] = yours(state.mine)
     if not config.eval_only:
         rows["writes to"] = f"{Path(config.out_dir)}{os.sep}"
     return facts(rows)
+
+
+def _computes_on(state: TrainState) -> Iterator[str]:
+    """What a run computes on and in: the device, how much of it or its name, the dtype, the kernels."""
+    device = state.model.device
+    yield device
+    yield device_name(device) or counted(state.threads, "thread")
+    yield f"{state.model.dtype}" + (" with products in TF32" if state.tf32 else "")
+    yield f"{state.config.kernels} kernels"
 
 
 def yours(mine: Any) -> str:
@@ -154,7 +162,8 @@ class Screen:
     def _step(self, record: StepRecord) -> None:
         numbers = (
             f"loss {record.loss:.4f}  lr {record.lr:.2e}  {record.tokens_per_second:,.0f} tokens/s  "
-            f"{duration(self._seconds_left(record.step))} left"
+            + (f"{record.utilisation:.0%} of peak  " if record.utilisation is not None else "")
+            + f"{duration(self._seconds_left(record.step))} left"
         )
         if self.progress:
             self.progress.update(self.task, completed=record.step, numbers=numbers, refresh=True)
@@ -262,7 +271,10 @@ def closing(state: TrainState, seconds: float, command: str) -> str:
     if state.best_val_loss < float("inf"):
         rows = {"best val loss": f"{state.best_val_loss:.4f} nats per token"} | rows
     if memory := peak_memory(state.model.device):
-        rows["peak memory"] = f"{memory / 2**20:,.0f} MiB"
+        rows["peak memory"] = f"{memory / 2**20:,.0f} MiB" + (" on the card" if state.model.device == "cuda" else "")
+    if state.product_rate:
+        kind = "TF32" if state.tf32 else str(state.model.dtype)
+        rows["peak rate"] = f"{state.product_rate / 1e12:.1f} TFLOP/s of {kind} matrix products, measured at the start"
     prompts = {"stdlib": ' --start="def "', "addition": ' --start="012+034=" --max_new_tokens=4'}
     rows["sample more"] = f"{run} sample{tail}{prompts.get(state.corpus.name, '')}"
     rows["train longer"] = f"{command} --init_from=resume{tail} --max_iters={max(state.config.max_iters * 2, 1)}"

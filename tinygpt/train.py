@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -24,11 +24,15 @@ from tinygpt.backend import (
     array_module,
     device_module,
     generator,
+    has_tf32,
     keep_freed_pages,
+    product_rate,
     resolve_device,
+    tf32_products,
     to_host,
 )
-from tinygpt.data import Corpus, load_corpus
+from tinygpt.costs import training_flops
+from tinygpt.data import Batch, Corpus, load_corpus
 from tinygpt.errors import UserError
 from tinygpt.model import GPT, GPTConfig
 from tinygpt.ops import Ops, build
@@ -40,6 +44,7 @@ from tinygpt.tokenizer import load as load_tokenizer
 
 MODEL_SHAPE = "block_size", "n_layer", "n_head", "n_embd", "bias", "activation_function"
 MOMENTS, TOKENIZER = "moments.safetensors", "tokenizer.tinygpt.json"
+RATE_SECONDS = 1.0  # to find a card's largest rate of matrix products in
 
 
 def option(default: Any, group: str, help: str) -> Any:
@@ -88,6 +93,7 @@ class TrainConfig:
     grad_clip: float = option(1.0, "optimisation", "largest global gradient norm, 0 for no limit")
     device: str = option("auto", "system", "auto, cpu or cuda")
     dtype: str = option("float32", "system", "float32 or float64")
+    tf32: bool = option(True, "system", "on a card that can, float32 matrix products in TF32: less exact, faster")
     seed: int = option(1337, "system", "of initialisation, batches and dropout")
     threads: int | None = option(None, "system", "CPU cores to use (all if not given)")
     kernels: str = option("auto", "system", "auto, or reference for the definitions in tinygpt/layers alone")
@@ -150,6 +156,12 @@ class TrainState:
     evaluated_step: int = -1  # the last step that was evaluated
     saved_step: int = -1  # the last step that was saved
     stop: bool = False  # read between steps
+    product_rate: float | None = None  # the card's largest rate of matrix products, in FLOP/s; None on a CPU
+
+    @property
+    def tf32(self) -> bool:
+        """Whether matrix products are in TF32."""
+        return self.config.tf32 and self.model.dtype == np.float32 and has_tf32(self.model.device)
 
     @property
     def tokens_per_step(self) -> int:
@@ -171,6 +183,7 @@ class StepRecord:
     loss: float | None = None  # nats per token, mean over the step's batch
     grad_norm: float | None = None  # before clipping
     tokens_per_second: float | None = None
+    utilisation: float | None = None  # of a card: its share of the product rate that the model's FLOPs need
 
 
 @dataclass(frozen=True)
@@ -186,6 +199,7 @@ class EvalRecord:
 
 
 Record = StepRecord | EvalRecord
+Batches: TypeAlias = tuple[list[Batch], int]  # a step's, and the number of their targets
 
 
 # Starting and resuming
@@ -353,8 +367,8 @@ def save(state: TrainState) -> None:
 
     def write(folder: Path) -> None:
         save_weights(state, folder)
-        moments = {f"m.{name}": to_host(array) for name, array in state.optimizer.m.items()}
-        moments |= {f"v.{name}": to_host(array) for name, array in state.optimizer.v.items()}
+        moments = {f"m.{name}": array for name, array in state.optimizer.m.on_host().items()}
+        moments |= {f"v.{name}": array for name, array in state.optimizer.v.on_host().items()}
         checkpoint.write_tensors(folder / MOMENTS, moments)
 
     checkpoint.save_state(state.config.out_dir, state.step, write, meta)
@@ -381,9 +395,12 @@ def train(state: TrainState) -> Iterator[Record]:
     config, model = state.config, state.model
     grads = model.params.zeros_like()
     measured: Array | None = None  # loss and gradient norm of the last step, still on the device
-    clock, clock_step = time.perf_counter(), state.step
     first = state.step + 1  # is read too, so that a slow run soon says how slow
-    with Workers(state.threads) as workers:
+    with Workers(state.threads) as workers, tf32_products(config.tf32, model.device):
+        if model.device == "cuda" and not config.eval_only:
+            state.product_rate = product_rate(model.device, model.dtype, RATE_SECONDS)
+        clock, clock_step = time.perf_counter(), state.step
+        batches: Batches | None = None
         while True:
             due = state.step % config.eval_interval == 0 or state.step >= config.max_iters
             if (due and state.evaluated_step != state.step) or config.eval_only:
@@ -396,14 +413,16 @@ def train(state: TrainState) -> Iterator[Record]:
             if state.step >= config.max_iters or state.stop or config.eval_only:
                 break
             lr = config.lr(state.step)
-            measured = _step(state, workers, grads, lr)
+            measured = _step(state, workers, grads, lr, batches or _batches(state))
             state.step += 1
+            batches = _batches(state) if state.step < config.max_iters else None  # while a card is still at the step
             if state.step % config.log_interval == 0 or state.step in (first, config.max_iters):
                 loss, norm = _check_finite(state, measured)
                 now = time.perf_counter()
                 speed = (state.step - clock_step) * state.tokens_per_step / (now - clock)
                 clock, clock_step = now, state.step
-                yield StepRecord(state.step, lr, loss, norm, speed)
+                share = speed * training_flops(model.config) / state.product_rate if state.product_rate else None
+                yield StepRecord(state.step, lr, loss, norm, speed, share)
             else:
                 yield StepRecord(state.step, lr)
         if state.saved_step != state.step and not config.eval_only:
@@ -412,18 +431,25 @@ def train(state: TrainState) -> Iterator[Record]:
             save(state)
 
 
-def _step(state: TrainState, workers: Workers, grads: Parameters, lr: float) -> Array:
-    """One optimiser step over all its micro-batches; returns loss and gradient norm, (2,), on the device."""
+def _batches(state: TrainState) -> Batches:
+    """The micro-batches of the step that `state` stands at, on the model's device, and how many targets count."""
     config, model = state.config, state.model
     rng = generator(config.seed, "batches", state.step)  # from the step alone, so that there is nothing to save
     shape = config.batch_size, model.config.block_size
     batches = [state.corpus.batch("train", *shape, rng) for _ in range(config.gradient_accumulation_steps)]
-    denominator = max(1, sum(count_targets(targets) for _, targets in batches))
+    counted = sum(count_targets(targets) for _, targets in batches)
+    return [model.place(*batch) for batch in batches], counted
+
+
+def _step(state: TrainState, workers: Workers, grads: Parameters, lr: float, batches: Batches) -> Array:
+    """One optimiser step over all its micro-batches; returns loss and gradient norm, (2,), on the device."""
+    config, model = state.config, state.model
+    micro_batches, counted = batches
     grads.flat[...] = 0
-    loss = device_module(model.device).zeros((), dtype=model.dtype)
-    for number, (idx, targets) in enumerate(batches):
+    loss = device_module(model.device).zeros((), dtype=model.precision.accumulation)
+    for number, (idx, targets) in enumerate(micro_batches):
         row = number * config.batch_size
-        loss = loss + workers.gradients(model, idx, targets, grads, denominator, state.step, row)
+        loss = loss + workers.gradients(model, idx, targets, grads, max(1, counted), state.step, row)
     with np.errstate(all="ignore"):  # _check_finite sees what is no longer finite, and says more
         norm = state.optimizer.step(grads, lr, config.grad_clip, workers.map)
     return array_module(norm).stack((loss, norm))
