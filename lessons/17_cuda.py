@@ -371,13 +371,17 @@ except UserError as error:
 # products. One by one they would need 144 launches, 720 µs on the paper card, and each is too small to fill a card.
 # Both cuBLAS (the card's BLAS) and NumPy take the whole stack in one call, over the last two axes.
 #
-# Nothing needs to be copied for it. `split_heads` and a transpose change only the *strides*, the number of bytes
-# from one element to the next along each axis, and a product can be told to walk through its operand in the other
-# order. In the engine, `backend.bmm` is the one place where such products are called, so what is best for a card is
-# decided there.
+# A transpose is not copied for it. It changes only the *strides*, the number of bytes from one element to the next
+# along each axis, and a product can be told to walk through its operand in the other order. cuBLAS asks for one thing
+# more: each matrix of the stack as far from the last as any other. The heads that `split_heads` cuts out of packed q,
+# k and v are not. From head to head of a sequence it is D elements, and to the first head of the next sequence a long
+# way. So on a card these are copied first, and that is cheap: each has BTC elements, and the scores, which are never
+# copied, have BHT², for GPT-2's smallest 16 times as many. In the engine, `backend.bmm` is the one place where such
+# products are called, so what is best for a card is decided there.
 
 # %%
 stated("720", 144 * LAUNCH)
+stated("16", GPTConfig().n_head * GPTConfig().block_size / GPTConfig().n_embd)
 qkv = rng.standard_normal((B, T, 3 * C), dtype=np.float32)
 q, k, v = split_heads(to_device(qkv, device), H)  # 3 x (B, H, T, D)
 print("q", q.shape, "strides", q.strides, "in bytes")
@@ -401,6 +405,38 @@ print("rows 4 to 7, computed alone: the same bits:", np.array_equal(to_host(whol
 print("as NumPy has them:", np.array_equal(to_host(whole), random_bits((8, 3), 5, 0, np)))
 
 # %% [markdown]
+# ## Fewer digits, for speed
+#
+# A float32 number has 23 bits after its leading one. NVIDIA's cards since 2020 (Ampere) multiply matrices faster if
+# 10 are enough: for the A100 the maker states 156 TFLOPs in place of 19.5. In *TF32*, the operands of a product are
+# rounded to 10 bits, and its sums are taken in float32. Rounding to 10 bits is off by at most half a unit of the last,
+# 2⁻¹¹ of the number: three digits are left. How many of them a product keeps can be computed here, since to round is
+# to add half of the last place and to clear what is behind it:
+
+
+# %%
+def tf32(x):
+    bits = x.view(np.uint32)
+    half = np.uint32(0x0FFF) + (bits >> np.uint32(13) & np.uint32(1))  # a tie goes to the even neighbour
+    return ((bits + half) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+a, b = rng.standard_normal((2, 256, 256), dtype=np.float32)
+exact = a.astype(np.float64) @ b.astype(np.float64)
+off = {
+    "float32": np.linalg.norm(a @ b - exact) / np.linalg.norm(exact),
+    "TF32": np.linalg.norm(tf32(a) @ tf32(b) - exact) / np.linalg.norm(exact),
+}
+print(", ".join(f"{kind} is off by {error:.1e}" for kind, error in off.items()))
+worst = np.abs(tf32(a) / a - 1).max()
+print(f"one number at most by {worst:.6f}, and 2⁻¹¹ is {2**-11:.6f}")
+assert off["float32"] < 1e-6 < 1e-4 < off["TF32"] < 1e-3 and 0.9 * 2**-11 < worst <= 2**-11
+
+# %% [markdown]
+# So the errors of a product's terms, of either sign, do not add up to more than one of them, and it keeps three digits
+# too. That is enough to train with, and not enough to prove a gradient with. The engine trains in TF32 on a card that
+# has it (`--tf32=0` turns it off), and checks gradients, loads models and writes text in float32 or float64.
+#
 # ## What to measure
 #
 # 1. *Agreement* first: loss and gradients against the CPU's, in the same dtype. Speed comes after.
@@ -408,6 +444,8 @@ print("as NumPy has them:", np.array_equal(to_host(whole), random_bits((8, 3), 5
 # 3. *The bus* both ways, the launch of a tiny kernel, and what a read costs.
 # 4. *A step*, of the size that you mean to train, after a first one. If it takes hardly longer with twice the
 #    batch, the card is waiting for launches.
+# 5. *Utilisation*: the model's FLOPs in a second, over the fastest product that this card was seen to do. A run on a
+#    card measures that at its start, in a second, and shows the share; the maker's table says what no program reaches.
 #
 # This cell does that on whatever device the lesson runs on. Where that is a card, it also writes what it printed to
 # `lessons/out/17_cuda.txt`.
