@@ -5,12 +5,14 @@ for a card. Where these tests were written, the largest relative error was 3e-15
 """
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 
+from tests.cuda import strict_cupy
 from tests.parity.comparison import assert_agree
 from tinygpt import GPT, GPTConfig
 from tinygpt.backend import resolve_device, to_host
@@ -26,7 +28,7 @@ TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 pytestmark = [
     pytest.mark.parametrize("dtype", TOLERANCE),
     pytest.mark.parametrize("kernels", KERNELS),
-    pytest.mark.parametrize("device", ["cpu", "cuda"]),
+    pytest.mark.parametrize("device", ["cpu", "cuda", "stand-in"]),
     pytest.mark.parametrize("activation", SETTINGS["configs"]),
 ]
 
@@ -38,16 +40,19 @@ def golden(prefix):
 
 @pytest.fixture
 def model(activation, device, kernels, dtype):
-    try:
-        resolve_device(device)
-    except UserError as error:
-        pytest.skip(str(error))
-    model = GPT(GPTConfig(**SETTINGS["configs"][activation]), device, dtype, seed=None, ops=build(kernels))
-    weights = golden(f"{activation}/weights/")
-    assert weights.keys() == model.params.keys()
-    for name, array in weights.items():
-        model.params[name] = array
-    return model
+    with strict_cupy.installed() if device == "stand-in" else nullcontext():
+        device = device.replace("stand-in", "cuda")
+        try:
+            resolve_device(device)
+        except UserError as error:
+            pytest.skip(str(error))
+        ops = build(kernels, device)
+        model = GPT(GPTConfig(**SETTINGS["configs"][activation]), device, dtype, seed=None, ops=ops)
+        weights = golden(f"{activation}/weights/")
+        assert weights.keys() == model.params.keys()
+        for name, array in weights.items():
+            model.params[name] = array
+        yield model
 
 
 def test_logits_loss_and_every_gradient_are_pytorchs(model, activation, dtype):

@@ -85,10 +85,10 @@ def _cuda_problem() -> str | None:
             )
         capability, oldest = _compute_capability(), OLDEST_CARD.get(toolkit // 1000, 0)
         if capability < oldest:
-            way_out = "`pip install 'tinygpt[cuda12]'` instead" if capability >= OLDEST_CARD[12] else "use --device=cpu"
+            way_out = "`pip install 'tinygpt[cuda12]'` instead, or " if capability >= OLDEST_CARD[12] else ""
             return (
                 f"the card, {device_name('cuda')}, is too old: its compute capability is {capability / 10}, and "
-                f"CUDA {_version(toolkit)} begins at {oldest / 10}; {way_out}"
+                f"CUDA {_version(toolkit)} begins at {oldest / 10}; {way_out}use --device=cpu"
             )
         ones = cupy.ones((2, 2), dtype=np.float32)
         if float((ones @ ones)[0, 0]) != 2.0:  # a driver alone does not prove that cuBLAS loads
@@ -246,7 +246,7 @@ def product_rate(device: str, dtype: Any, seconds: float = 1.0) -> float:
         flops, repeats = 2 * n**3, 10
         if best and (repeats + 1) * flops / best > end - time.perf_counter():
             break
-        a = (random_bits((n, n), n, 0, xp) / 2**32 - 0.5).astype(dtype)
+        a = (random_bits((n, n), n, 0, xp) * 2.0**-32 - 0.5).astype(dtype)
         a @ a  # the first of a size also chooses and loads its kernel
         synchronize(device)
         began = time.perf_counter()
