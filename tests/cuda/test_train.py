@@ -1,0 +1,188 @@
+"""Training on a card: the CPU's losses, the budget of waits, checkpoints, and what a user sees."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.test_cli import TINY, outcome
+from tests.test_mine import fill
+from tests.test_mine import run as run_of_ones_own
+from tests.test_train import TEXT, tiny
+from tinygpt.backend import to_host
+from tinygpt.costs import training_flops
+from tinygpt.mine import PARTS
+from tinygpt.train import EvalRecord, StepRecord, load_model, resume, start, train
+
+
+def losses(records):
+    return [record.loss for record in records if isinstance(record, StepRecord)]
+
+
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_losses_are_the_cpus(cuda, tmp_path, kernels):
+    settings = dict(dtype="float64", dropout=0.2, bias=True, gradient_accumulation_steps=2, grad_clip=0.1)
+    here = train(start(tiny(tmp_path / "cpu", kernels="reference", threads=1, **settings)))
+    there = train(start(tiny(tmp_path / "cuda", kernels=kernels, device=cuda, **settings)))
+    for a, b in zip(there, here, strict=True):
+        if isinstance(a, EvalRecord):
+            assert (a.train_loss, a.val_loss) == pytest.approx((b.train_loss, b.val_loss), rel=1e-10)
+        else:
+            assert (a.loss, a.grad_norm) == pytest.approx((b.loss, b.grad_norm), rel=1e-10)
+
+
+def test_a_step_never_waits_and_a_logged_one_waits_once(card, tmp_path):
+    waits = {}
+    card.reset()
+    for record in train(start(tiny(tmp_path, device="cuda", dropout=0.2, log_interval=4, eval_interval=100))):
+        if isinstance(record, StepRecord):
+            waits[record.step] = [f"{wait.what} {wait.file}:{wait.line}" for wait in card.syncs]
+        card.reset()
+    assert {step: len(where) for step, where in waits.items()} == {n: int(n in (1, 4, 8, 12)) for n in range(1, 13)}
+    assert {wait.partition(":")[0] for where in waits.values() for wait in where} == {"get tinygpt/backend.py"}
+
+
+def test_an_evaluation_waits_once_for_each_split_and_once_to_see_that_all_is_finite(card, tmp_path):
+    """Besides the save, which fetches the weights twice and the moments once each; they wait for no batch."""
+    waits = []
+    for eval_iters in (2, 9):
+        state = start(tiny(tmp_path / str(eval_iters), device="cuda", eval_iters=eval_iters, max_iters=0))
+        card.reset()
+        (record,) = train(state)
+        assert isinstance(record, EvalRecord)
+        waits.append(len(card.syncs))
+    assert waits[0] == waits[1]
+
+
+def test_the_next_batch_is_on_its_way_before_a_loss_is_read(card, tmp_path):
+    state = start(tiny(tmp_path, device="cuda", eval_interval=100))
+    batch, order = state.corpus.batch, []
+
+    def noted(split, *arguments):
+        order.append((split, len(card.syncs)))
+        return batch(split, *arguments)
+
+    for record in train(state):
+        if isinstance(record, EvalRecord):
+            card.reset()
+            state.corpus.batch = noted
+        elif record.step < 12:
+            assert len(card.syncs) == record.step
+            assert order[-1] == ("train", record.step - 1)  # asked for before this step's wait
+            assert len(card.uploads) == 2 * (record.step + 1)  # idx and targets of every step so far and of the next
+
+
+def test_batches_travel_whole_and_only_they_do(card, tmp_path):
+    state = start(tiny(tmp_path, device="cuda", dropout=0.2, eval_interval=100))
+    records = train(state)
+    next(records)
+    card.reset()
+    next(records), next(records)
+    assert [upload.nbytes for upload in card.uploads] == [4 * 8 * 8] * 6  # 4 sequences of 8 ids of 8 bytes
+
+
+@pytest.mark.parametrize(
+    ("settings", "kinds"),
+    [({}, {"32F_FAST_TF32"}), ({"tf32": False}, {"32F"}), ({"dtype": "float64"}, {"64F"})],
+    ids=["by default", "off", "float64"],
+)
+def test_products_are_in_tf32_unless_told(card, tmp_path, settings, kinds):
+    state = start(tiny(tmp_path, device="cuda", max_iters=2, **settings))
+    card.reset()
+    for _ in train(state):
+        assert {product.compute_type for product in card.products} == kinds
+    card.reset()
+    state.model.forward(np.zeros((1, 2), int))  # after training, the exact ones are back
+    assert {product.compute_type for product in card.products} == ({"64F"} if kinds == {"64F"} else {"32F"})
+
+
+def test_a_run_goes_on_from_a_checkpoint_on_either_device(card, tmp_path):
+    whole = losses(train(start(tiny(tmp_path / "whole", device="cuda", dtype="float64", dropout=0.2))))
+    for first, second in (("cuda", "cpu"), ("cpu", "cuda"), ("cuda", "cuda")):
+        out_dir = tmp_path / f"{first}-{second}"
+        parts = losses(
+            train(start(tiny(out_dir, device=first, dtype="float64", dropout=0.2, max_iters=7, lr_decay_iters=12)))
+        )
+        parts += losses(train(resume(out_dir, {"device": second, "max_iters": 12})))
+        assert parts == pytest.approx(whole, rel=1e-10)
+
+
+def test_a_run_on_parts_of_ones_own_is_the_reference_run_there_too(card, tmp_path, monkeypatch):
+    fill(tmp_path)
+    theirs, state = run_of_ones_own(tmp_path, monkeypatch, mine=str(tmp_path), device="cuda", max_iters=5)
+    reference, _ = run_of_ones_own(tmp_path, monkeypatch, kernels="reference", max_iters=5)
+    assert set(state.mine.used) == set(PARTS)
+    np.testing.assert_allclose(theirs, reference, rtol=0, atol=1e-10)
+
+
+def test_utilisation_is_the_models_flops_over_the_measured_rate(card, tmp_path):
+    state = start(tiny(tmp_path, device="cuda", max_iters=3))
+    records = [record for record in train(state) if isinstance(record, StepRecord)]
+    assert state.product_rate > 0
+    for record in records:
+        flops = record.tokens_per_second * training_flops(state.model.config)
+        assert record.utilisation == pytest.approx(flops / state.product_rate)
+
+
+def test_a_weight_that_is_no_longer_finite_is_still_seen(card, tmp_path):
+    state = start(tiny(tmp_path, device="cuda", learning_rate=1e30, warmup_iters=0, eval_interval=100))
+    with pytest.raises(Exception, match=r"at step \d+ the (loss|weights)"):
+        list(train(state))
+
+
+# What a user sees
+
+CUDA = [flag for flag in TINY if not flag.startswith("--device")]
+
+
+def test_a_run_says_what_it_computes_on(card, tmp_path, capsys):
+    status, out, err = outcome(capsys, "train", *CUDA, "--device=cuda", f"--out_dir={tmp_path}")
+    assert (status, err) == (0, "")
+    for expected in ("device      cuda, ", "float32 with products in TF32, auto kernels", " of peak  ", "on the card"):
+        assert expected in out
+    assert "TFLOP/s of TF32 matrix products, measured at the start" in out
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["utilisation"] > 0 for row in rows if "loss" in row)
+
+
+def test_auto_takes_the_card_and_says_why_where_it_cannot(card, tmp_path, capsys):
+    status, out, _ = outcome(capsys, "train", *CUDA, f"--out_dir={tmp_path / 'a'}")
+    assert status == 0 and "device      cuda" in out
+    card.broken = "no card"
+    status, out, _ = outcome(capsys, "train", *CUDA, f"--out_dir={tmp_path / 'b'}")
+    assert status == 0 and "device      cpu" in out and "(the NVIDIA driver finds no CUDA card)" in out
+    status, _, err = outcome(capsys, "train", *CUDA, "--device=cuda", f"--out_dir={tmp_path / 'c'}")
+    assert status == 1 and err.startswith("error: --device=cuda: the NVIDIA driver finds no CUDA card; check")
+
+
+def test_sampling_and_evaluating_work_there_too(card, tmp_path, capsys):
+    assert outcome(capsys, "train", *CUDA, "--device=cuda", f"--out_dir={tmp_path}")[0] == 0
+    texts = [
+        outcome(capsys, "sample", f"--out_dir={tmp_path}", f"--device={d}", "--seed=1", "--start=a", "--dtype=float64")
+        for d in ("cuda", "cpu")
+    ]
+    assert texts[0] == texts[1] and texts[0][0] == 0
+    evaluations = [
+        outcome(capsys, "eval", f"--out_dir={tmp_path}", f"--device={d}", f"--data={TEXT}") for d in ("cuda", "cpu")
+    ]
+    assert evaluations[0] == evaluations[1] and evaluations[0][0] == 0
+
+
+def test_memory_that_runs_out_is_one_sentence_and_costs_no_checkpoint(card, tmp_path, capsys):
+    assert outcome(capsys, "train", *CUDA, "--device=cuda", f"--out_dir={tmp_path}")[0] == 0
+    before = to_host(load_model(tmp_path)[0].params.flat)
+    card.memory_limit = 1 << 20
+    resumed = [f"--out_dir={tmp_path}", "--init_from=resume", "--max_iters=20", "--batch_size=500", "--device=cuda"]
+    status, out, err = outcome(capsys, "train", *resumed)
+    assert status == 1 and "Traceback" not in err
+    assert err.startswith("error: out of memory on the CUDA card, allocating ") and "limit set to: 1,048,576" in err
+    assert err.rstrip().endswith(
+        "use a smaller --batch_size (with more --gradient_accumulation_steps), --block_size or model"
+    )
+    card.memory_limit = None
+    np.testing.assert_array_equal(to_host(load_model(tmp_path)[0].params.flat), before)
+
+
+def test_the_gradient_checker_runs_there(card, capsys):
+    status, out, _ = outcome(capsys, "gradcheck", "--device=cuda", "attention", "linear", "lm_head_loss", "model")
+    assert status == 0 and "right" in out
