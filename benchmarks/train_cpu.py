@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -156,29 +157,41 @@ def write_weights(settings: dict[str, Any], folder: str) -> str:
 
 
 class Side:
-    """The other end of a worker's pipe. `first` is what it says unasked, `started` the seconds until then."""
+    """The other end of a worker's pipe. `first` is what it says unasked, `started` the seconds until then.
 
-    def __init__(self, side: str, settings: dict[str, Any], script: str = __file__):
-        began = time.perf_counter()
+    Who does not `wait` for that calls `ready` later. An answer that takes more than so many seconds is a TimeoutError.
+    """
+
+    def __init__(self, side: str, settings: dict[str, Any], script: str = __file__, wait: bool = True):
+        self.began = time.perf_counter()
         command = [sys.executable, script, f"--worker={side}", f"--settings={json.dumps(settings)}"]
         environment = os.environ | {"OMP_NUM_THREADS": str(settings["threads"])}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        self.process = subprocess.Popen(  # no buffer, in which a line could wait while `select` sees none
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment
         )
-        self.first = self._answer()
-        self.started = time.perf_counter() - began
+        if wait:
+            self.ready()
 
-    def _answer(self) -> Any:
+    def ready(self, seconds: float | None = None) -> None:
+        self.first = self.answer(seconds)
+        self.started = time.perf_counter() - self.began
+
+    def answer(self, seconds: float | None = None) -> Any:
         assert self.process.stdout is not None
+        if seconds is not None and not select.select([self.process.stdout], [], [], max(0, seconds))[0]:
+            raise TimeoutError(f"no answer in {seconds:.0f} s")
         line = self.process.stdout.readline()
         if not line:
             sys.exit("a side ended early; its error is above")
         return json.loads(line)
 
-    def ask(self, request: Any) -> Any:
+    def request(self, what: Any) -> None:
         assert self.process.stdin is not None
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        return self._answer()
+        self.process.stdin.write(json.dumps(what).encode() + b"\n")
+
+    def ask(self, what: Any) -> Any:
+        self.request(what)
+        return self.answer()
 
     def close(self) -> None:
         assert self.process.stdin is not None
