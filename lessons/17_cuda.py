@@ -21,9 +21,13 @@ from tinygpt.backend import (
     array_module,
     bmm,
     device_module,
+    device_name,
+    has_tf32,
+    product_rate,
     random_bits,
     resolve_device,
     synchronize,
+    tf32_products,
     to_device,
     to_host,
 )
@@ -457,8 +461,7 @@ assert off["float32"] < 1e-6 < 1e-4 < off["TF32"] < 1e-3 and 0.9 * 2**-11 < wors
 def measure():
     """Lines of text: agreement, the roof, the bus, a step."""
     on_card = device == "cuda"
-    name = xp.cuda.runtime.getDeviceProperties(0)["name"].decode() if on_card else "this CPU"
-    yield f"device      {name}, {xp.__name__} {xp.__version__}"
+    yield f"device      {device_name(device) or 'this CPU'}, {xp.__name__} {xp.__version__}"
 
     config = GPTConfig(block_size=64, vocab_size=65, n_layer=4, n_head=4, n_embd=128)
     idx, targets = np.random.default_rng(1).integers(65, size=(2, 12, 64))
@@ -472,10 +475,11 @@ def measure():
     )
     assert apart < 1e-4
 
-    n = 8192 if on_card else 512
-    a = xp.ones((n, n), np.float32)
-    yield f"product     {2 * n**3 / seconds_of(lambda: a @ a) / 1e12:.2f} TFLOP/s of {n} x {n} in float32"
-    size = 1 << 28 if on_card else 1 << 22
+    for kind in ("float32", "TF32")[: 1 + has_tf32(device)]:
+        with tf32_products(kind == "TF32", device):
+            rate = product_rate(device, "float32", seconds=0.3)
+        yield f"product     {rate / 1e12:.2f} TFLOP/s at best, in {kind}"
+    size = 1 << 26 if on_card else 1 << 22
     b, out = xp.ones(size, np.float32), xp.ones(size, np.float32)
     yield f"addition    {12 * size / seconds_of(lambda: xp.add(b, b, out=out)) / 1e9:,.0f} GB/s"
     if on_card:
