@@ -241,7 +241,7 @@ def product_rate(device: str, dtype: Any, seconds: float = 1.0) -> float:
     256 rows and then ever more, as long as the time allows. On a card, they are in TF32 within `tf32_products`.
     """
     xp = device_module(device)
-    best, end = 0.0, time.perf_counter() + seconds
+    best = end = 0.0
     for n in (256, 512, 1024, 2048, 4096, 8192):
         flops, repeats = 2 * n**3, 10
         if best and (repeats + 1) * flops / best > end - time.perf_counter():
@@ -250,6 +250,7 @@ def product_rate(device: str, dtype: Any, seconds: float = 1.0) -> float:
         a @ a  # the first of a size also chooses and loads its kernel
         synchronize(device)
         began = time.perf_counter()
+        end = end or began + seconds  # not before: CuPy's first kernels may take seconds to compile
         for _ in range(repeats):
             a @ a
         synchronize(device)
