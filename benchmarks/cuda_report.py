@@ -2,10 +2,11 @@
 
     python benchmarks/cuda_report.py [--only=parity,speed] [--minutes=8] [--corpus=FILE] [--out=FOLDER] [--stand-in]
 
-Each question is a section, in a process of its own, with a share of the time that is left; what it has found when that
-is over stays in the report: cuda.json (everything measured) and cuda.md (its tables) in --out, written anew after every
-section. PyTorch, where it is installed, is the opponent in `speed`. With --stand-in everything runs in small on
-tests/cuda/strict_cupy.py, without a card: a rehearsal, whose times mean nothing.
+Each question is a section, in a process of its own, with a share of the time that is left; those that measure no time
+run side by side. What a section has found when its time is over stays in the report: cuda.json (everything measured)
+and cuda.md (its tables) in --out, written anew after every section. PyTorch, where it is installed, is the opponent in
+`speed`. With --stand-in everything runs in small on tests/cuda/strict_cupy.py, without a card: a rehearsal, whose times
+mean nothing.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import functools
 import gc
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import math
 import os
@@ -36,16 +38,18 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 SECTIONS = {  # its share of eight minutes in seconds, and what is asked
-    "machine": (40, "What is the card, what are its largest rates, and is its CuPy the one that the tests pretend?"),
-    "parity": (40, "Do every layer, the model, AdamW and generation compute there what a CPU computes?"),
-    "gradcheck": (45, "Is every gradient right there, by numerical derivatives?"),
-    "tests": (25, "Do the tests that can use a card pass on it?"),
-    "curves": (15, "Do the losses of a training run stay with those of the same run on the CPU?"),
-    "speed": (90, "How fast does it train, beside PyTorch and beside the card's own largest rates?"),
-    "kernels": (20, "Where does a step's time go, and how far is each layer from the least that it could take?"),
-    "baby": (205, "Does train.py reach nanoGPT's loss on tiny Shakespeare (1.47), and how soon?"),
+    "machine": (30, "What is the card, and what are its largest rates?"),
+    "stand-in": (90, "Is its CuPy the one that the tests pretend?"),
+    "parity": (90, "Do every layer, the model, AdamW and generation compute there what a CPU computes?"),
+    "gradcheck": (90, "Is every gradient right there, by numerical derivatives?"),
+    "tests": (90, "Do the tests that can use a card pass on it?"),
+    "curves": (90, "Do the losses of a training run stay with those of the same run on the CPU?"),
+    "speed": (110, "How fast does it train, beside PyTorch and beside the card's own largest rates?"),
+    "kernels": (25, "Where does a step's time go, and how far is each layer from the least that it could take?"),
+    "baby": (215, "Does train.py reach nanoGPT's loss on tiny Shakespeare (1.47), and how soon?"),
 }
-UNTIMED = "parity", "gradcheck", "tests", "curves"  # while these run, PyTorch may compile `speed`'s models
+# These run side by side, and meanwhile PyTorch may compile `speed`'s models.
+UNTIMED = "stand-in", "parity", "gradcheck", "tests", "curves"
 NEED_CORPUS = "curves", "baby"
 UNITS = {  # what follows a heading's last comma, and how its numbers are written
     "ms": "{:,.2f}", "µs": "{:,.1f}", "s": "{:,.1f}", "tokens/s": "{:,.0f}", "TFLOP/s": "{:,.1f}", "GB/s": "{:,.0f}",
@@ -64,7 +68,8 @@ class Report:
     def __init__(self, name: str, options: argparse.Namespace):
         self.folder, self.stand_in, self.corpus = Path(options.into), options.stand_in, options.corpus
         self.path = self.folder / f"{name}.json"
-        self.end, self.compile_seconds = time.perf_counter() + options.seconds, options.compile_seconds
+        self.began = time.perf_counter()
+        self.end, self.compile_seconds = self.began + options.seconds, options.compile_seconds
         self.found: dict[str, Any] = {"answer": "", "says": [], "checks": [], "tables": {}, "raw": {}}
 
     def left(self) -> float:
@@ -93,6 +98,7 @@ class Report:
         self.save()
 
     def save(self) -> None:
+        self.found["seconds"] = time.perf_counter() - self.began
         self.path.with_suffix(".partial").write_text(json.dumps(self.found, default=float))
         os.replace(self.path.with_suffix(".partial"), self.path)
 
@@ -172,13 +178,6 @@ def machine(report: Report) -> None:
     tf32, copies = report.number(rates["TF32"] / 1e12, "TFLOP/s"), report.number(rates["copies"] / 1e9, "GB/s")
     report.answer(f"{facts['card']}, {tf32} in TF32, copies at {copies}")
 
-    from tests.cuda import expressions
-
-    differences = expressions.differences(cupy)
-    report.check("expressions that CuPy does not compute as the stand-in does", len(differences), 0)
-    if differences:
-        report.table("CuPy is not what the tests pretend", [{"expression": line} for line in differences])
-
 
 def largest_rates(report: Report) -> dict[str, float]:
     """Of products in FLOP/s and of copies in bytes/s: what the section `machine` measured, or measured now."""
@@ -237,6 +236,21 @@ def event_seconds(work: Callable[[], Any], repeats: int) -> float:
     end.record()
     end.synchronize()
     return cupy.cuda.get_elapsed_time(start, end) / 1e3 / repeats
+
+
+# stand-in
+
+
+def stand_in(report: Report) -> None:
+    import cupy
+
+    from tests.cuda.expressions import EXPRESSIONS, differences
+
+    found = differences(cupy)
+    report.check("expressions that CuPy does not compute as the stand-in does", len(found), 0)
+    if found:
+        report.table("CuPy is not what the tests pretend", [{"expression": line} for line in found])
+    report.answer(f"{len(EXPRESSIONS)} expressions, {len(found)} of them not as the stand-in has them")
 
 
 # parity
@@ -1039,8 +1053,8 @@ def check_card(report: Report) -> None:
 
 
 FUNCTIONS: dict[str, Callable[[Report], None]] = {
-    "card": check_card, "compiling": compiling, "machine": machine, "parity": parity, "gradcheck": gradcheck,
-    "tests": tests, "curves": curves, "speed": speed, "kernels": kernels, "baby": baby,
+    "card": check_card, "compiling": compiling, "machine": machine, "stand-in": stand_in, "parity": parity,
+    "gradcheck": gradcheck, "tests": tests, "curves": curves, "speed": speed, "kernels": kernels, "baby": baby,
 }  # fmt: skip
 
 
@@ -1086,7 +1100,6 @@ def stop(process: subprocess.Popen | None) -> None:
 
 def outcome(name: str, process: subprocess.Popen, folder: Path, seconds: float) -> dict[str, Any]:
     """What a section found, and how it ended, after so many seconds at most."""
-    began = time.perf_counter()
     try:
         status = "done" if process.wait(max(1, seconds)) == 0 else f"failed with status {process.returncode}"
     except subprocess.TimeoutExpired:
@@ -1094,8 +1107,7 @@ def outcome(name: str, process: subprocess.Popen, folder: Path, seconds: float) 
     finally:
         stop(process)
     path, log = folder / f"{name}.json", folder / f"{name}.log"
-    found = {"status": status, "seconds": time.perf_counter() - began}
-    found |= json.loads(path.read_text()) if path.exists() else {}
+    found = {"status": status} | (json.loads(path.read_text()) if path.exists() else {})
     return found if status == "done" else found | {"last_lines": log.read_text(errors="replace").splitlines()[-20:]}
 
 
@@ -1113,27 +1125,33 @@ def run(names: list[str], options: argparse.Namespace) -> None:
                 found = outcome("card", running["card"], folder, 60)
                 if problem := found.get("raw", {}).get("problem"):
                     sys.exit(problem)
-            for number, name in enumerate(names):
-                if name in UNTIMED and early and "compiling" not in running:
+            groups = [list(group) for _, group in itertools.groupby(names, lambda name: name in UNTIMED or name)]
+            for number, group in enumerate(groups):
+                if group[0] in UNTIMED and early:
                     running["compiling"] = start("compiling", options, folder, 600)
-                later = sum(SECTIONS[other][0] for other in names[number + 1 :])
-                share = SECTIONS[name][0] / (SECTIONS[name][0] + later)
+                later = sum(SECTIONS[others[0]][0] for others in groups[number + 1 :])
+                share = SECTIONS[group[0]][0] / (SECTIONS[group[0]][0] + later)
                 if options.stand_in and later:  # where no run at the end needs most of the time
                     share = 0.4
-                seconds = (end - time.perf_counter()) * share
-                print(f"{name}: {SECTIONS[name][1]} (at most {seconds:.0f} s)", flush=True)
-                if name not in UNTIMED and "compiling" in running:  # it ends what it is at, in `speed`'s time
+                began = time.perf_counter()
+                seconds = (end - began) * share
+                if group[0] not in UNTIMED and "compiling" in running:  # it ends what it is at, in `speed`'s time
                     (folder / "stop").touch()
-                    patience = min(options.compile_seconds, seconds / 3)
-                    seconds -= outcome("compiling", running.pop("compiling"), folder, patience)["seconds"]
-                if name in NEED_CORPUS and options.corpus is None:
-                    sentence = "there is no shared/data/tinyshakespeare.txt here, and --corpus does not name the text"
-                    results[name] = {"status": "skipped", "answer": sentence}
-                else:
-                    running[name] = start(name, options, folder, seconds - 3)
-                    results[name] = outcome(name, running[name], folder, seconds)
-                write(Path(options.out), results, options.stand_in)
-                print("\n".join(section_text(name, results[name], options.stand_in)[4:]), flush=True)
+                    outcome("compiling", running.pop("compiling"), folder, min(options.compile_seconds, seconds / 3))
+                    seconds -= time.perf_counter() - began
+                until = time.perf_counter() + seconds
+                for name in group:
+                    print(f"{name}: {SECTIONS[name][1]} (at most {seconds:.0f} s)", flush=True)
+                    if name not in NEED_CORPUS or options.corpus:
+                        running[name] = start(name, options, folder, seconds - 3)
+                for name in group:
+                    if name in running:
+                        results[name] = outcome(name, running.pop(name), folder, until - time.perf_counter())
+                    else:
+                        sentence = "there is no shared/data/tinyshakespeare.txt here, and --corpus names no other text"
+                        results[name] = {"status": "skipped", "answer": sentence}
+                    write(Path(options.out), results, options.stand_in)
+                    print("\n".join([name, *section_text(name, results[name], options.stand_in)[4:]]), flush=True)
         finally:
             for process in running.values():
                 stop(process)
