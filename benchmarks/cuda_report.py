@@ -11,12 +11,14 @@ mean nothing.
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import gc
 import importlib.metadata
 import importlib.util
 import itertools
 import json
+import linecache
 import math
 import os
 import platform
@@ -39,14 +41,14 @@ sys.path.insert(0, str(ROOT))
 
 SECTIONS = {  # its share of eight minutes in seconds, and what is asked
     "machine": (30, "What is the card, and what are its largest rates?"),
-    "stand-in": (90, "Is its CuPy the one that the tests pretend?"),
-    "parity": (90, "Do every layer, the model, AdamW and generation compute there what a CPU computes?"),
-    "gradcheck": (90, "Is every gradient right there, by numerical derivatives?"),
-    "tests": (90, "Do the tests that can use a card pass on it?"),
-    "curves": (90, "Do the losses of a training run stay with those of the same run on the CPU?"),
-    "speed": (110, "How fast does it train, beside PyTorch and beside the card's own largest rates?"),
-    "kernels": (25, "Where does a step's time go, and how far is each layer from the least that it could take?"),
-    "baby": (215, "Does train.py reach nanoGPT's loss on tiny Shakespeare (1.47), and how soon?"),
+    "stand-in": (105, "Is its CuPy the one that the tests pretend?"),
+    "parity": (105, "Do every layer, the model, AdamW and generation compute there what a CPU computes?"),
+    "gradcheck": (105, "Is every gradient right there, by numerical derivatives?"),
+    "tests": (105, "Do the tests that can use a card pass on it?"),
+    "curves": (105, "Do the losses of a training run stay with those of the same run on the CPU?"),
+    "speed": (100, "How fast does it train, beside PyTorch and beside the card's own largest rates?"),
+    "kernels": (20, "Where does a step's time go, and how far is each layer from the least that it could take?"),
+    "baby": (225, "Does train.py reach nanoGPT's loss on tiny Shakespeare (1.47), and how soon?"),
 }
 # These run side by side, and meanwhile PyTorch may compile `speed`'s models.
 UNTIMED = "stand-in", "parity", "gradcheck", "tests", "curves"
@@ -648,12 +650,16 @@ class Opponent(Side):
         with contextlib.suppress(OSError):  # it ended just now, as its answer will tell
             super().request(what)
 
+    def ready(self, seconds: float) -> None:
+        """Wait until it has imported what it needs."""
+        if not self.is_ready:
+            super().answer(seconds)
+            self.is_ready = True
+
     def answer(self, seconds: float | None = None) -> dict[str, Any]:
         until = time.perf_counter() + max(1, seconds or 0)
         try:
-            if not self.is_ready:
-                super().answer(until - time.perf_counter())
-                self.is_ready = True
+            self.ready(until - time.perf_counter())
             return super().answer(until - time.perf_counter())
         except (TimeoutError, SystemExit, OSError) as error:
             self.process.kill()
@@ -682,6 +688,9 @@ def speed(report: Report) -> None:
     sides = {name: Opponent(name, report.stand_in) for name in SIDES if name.startswith("tinygpt") or has_torch()}
     if len(sides) < len(SIDES):
         report.say("PyTorch is not installed, so tinygpt is alone here.")
+    for side in sides.values():  # or the first configuration's time would pay for it
+        with contextlib.suppress(TimeoutError, SystemExit, OSError):  # what went wrong is said when it is asked
+            side.ready(report.left() / 4)
     rows: list[dict[str, Any]] = []
     answers = []
     with tempfile.TemporaryDirectory() as folder:
@@ -784,6 +793,7 @@ def speed_rows(
 
 # kernels: a step's layers between events
 
+LINES_SHOWN = 30
 LEAVES = "embedding", "linear", "layernorm", "gelu", "attention", "dropout", "lm_head_loss"
 
 
@@ -942,36 +952,74 @@ def kernels(report: Report) -> None:
     most = "" if report.stand_in else "; most above it: " + ", ".join(row["layer"] for row in farthest)
     report.answer(f"{report.number(whole, 'ms')}, {report.number(over, 'x')} its floor in all{most}")
     ours.release(everything=True)
-    report.table(
-        "Attention forward, one layer, the definition's pieces each by itself", attention_pieces(report, settings)
-    )
+    by_line(report, ours, "gpt2, B=12", dropout=0.0)
+    by_line(report, ours, "baby", dropout=0.2)
 
 
-def attention_pieces(report: Report, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Beside each piece, how often it could have read the weights (or written them) in its time."""
-    import cupy
+class Lines:
+    """The card's time for each line of layers, model and optimiser: events between them, set by a trace function."""
 
-    from tinygpt.backend import bmm, random_bits
-    from tinygpt.layers import attention
+    FILES = tuple(str(ROOT / "tinygpt" / name) for name in ("layers", "kernels", "model.py", "optim.py", "parallel.py"))
 
-    shape = settings["batch_size"], settings["block_size"], 3 * settings["n_embd"]
-    qkv = (random_bits(shape, 0, 0, cupy) / 2**32 - 0.5).astype(np.float32)
-    q, k, v = attention.split_heads(qkv, settings["n_head"])
-    scores = bmm(q, k, transpose_b=True)
-    bits = functools.partial(random_bits, scores.shape, 1, 0, cupy)
-    pieces = {
-        "scores, q k^T": lambda: bmm(q, k, transpose_b=True),
-        "their scale": lambda: scores * 0.125,
-        "mask and softmax": lambda: attention._causal_softmax(scores),
-        "dropout (not in this model)": lambda: scores * (bits() >= cupy.uint32(0.2 * 2**32)) / 0.8,
-        "values, weights v": lambda: bmm(scores, v),
-        "heads side by side": lambda: attention.merge_heads(q),
-    }
-    once = scores.nbytes / largest_rates(report)["copies"]
-    seconds = {name: event_seconds(work, 5) for name, work in pieces.items()}
-    return [
-        {"piece": n, "on the card, ms": s * 1e3, "passes over the weights, x": s / once} for n, s in seconds.items()
-    ]
+    def __init__(self) -> None:
+        self.under_way: list[tuple[str, int]] = [("", 0)]  # the line that each function has reached, outermost first
+        self.marks: list[tuple[tuple[str, int], Any]] = []
+        self.runs: dict[tuple[str, int], int] = {}
+
+    def trace(self, frame: Any, what: str, _: Any) -> Any:
+        import cupy
+
+        if not frame.f_code.co_filename.startswith(self.FILES):
+            return None
+        if what == "call":
+            self.under_way.append(("", 0))
+        elif what == "return":
+            self.under_way.pop()
+        elif what == "line":
+            line = self.under_way[-1] = frame.f_code.co_filename, frame.f_lineno
+            self.runs[line] = self.runs.get(line, 0) + 1
+        event = cupy.cuda.Event()
+        event.record()
+        self.marks.append((self.under_way[-1], event))
+        return self.trace
+
+    def milliseconds(self) -> dict[tuple[str, int], float]:
+        """By line, the time from each of its marks to the next, whosever that is; after a synchronisation."""
+        import cupy
+
+        sums: dict[tuple[str, int], float] = {}
+        for (line, start), (_, end) in itertools.pairwise(self.marks):
+            sums[line] = sums.get(line, 0.0) + cupy.cuda.get_elapsed_time(start, end)
+        return sums
+
+
+def by_line(report: Report, ours: Ours, config: str, dropout: float) -> None:
+    """A step's time on the card, source line by source line, for the most expensive ones."""
+    settings = configurations(report.stand_in)[config]
+    ours.prepare(settings)
+    ours.model.config = dataclasses.replace(ours.model.config, dropout=dropout)
+    for number in range(2):
+        ours.step(*batch(settings, number))
+    watch = Lines()
+    sys.settrace(watch.trace)
+    try:
+        ours.step(*batch(settings, 2))
+    finally:
+        sys.settrace(None)
+    ours.wait()
+    ms = watch.milliseconds()
+    whole, rows = sum(ms.values()), []
+    for file, number in sorted(ms, key=lambda line: -ms[line])[:LINES_SHOWN]:
+        rows.append({
+            "line": f"{Path(file).relative_to(ROOT / 'tinygpt')}:{number}" if file else "elsewhere",
+            "what it says": f"`{linecache.getline(file, number).partition('  #')[0].strip()}`" if file else "",
+            "runs": watch.runs.get((file, number)),
+            "on the card, ms": ms[file, number], "of the step, %": ms[file, number] / whole,
+        })  # fmt: skip
+    if report.stand_in:
+        rows.sort(key=lambda row: row["line"])
+    report.table(f"The lines that take most of a step of {config}, dropout {dropout}", rows)
+    ours.release(everything=True)
 
 
 # baby: the run that it is all for
@@ -987,7 +1035,7 @@ def baby(report: Report) -> None:
             small = "--n_layer=1 --n_head=2 --n_embd=32 --block_size=32 --batch_size=4 --max_iters=4 --log_interval=1"
             status, seconds, lines = command(["train", *flags, *small.split(), "--eval_interval=2", "--eval_iters=1"])
         else:
-            flags += ["--eval_interval=500", "--eval_iters=100"]
+            flags += ["--eval_interval=250", "--eval_iters=100"]  # nanoGPT's, with half its batches
             status, seconds, lines = until_interrupted([sys.executable, "train.py", *flags], report)
         metrics = read_metrics(Path(folder) / "out" / "metrics.jsonl")
     report.raw("metrics", metrics)

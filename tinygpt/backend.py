@@ -7,10 +7,11 @@ stands here.
 
 import contextlib
 import ctypes
+import functools
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -457,12 +458,20 @@ def random_bits(shape: tuple[int, ...], key: int, first_row: int, xp: Any) -> Ar
     The hash is a multiply-xorshift finaliser applied twice with the row's 64-bit key between (constants: Wellons,
     "Prospecting for hash functions", 2018). A row has at most 2^32 elements.
     """
-    rows = xp.arange(first_row, first_row + shape[0], dtype=np.uint64)
-    keys = _finalise(rows ^ np.uint64(_finalise(key)), np.uint64)  # fold_in(key, row), made where they are needed
-    column = (shape[0],) + (1,) * (len(shape) - 1)
-    low = keys.astype(np.uint32).reshape(column)  # the lower half
-    high = (keys >> np.uint64(32)).astype(np.uint32).reshape(column)
-    place = xp.arange(int(np.prod(shape[1:])), dtype=np.uint32).reshape((1,) + tuple(shape[1:]))
+    rows = xp.arange(first_row, first_row + shape[0], dtype=np.uint64).reshape(shape[:1] + (1,) * (len(shape) - 1))
+    places = xp.arange(int(np.prod(shape[1:])), dtype=np.uint32).reshape((1, *shape[1:]))
+    return _fused(_hash, xp)(rows, places, np.uint64(_finalise(key)))
+
+
+@functools.cache
+def _fused(function: Callable[..., Array], xp: Any) -> Callable[..., Array]:
+    """A function made of element-wise operations; on a card one kernel, which CuPy makes of the same lines."""
+    return function if xp is np else xp.fuse(function)
+
+
+def _hash(row: Array, place: Array, key: Any) -> Array:
+    key = _finalise(row ^ key, np.uint64)  # fold_in(key, row)
+    low, high = key.astype(np.uint32), (key >> np.uint64(32)).astype(np.uint32)
     return _mix(_mix(place + low) ^ high)
 
 

@@ -6,10 +6,15 @@ from tinygpt.backend import resolve_device
 from tinygpt.errors import UserError
 
 
+@pytest.fixture(autouse=True)
+def no_rates(monkeypatch):
+    """The largest rate of products, which takes a second to measure, is not what these tests are about."""
+    monkeypatch.setattr(train, "RATE_SECONDS", 0.0)
+
+
 @pytest.fixture
-def card(monkeypatch):
+def card():
     """The stand-in for CuPy and a card, with what it counts."""
-    monkeypatch.setattr(train, "RATE_SECONDS", 0.0)  # a stand-in's rate means nothing
     with strict_cupy.installed() as card:
         yield card
 

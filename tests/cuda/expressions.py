@@ -134,6 +134,10 @@ EXPRESSIONS = [
     ("uint64 and int64 are float64", "U + n", SAME),
     ("uint32 at least", "u >= xp.uint32(2**31)", SAME),
     ("a minus of uint32", "-u", SAME),
+    ("a fused hash round", "xp.fuse(kernel_name='f')(lambda x, y: (x ^ (x >> np.uint32(16))) * y)(u, np.uint32(3))",
+     Gives("(u ^ (u >> np.uint32(16))) * np.uint32(3)", "fusion.pyx")),
+    ("fused, by broadcasting", "xp.fuse(kernel_name='f')(lambda x, y: x + y.astype(np.uint32))(u, U[:, None])",
+     Gives("u + U[:, None].astype(np.uint32)", "fusion.pyx")),
     # Reductions stay on the card
     ("a sum", "a.sum()", SAME),
     ("a sum over two axes", "p.sum(axis=(0, 2))", SAME),

@@ -720,6 +720,54 @@ def erf(x, out=None):
     return _into("erf", np.vectorize(math.erf, otypes=[float])(x._np).astype(dtype), out, "same_kind")
 
 
+# Fused functions
+
+
+class _Traced:
+    """What a fused function is given: operators and `astype`, and nothing else (fusion.pyx, _FusionVarScalar)."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, value):
+        self.value = value
+
+    def astype(self, dtype):
+        with np.errstate(all="ignore"):
+            return _Traced(self.value.astype(_supported(dtype)))
+
+
+def _traced_operator(function, *args):
+    if not all(isinstance(x, _Traced | np.generic) for x in args):
+        raise TypeError(f"the stand-in fuses arrays and NumPy scalars, not {[type(x).__name__ for x in args]}")
+    with np.errstate(all="ignore"):
+        return _Traced(function(*(x.value if isinstance(x, _Traced) else x for x in args)))
+
+
+for _symbol in ("add", "sub", "mul", "truediv", "lshift", "rshift", "and", "or", "xor"):
+    _function = getattr(np, OPERATORS[_symbol])
+    setattr(_Traced, f"__{_symbol}__", functools.partialmethod(lambda x, f, y: _traced_operator(f, x, y), _function))
+    setattr(_Traced, f"__r{_symbol}__", functools.partialmethod(lambda x, f, y: _traced_operator(f, y, x), _function))
+
+
+def fuse(*args, kernel_name=None):
+    """A function that is one kernel. Without a device array among its arguments it is the function itself."""
+    if not args:
+        return lambda function: fuse(function, kernel_name=kernel_name)
+    (function,) = args
+
+    def fused(*args):
+        if not any(isinstance(x, ndarray) for x in args):
+            return function(*args)
+        if not all(isinstance(x, ndarray | np.generic) for x in args):
+            raise TypeError(f"Invalid argument type for {function.__name__!r}: {[type(x) for x in args]}")
+        if not (kernel_name or function.__name__).isidentifier():
+            raise ValueError("a kernel needs a name that C++ accepts")
+        result = function(*(_Traced(x._np if isinstance(x, ndarray) else x) for x in args))
+        return _store(kernel_name or function.__name__, result.value)
+
+    return functools.update_wrapper(fused, function)
+
+
 # Functions that are lifted from NumPy by a table
 
 AXES = "a, axis=None, dtype=None, out=None, keepdims=False"
@@ -1422,7 +1470,7 @@ def _modules():
     own = (
         *"ndarray array asarray asnumpy ascontiguousarray empty full empty_like full_like ravel where clip".split(),
         *"take take_along_axis put_along_axis sort argsort repeat array_equal result_type can_cast copyto".split(),
-        *"dot matmul".split(),
+        *"dot matmul fuse".split(),
     )
     pool, is_available = MemoryPool(), lambda: _card.broken != "no card"
     cupy = {

@@ -117,9 +117,10 @@ def test_random_bits_are_the_same_on_a_card(cuda):
     np.testing.assert_array_equal(backend.to_host(there), backend.random_bits((5, 3, 4), 1234567890123456789, 7, np))
 
 
-def test_random_bits_come_from_nowhere_but_the_card(card):
+def test_random_bits_come_from_nowhere_but_the_card_and_from_one_kernel(card):
     backend.random_bits((5, 3, 4), 1, 0, backend.device_module("cuda"))
     assert not card.uploads and not card.syncs
+    assert [launch.what for launch in card.launches] == ["arange", "arange", "_hash"]
 
 
 def test_scatter_add_counts_repeats(cuda, rng):

@@ -44,6 +44,23 @@ def test_a_step_never_waits_and_a_logged_one_waits_once(card, tmp_path):
     assert {wait.partition(":")[0] for where in waits.values() for wait in where} == {"get tinygpt/backend.py"}
 
 
+def test_the_host_has_queued_a_step_before_the_card_begins_it(cuda, tmp_path):
+    """If anything in a step waited, it would wait for the products before it too, and those would be done."""
+    import cupy
+
+    records = train(start(tiny(tmp_path, device=cuda, dropout=0.2, log_interval=100, eval_interval=100, tf32=False)))
+    for _ in range(3):  # the evaluation, the first step, which is read, and one that compiles what is left
+        next(records)
+    a = cupy.ones((4096, 4096), np.float32)
+    for _ in range(0 if "stand-in" in cupy.__version__ else 100):  # a quarter of a second on the fastest of cards
+        a @ a
+    before_the_step = cupy.cuda.Event()
+    before_the_step.record()
+    next(records)
+    assert not before_the_step.done
+    records.close()
+
+
 def test_an_evaluation_waits_once_for_each_split_and_once_to_see_that_all_is_finite(card, tmp_path):
     """Besides the save, which fetches the weights twice and the moments once each; they wait for no batch."""
     waits = []
