@@ -446,7 +446,8 @@ assert honest > marks["nothing"]
 # tiny Shakespeare, cpu, 2,000 steps       1.76, 1.78, 1.79    README, three seeds
 #   learning rate 1e-3                     1.90, 1.91, 1.92    README, three seeds
 #   nanoGPT's own code, 1e-3               1.88                nanoGPT's README
-# tiny Shakespeare, baby                   1.47 at its best    nanoGPT's README
+# tiny Shakespeare, baby, on a card        1.46 at its best    README, on a card
+#   nanoGPT's own code                     1.47 at its best    nanoGPT's README
 # gpt2 on OpenWebText, 8 A100, 4 days      about 2.85          nanoGPT's README
 #
 # gpt2 before training: 10.97, where ln V is 10.82 (benchmarks/results/cpu.txt)

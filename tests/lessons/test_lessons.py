@@ -171,7 +171,7 @@ def test_every_mentioned_file_is_there():
         for name in re.findall(
             r"`((?:tinygpt|lessons|tests|benchmarks)/[\w/.]+\.\w+)`", path.read_text(encoding="utf-8")
         ):
-            if not name.startswith(("lessons/work/", "lessons/out/", "lessons/recorded/")):
+            if not name.startswith(("lessons/work/", "lessons/out/")):
                 assert (ROOT / name).exists(), f"{path.name}: {name}"
 
 
