@@ -535,10 +535,11 @@ if device == "cuda":
 #
 # Read the last two lines first. Twice the tokens take no longer, so this step is all launches: of several hundred
 # kernels, and the host takes longer over one than on our paper card. A model of this size is no work for such a card.
-# The bus is slower than on paper, since what goes over it is copied once more on the host, and nothing waits for it
-# here. And TF32 is 8 times as fast as float32, as on the maker's paper.
+# The bus is slower than on paper, since what goes over it is copied once more on the host; ids are few, and nobody
+# waits for them. The addition does not reach the rate at which this card copies (`benchmarks/results/cuda.md`), as
+# CuPy's kernels read one number at a time. And TF32 is 8 times as fast as float32, as on the A100's paper.
 #
-# What a large model does there, layer by layer and line by line: `benchmarks/results/cuda.md`.
+# What a large model does there, layer by layer and line by line, stands in the same file.
 
 # %% [markdown]
 # To train there, and to check the gradients there:

@@ -18,14 +18,30 @@ def test_a_benchmark_says_what_it_does(path):
     assert f"python benchmarks/{path.name}" in done.stdout  # its docstring, which begins with what it measures
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the card's report ends groups of processes, which Windows has not")
-def test_the_cards_report_can_be_rehearsed_without_a_card(tmp_path):
+def rehearsal(tmp_path, only, corpus):
+    """The exit status of the card's report without a card, and what it wrote."""
     report = next(path for path in BENCHMARKS if path.stem == "cuda_report")
-    command = [sys.executable, str(report), "--stand-in", "--only=machine,kernels", f"--out={tmp_path}"]
+    command = [sys.executable, str(report), "--stand-in", f"--only={only}", f"--out={tmp_path}", f"--corpus={corpus}"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    sections = json.loads((tmp_path / "cuda-stand-in.json").read_text())["sections"]
-    assert {name: found["status"] for name, found in sections.items()} == {"machine": "done", "kernels": "done"}, (
-        sections
-    )
+    return done.returncode, json.loads((tmp_path / "cuda-stand-in.json").read_text())["sections"]
+
+
+no_groups = pytest.mark.skipif(os.name == "nt", reason="the report ends groups of processes, which Windows has not")
+
+
+@no_groups
+def test_the_cards_report_can_be_rehearsed_without_a_card(tmp_path):
+    only = "machine,stand-in,curves,kernels"
+    status, sections = rehearsal(tmp_path, only, Path(__file__).with_name("memorised.txt"))
+    assert {name: found["status"] for name, found in sections.items()} == dict.fromkeys(only.split(","), "done")
+    assert status == 0
     assert "times mean nothing" in (tmp_path / "cuda-stand-in.md").read_text().splitlines()[0]
+
+
+@no_groups
+def test_the_cards_report_ends_with_an_error_if_a_section_does(tmp_path):
+    (tmp_path / "short.txt").write_text("too short")
+    status, sections = rehearsal(tmp_path, "stand-in,curves", tmp_path / "short.txt")
+    assert status == 1
+    assert sections["stand-in"]["status"] == "done" and sections["curves"]["status"] == "failed with status 1"
+    assert "short.txt" in sections["curves"]["last_lines"][-1]

@@ -737,8 +737,8 @@ class _Traced:
 
 
 def _traced_operator(function, *args):
-    if not all(isinstance(x, _Traced | np.generic) for x in args):
-        raise TypeError(f"the stand-in fuses arrays and NumPy scalars, not {[type(x).__name__ for x in args]}")
+    if not isinstance(args[1], _Traced | np.generic):  # Python's numbers, and scalars on the left, were never checked
+        raise TypeError(f"the stand-in fuses arrays with NumPy scalars, not with {type(args[1]).__name__}")
     with np.errstate(all="ignore"):
         return _Traced(function(*(x.value if isinstance(x, _Traced) else x for x in args)))
 
@@ -746,7 +746,6 @@ def _traced_operator(function, *args):
 for _symbol in ("add", "sub", "mul", "truediv", "lshift", "rshift", "and", "or", "xor"):
     _function = getattr(np, OPERATORS[_symbol])
     setattr(_Traced, f"__{_symbol}__", functools.partialmethod(lambda x, f, y: _traced_operator(f, x, y), _function))
-    setattr(_Traced, f"__r{_symbol}__", functools.partialmethod(lambda x, f, y: _traced_operator(f, y, x), _function))
 
 
 def fuse(*args, kernel_name=None):
