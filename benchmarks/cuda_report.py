@@ -709,7 +709,7 @@ def speed(report: Report) -> None:
             )
             playing = {name: side for name, side in sides.items() if name != OURS_FLOAT32 or config in FLOAT32_AT}
             found = play(report, playing, settings, time.perf_counter() + share, compiled)
-            report.raw(config, {"settings": settings, "sides": found})
+            report.raw(config, {"settings": configs[config], "sides": found})
             new = speed_rows(report, config, settings, found, rates)
             report.table("Training", rows := rows + new)
             over = [(r["ours over it, x"], r["side"]) for r in new if r["side"] not in (OURS, OURS_FLOAT32)]
