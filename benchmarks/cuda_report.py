@@ -1223,7 +1223,7 @@ def run(names: list[str], options: argparse.Namespace) -> bool:
             for process in running.values():
                 stop(process)
     print(f"written: {options.out}/{file_name(options.stand_in)}.md and .json")
-    return all(f["status"] == "done" and all(c["right"] for c in f.get("checks", [])) for f in results.values())
+    return all(found["status"] == "done" and not wrong_checks(found) for found in results.values())
 
 
 # The report
@@ -1233,6 +1233,7 @@ def file_name(stand_in: bool) -> str:
     return "cuda-stand-in" if stand_in else "cuda"
 
 
+@functools.cache  # and so from before the report itself changes files
 def tinygpt_version() -> str:
     """The package's, and the revision of the checkout where git knows one."""
     from tinygpt import __version__
@@ -1244,10 +1245,13 @@ def tinygpt_version() -> str:
     return f"{__version__} at {git.stdout.strip()}" if git.returncode == 0 else __version__
 
 
+def wrong_checks(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [check for check in found.get("checks", []) if not check["right"]]
+
+
 def verdict(found: dict[str, Any]) -> str:
     """How a section ended, in a few words."""
-    checks = found.get("checks", [])
-    wrong = sum(not check["right"] for check in checks)
+    checks, wrong = found.get("checks", []), len(wrong_checks(found))
     counted = f"{wrong} of {len(checks)} WRONG" if wrong else f"{len(checks)} of {len(checks)} right" if checks else ""
     status = "" if found["status"] == "done" else found["status"]
     return "; ".join(filter(None, (status, counted, found.get("answer"))))
@@ -1268,7 +1272,7 @@ def section_text(name: str, found: dict[str, Any], stand_in: bool) -> list[str]:
     """A section in Markdown."""
     took = f" ({found['seconds']:.0f} s)" if "seconds" in found and not stand_in else ""
     lines = [f"## {name}{took}", "", SECTIONS[name][1], "", f"**{verdict(found)}**", ""]
-    if wrong := [check for check in found.get("checks", []) if not check["right"]]:
+    if wrong := wrong_checks(found):
         rows = [{"WRONG": c["what"], "is": f"{c['value']:.5g}", "allowed": f"{c['allowed']:.5g}"} for c in wrong]
         lines += [*markdown_table(rows, stand_in), ""]
     for title, rows in found.get("tables", {}).items():
@@ -1282,7 +1286,6 @@ def section_text(name: str, found: dict[str, Any], stand_in: bool) -> list[str]:
 def write(results: dict[str, Any], options: argparse.Namespace) -> None:
     """Both files."""
     out, stand_in = Path(options.out), options.stand_in
-    limits = {"minutes": options.minutes, "compile_seconds": options.compile_seconds}
     said = f"On {time.strftime('%Y-%m-%d')}, with tinygpt {tinygpt_version()}, in {options.minutes:g} minutes at most."
     lines = ["# tinygpt on a CUDA card", "", said, ""]
     if stand_in:
@@ -1290,10 +1293,8 @@ def write(results: dict[str, Any], options: argparse.Namespace) -> None:
     rows = [{"": name, "asked": SECTIONS[name][1], "found": verdict(found)} for name, found in results.items()]
     lines += [*markdown_table(rows, stand_in), ""]
     lines += [line for name, found in results.items() for line in section_text(name, found, stand_in)]
-    contents = {
-        ".json": json.dumps({"stand_in": stand_in, **limits, "sections": results}, indent=1),
-        ".md": "\n".join(lines),
-    }
+    everything = {name: getattr(options, name) for name in ("stand_in", "minutes", "compile_seconds")}
+    contents = {".json": json.dumps(everything | {"sections": results}, indent=1), ".md": "\n".join(lines)}
     out.mkdir(parents=True, exist_ok=True)
     for suffix, text in contents.items():
         partial = out / f"{file_name(stand_in)}.partial"

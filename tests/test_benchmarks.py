@@ -23,7 +23,9 @@ def rehearsal(tmp_path, only, corpus):
     report = next(path for path in BENCHMARKS if path.stem == "cuda_report")
     command = [sys.executable, str(report), "--stand-in", f"--only={only}", f"--out={tmp_path}", f"--corpus={corpus}"]
     done = subprocess.run(command, capture_output=True, text=True)
-    return done.returncode, json.loads((tmp_path / "cuda-stand-in.json").read_text())["sections"]
+    written = tmp_path / "cuda-stand-in.json"
+    assert written.exists(), done.stderr
+    return done.returncode, json.loads(written.read_text())["sections"]
 
 
 no_groups = pytest.mark.skipif(os.name == "nt", reason="the report ends groups of processes, which Windows has not")
@@ -33,8 +35,10 @@ no_groups = pytest.mark.skipif(os.name == "nt", reason="the report ends groups o
 def test_the_cards_report_can_be_rehearsed_without_a_card(tmp_path):
     only = "machine,stand-in,curves,kernels"
     status, sections = rehearsal(tmp_path, only, Path(__file__).with_name("memorised.txt"))
-    assert {name: found["status"] for name, found in sections.items()} == dict.fromkeys(only.split(","), "done")
-    assert status == 0
+    assert {name: found["status"] for name, found in sections.items()} == dict.fromkeys(only.split(","), "done"), (
+        sections
+    )
+    assert status == 0, sections
     assert "times mean nothing" in (tmp_path / "cuda-stand-in.md").read_text().splitlines()[0]
 
 

@@ -470,7 +470,7 @@ def _fused(function: Callable[..., Array], xp: Any) -> Callable[..., Array]:
 
 
 def _hash(row: Array, place: Array, key: Any) -> Array:
-    key = _finalise(row ^ key, np.uint64)  # fold_in(key, row)
+    key = _finalise(row ^ key, np.uint64)  # fold_in(key, row); on a card for each element anew
     low, high = key.astype(np.uint32), (key >> np.uint64(32)).astype(np.uint32)
     return _mix(_mix(place + low) ^ high)
 

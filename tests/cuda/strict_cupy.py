@@ -736,16 +736,15 @@ class _Traced:
             return _Traced(self.value.astype(_supported(dtype)))
 
 
-def _traced_operator(function, *args):
-    if not isinstance(args[1], _Traced | np.generic):  # Python's numbers, and scalars on the left, were never checked
-        raise TypeError(f"the stand-in fuses arrays with NumPy scalars, not with {type(args[1]).__name__}")
+def _traced_operator(x, function, y):
+    if not isinstance(y, _Traced | np.generic):  # Python's numbers, and scalars on the left, were never checked
+        raise TypeError(f"the stand-in fuses arrays with NumPy scalars, not with {type(y).__name__}")
     with np.errstate(all="ignore"):
-        return _Traced(function(*(x.value if isinstance(x, _Traced) else x for x in args)))
+        return _Traced(function(x.value, y.value if isinstance(y, _Traced) else y))
 
 
 for _symbol in ("add", "sub", "mul", "truediv", "lshift", "rshift", "and", "or", "xor"):
-    _function = getattr(np, OPERATORS[_symbol])
-    setattr(_Traced, f"__{_symbol}__", functools.partialmethod(lambda x, f, y: _traced_operator(f, x, y), _function))
+    setattr(_Traced, f"__{_symbol}__", functools.partialmethod(_traced_operator, getattr(np, OPERATORS[_symbol])))
 
 
 def fuse(*args, kernel_name=None):
