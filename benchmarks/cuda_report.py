@@ -136,7 +136,8 @@ def last_line(text: str) -> str:
 
 
 def machine(report: Report) -> None:
-    from tinygpt.backend import device_module, device_name, synchronize
+    from tinygpt.backend import device_module, synchronize
+    from tinygpt.device import device_name
 
     cupy = device_module("cuda")
     runtime = cupy.cuda.runtime
@@ -186,7 +187,8 @@ def largest_rates(report: Report) -> dict[str, float]:
     """Of products in FLOP/s and of copies in bytes/s: what the section `machine` measured, or measured now."""
     if known := report.of("machine").get("rates"):
         return known
-    from tinygpt.backend import device_module, product_rate, tf32_products
+    from tinygpt.backend import device_module, tf32_products
+    from tinygpt.device import product_rate
 
     rates = {}
     for kind, (dtype, tf32, _) in KINDS.items():
@@ -305,7 +307,8 @@ def parity(report: Report) -> None:
 
 def layer_tensors(layer: Any, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
     """A layer's output, and its gradient for each input, by name on the host."""
-    from tinygpt.backend import array_module, generator, to_host
+    from tinygpt.backend import array_module, to_host
+    from tinygpt.random import generator
 
     out, cache = layer.forward(**inputs)
     dout = generator(0, "dout").standard_normal(out.shape, dtype=np.float32)
@@ -525,7 +528,7 @@ class Ours:
         synchronize("cuda")
 
     def peak(self) -> int:
-        from tinygpt.backend import peak_memory
+        from tinygpt.device import peak_memory
 
         return peak_memory("cuda") or 0
 
@@ -771,7 +774,7 @@ def speed_rows(
     report: Report, config: str, settings: dict[str, Any], found: dict[str, dict[str, Any]], rates: dict[str, float]
 ) -> list[dict[str, Any]]:
     """A row for each side."""
-    from tinygpt.costs import training_flops
+    from tinygpt.models.gpt2 import training_flops
 
     tokens, flops = settings["batch_size"] * settings["block_size"], training_flops(gpt_config(settings))
     rows = []
@@ -1038,7 +1041,7 @@ def by_line(report: Report, ours: Ours, config: str, dropout: float) -> None:
 
 
 def baby(report: Report) -> None:
-    from tinygpt.screens import read_metrics
+    from tinygpt.run.screens import read_metrics
 
     with tempfile.TemporaryDirectory() as folder:
         flags = f"--preset=baby --device=cuda --sample_length=0 --out_dir={folder}/out".split()
@@ -1107,7 +1110,7 @@ def until_interrupted(arguments: list[str], report: Report) -> tuple[int, float,
 
 
 def check_card(report: Report) -> None:
-    from tinygpt.backend import resolve_device
+    from tinygpt.device import resolve_device
     from tinygpt.errors import UserError
 
     try:

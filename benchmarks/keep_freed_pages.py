@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 
 from tinygpt import GPT, GPTConfig
-from tinygpt.backend import cpu_count, keep_freed_pages
+from tinygpt.device import cpu_count, keep_freed_pages
 from tinygpt.optim import AdamW
 from tinygpt.parallel import Workers
 

@@ -77,7 +77,7 @@ def main() -> None:
     if arguments.worker:
         return worker(arguments.worker, json.loads(arguments.settings))
 
-    from tinygpt.backend import cpu_count
+    from tinygpt.device import cpu_count
 
     require_torch()
     if min(arguments.rounds, arguments.tokens) < 1:

@@ -20,8 +20,8 @@ import numpy as np
 from train_cpu import ADAMW, CONFIGS, LEARNING_RATE, MAX_NORM, batch, gpt_config, sgemm_rate
 
 from tinygpt import GPT
-from tinygpt.backend import cpu_count, keep_freed_pages
-from tinygpt.costs import costs
+from tinygpt.device import cpu_count, keep_freed_pages
+from tinygpt.models.gpt2 import costs
 from tinygpt.optim import AdamW
 from tinygpt.parallel import Workers
 

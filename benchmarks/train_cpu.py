@@ -46,7 +46,7 @@ class TinyGPT:
         from safetensors.numpy import load_file
 
         from tinygpt import GPT
-        from tinygpt.backend import keep_freed_pages
+        from tinygpt.device import keep_freed_pages
         from tinygpt.ops import build
         from tinygpt.optim import AdamW
         from tinygpt.parallel import Workers
@@ -230,7 +230,7 @@ def main() -> None:
     if arguments.worker:
         return worker(arguments.worker, json.loads(arguments.settings))
 
-    from tinygpt.backend import cpu_count  # not above: PyTorch's side has no use for it
+    from tinygpt.device import cpu_count
 
     names = arguments.sides.split(",")
     if unknown := [name for name in names if name not in SIDES]:
@@ -284,7 +284,7 @@ def compare_losses(sides: dict[str, Side]) -> None:
 def show(
     config: str, settings: dict[str, Any], sides: dict[str, Side], rates: dict, peaks: dict, best_product: float
 ) -> None:
-    from tinygpt.costs import costs
+    from tinygpt.models.gpt2 import costs
 
     flops = 3 * sum(row.flops for row in costs(gpt_config(settings)))  # of a token
     print(

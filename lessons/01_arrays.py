@@ -13,8 +13,9 @@
 import numpy as np
 from kit import stated
 
-from tinygpt.backend import array_module, resolve_device, to_device, to_host
+from tinygpt.backend import array_module, to_device, to_host
 from tinygpt.data import windows_at
+from tinygpt.device import resolve_device
 
 # %% [markdown]
 # ## Shapes

@@ -18,7 +18,7 @@ import numpy as np
 from kit import TEXT, plot, stated
 
 from tinygpt import GPTConfig
-from tinygpt.costs import costs
+from tinygpt.models.gpt2 import costs
 from tinygpt.sample import draw
 from tinygpt.tokenizer import SPLIT, BPETokenizer
 

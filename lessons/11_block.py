@@ -426,4 +426,4 @@ assert n_params == 12 * C * C + 13 * C
 #   arXiv:1605.06431.
 # - Xiong et al.: "On Layer Normalization in the Transformer Architecture", 2020, arXiv:2002.04745: pre-norm and
 #   post-norm compared.
-# - `tinygpt/layers/block.py`, the definition.
+# - `Block` in `tinygpt/models/gpt2.py`, the definition.

@@ -16,7 +16,7 @@ from tinygpt.gradcheck import diagnose, gradient_check
 from tinygpt.gradcheck.mutants import find
 from tinygpt.gradcheck.suite import random_model
 from tinygpt.layers import block, cross_entropy, embedding, layernorm
-from tinygpt.model import GPT, GPTConfig
+from tinygpt.models.gpt2 import GPT, GPTConfig
 from tinygpt.ops import DEFINITIONS
 
 characters = sorted(set(TEXT))
@@ -464,4 +464,4 @@ stated("1.6", logits_bytes / 1e9)
 # - Radford et al.: "Improving Language Understanding by Generative Pre-Training", 2018 (GPT), and "Language Models
 #   are Unsupervised Multitask Learners", 2019 (GPT-2).
 # - Press and Wolf: "Using the Output Embedding to Improve Language Models", 2016, arXiv:1608.05859.
-# - `tinygpt/model.py`: forward and backward as here, and `tinygpt/layers/lm_head_loss.py`, the definition.
+# - `tinygpt/models/gpt2.py`: forward and backward as here, and `LMHeadLoss`, the head with its loss.

@@ -12,7 +12,7 @@ import numpy as np
 from kit import TEXT, plot, stated
 
 from tinygpt.data import windows_at
-from tinygpt.model import GPT, GPTConfig
+from tinygpt.models.gpt2 import GPT, GPTConfig
 from tinygpt.optim import adamw_update, cosine_schedule
 
 characters = sorted(set(TEXT))
@@ -576,4 +576,4 @@ stated("2.0", GPTConfig().n_params * 4 * 4 / 1e9)
 # - Kingma and Ba: "Adam: A Method for Stochastic Optimization", 2015, arXiv:1412.6980.
 # - Loshchilov and Hutter: "Decoupled Weight Decay Regularization", 2019, arXiv:1711.05101.
 # - Liu et al.: "On the Variance of the Adaptive Learning Rate and Beyond", 2020, arXiv:1908.03265: why warm-up.
-# - `tinygpt/optim.py`: the update, clipping and the schedule.
+# - `tinygpt/optim/`: the update, clipping and the schedule.

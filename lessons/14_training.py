@@ -19,12 +19,12 @@ from kit import OUT, TINY, plot, stated
 
 from tinygpt import GPT, GPTConfig
 from tinygpt.backend import random_bits
-from tinygpt.costs import costs
 from tinygpt.data import windows_at
 from tinygpt.errors import UserError
 from tinygpt.gradcheck import diagnose, gradient_check
 from tinygpt.gradcheck.mutants import find
 from tinygpt.layers import dropout
+from tinygpt.models.gpt2 import costs
 from tinygpt.ops import DEFINITIONS
 from tinygpt.optim import AdamW, adamw_update
 from tinygpt.parallel import blas_threads
@@ -165,13 +165,13 @@ print(f"perplexity {math.exp(last.val_loss):.1f} of {V}, {last.bits_per_characte
 
 
 # %%
-def short_run(tokens, steps=100, ops=None, learning_rate=4e-3, clip=1.0, p=0.0, every=None):
+def short_run(tokens, steps=100, ops=None, parts=None, learning_rate=4e-3, clip=1.0, p=0.0, every=None):
     """Train a small GPT, with the engine's fast layers if ops is None. Returns its model, each step's loss and gradient
     norm, and [step, train, val] losses.
     """
     T = 16
     config = GPTConfig(block_size=T, vocab_size=V, n_layer=2, n_head=2, n_embd=32, dropout=p)
-    model = GPT(config, seed=1, ops=ops)
+    model = GPT(config, seed=1, ops=ops, parts=parts)
     optimizer, grads = AdamW(model.params, betas=(0.9, 0.99)), model.params.zeros_like()
     rng = np.random.default_rng(1)
     run = SimpleNamespace(model=model, losses=[], norms=[], evaluations=[])
@@ -351,7 +351,8 @@ print(diagnose("dropout", find("dropout", "mask_forgotten").stand_in()))
 
 # %%
 def with_bug(layer, name):
-    return {"ops": DEFINITIONS.replace(**{layer: find(layer, name).stand_in()})}
+    wrong = {layer: find(layer, name).stand_in()}
+    return {"parts": wrong} if layer == "block" else {"ops": DEFINITIONS.replace(**wrong)}
 
 
 trouble = {
@@ -527,4 +528,4 @@ assert 0.8 < rule / per_token < 1.2
 #   clipping.
 # - Kaplan et al.: "Scaling Laws for Neural Language Models", 2020, arXiv:2001.08361: section 2.1 counts operations.
 # - Karpathy: "A Recipe for Training Neural Networks", 2019, on his blog: how to look for what makes no noise.
-# - `tinygpt/train.py`, the loop; `tinygpt/layers/dropout.py`; `random_bits` in `tinygpt/backend.py`.
+# - `tinygpt/run/loop.py`, the loop; `tinygpt/layers/dropout.py`; `random_bits` in `tinygpt/random.py`.

@@ -480,4 +480,4 @@ stated("1.56", xl.n_params / 1e9)
 #   keys and values costs, and how to make it smaller.
 # - Pope et al.: "Efficiently Scaling Transformer Inference", 2022, arXiv:2211.05102.
 # - `tinygpt/sample.py`: the rules, and the memory; `tinygpt/layers/attention.py`: `decode`; `GPT.stream` in
-#   `tinygpt/model.py`.
+#   `tinygpt/models/model.py`.

@@ -21,18 +21,16 @@ from tinygpt.backend import (
     array_module,
     bmm,
     device_module,
-    device_name,
     has_tf32,
-    product_rate,
     random_bits,
-    resolve_device,
     synchronize,
     tf32_products,
     to_device,
     to_host,
 )
+from tinygpt.device import device_name, product_rate, resolve_device
 from tinygpt.errors import UserError
-from tinygpt.kernels import cpu
+from tinygpt.kernels.cpu import gelu as fast_gelu
 from tinygpt.layers import block, cross_entropy, gelu, layernorm
 from tinygpt.layers.attention import split_heads
 from tinygpt.ops import DEFINITIONS
@@ -61,7 +59,7 @@ def intensity(rows, C=768):
 stated("0.5", intensity(1))
 stated("3.9", intensity(8))
 x = np.random.default_rng(17).standard_normal((1024, 512), dtype=np.float32)
-for name, layer in (("definition", gelu), ("twin", cpu.gelu)):
+for name, layer in (("definition", gelu), ("twin", fast_gelu)):
     kept = sum(part.nbytes for part in layer.forward(x)[1] if isinstance(part, np.ndarray))
     print(f"GELU's {name:<11} keeps {kept / 2**20:.0f} MiB of an x of {x.nbytes / 2**20:.0f} MiB")
 
@@ -565,4 +563,4 @@ if device == "cuda":
 #
 # - The CuPy documentation, "Performance Best Practices", on benchmarking and synchronisation.
 # - NVIDIA's "CUDA C++ Programming Guide", on asynchronous concurrent execution.
-# - `tinygpt/backend.py`, the only file that imports CuPy, and `tinygpt/optim.py`, where nothing asks.
+# - `tinygpt/backend.py`, the only file that imports CuPy, and `tinygpt/optim/adamw.py`, where nothing asks.

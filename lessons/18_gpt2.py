@@ -21,9 +21,9 @@ from kit import FOLDER, OUT, TEXT, plot, stated, tiny_gpt
 from safetensors.numpy import load_file, save_file
 
 from tinygpt import GPT, GPTConfig
-from tinygpt.costs import costs
 from tinygpt.data import windows_at
 from tinygpt.errors import UserError
+from tinygpt.models.gpt2 import costs
 from tinygpt.optim import AdamW
 from tinygpt.parallel import blas_threads
 
@@ -40,8 +40,8 @@ print("the stand-in:", sorted(path.name for path in best.iterdir()))
 # 2. *uint16* would save three quarters of 196,608 bytes, 4.7 µs of the 6.2 that they need on the bus: less than a
 #    launch (5 µs in the paper card). Indexing would also need them converted, which is one more launch. It does not
 #    pay. (In the files of a corpus it does: there the engine keeps 2 bytes.)
-# 3. *Generation* waits in `_stream` (`tinygpt/model.py`), where the logits come to the host and the token is drawn
-#    there, from the same random numbers on every device. Not to wait, the rules and the draw would have to run on
+# 3. *Generation* waits in `_stream` (`tinygpt/models/model.py`), where the logits come to the host and the token is
+#    drawn there, from the same random numbers on every device. Not to wait, the rules and the draw would have to run on
 #    the card, with random numbers sent ahead, and the text would appear some tokens later.
 
 # %%
@@ -482,5 +482,5 @@ assert right_loss < with_pairs - 0.2 and wrong_loss < math.log(tiny.config.vocab
 #
 # - Radford, Wu, Child, Luan, Amodei, Sutskever: "Language Models are Unsupervised Multitask Learners", 2019: GPT-2.
 # - Brown et al.: "Language Models are Few-Shot Learners", 2020, arXiv:2005.14165: GPT-3, the same model, larger.
-# - `tinygpt/checkpoint.py` and `tinygpt/train.py`; `tests/parity`, where GPT-2's arithmetic is compared with
+# - `tinygpt/checkpoint.py` and `tinygpt/run/`; `tests/parity`, where GPT-2's arithmetic is compared with
 #   PyTorch's.

@@ -3,10 +3,11 @@
 import ast
 import importlib
 import inspect
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinygpt.mine import PARTS, Checked, check
+from tinygpt.own_layers import PARTS, Checked, check
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Exercise:
         """The engine's own text of the file: a layer's module, or a function with what it imports."""
         part = PARTS[self.name]
         source = inspect.getsource(importlib.import_module(part.source))
-        return _without(source, self.without) if part.is_layer else _extracted(source, part.source, part.functions[0])
+        if part.is_layer and not part.within:
+            return _without(source, self.without)
+        return _extracted(source, part.source, part.functions, part.within)
 
     def blank(self) -> str:
         """The solution with the bodies left out, and signatures and docstrings kept."""
@@ -95,28 +98,38 @@ def _without(source: str, names: tuple[str, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _extracted(source: str, module: str, name: str) -> str:
-    """One function of a module as a file of its own: what it uses of the module's imports is imported as there, what it
-    uses of the module itself from the module.
+def _extracted(source: str, module: str, names: tuple[str, ...], within: str = "") -> str:
+    """Functions of a module, or of a class in it, as a file of their own: what they use of the module's imports is
+    imported as there, what they use of the module itself from the module.
     """
-    tree, function = ast.parse(source), _functions(source)[name]
-    used = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+    tree, head = ast.parse(source), f"`{names[0]}`, as {module.replace('.', '/')}.py has it."
+    home = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == within), tree)
+    if home is not tree:
+        head = ast.get_docstring(home) or ""
+    functions = [node for node in home.body if isinstance(node, ast.FunctionDef) and node.name in names]
+    body = [node for function in functions for statement in function.body for node in ast.walk(statement)]
+    outer = [node for function in functions for node in ast.walk(function) if node not in body]
+    local = {node.id for node in body if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    local |= {node.arg for node in (*body, *outer) if isinstance(node, ast.arg)}
+    used = {node.id for node in body if isinstance(node, ast.Name)} - local
+    used |= {node.id for node in outer if isinstance(node, ast.Name)}
     outside, own = [], set()
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             node.names = [alias for alias in node.names if (alias.asname or alias.name) in used]
             outside += [node] if node.names else []
-        elif isinstance(node, ast.FunctionDef) and node is not function:
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef) and node not in functions:
             own |= {node.name} & used
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            own |= {target.id for target in targets if isinstance(target, ast.Name)} & used
+            stored = {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+            own |= stored & used
     theirs = [node for node in outside if (getattr(node, "module", "") or "").startswith("tinygpt")]
     standard = [ast.unparse(node) for node in outside if node not in theirs and "numpy" not in ast.unparse(node)]
     third = [ast.unparse(node) for node in outside if "numpy" in ast.unparse(node)]
     engine = sorted(map(ast.unparse, theirs))
     engine += [f"from {module} import {', '.join(sorted(own))}"] if own else []
-    head = f'"""`{name}`, as {module.replace(".", "/")}.py has it."""'
-    text = "\n".join(source.splitlines()[function.lineno - 1 : function.end_lineno])
+    lines = source.splitlines()
+    texts = [textwrap.dedent("\n".join(lines[f.lineno - 1 : f.end_lineno])) for f in functions]
     blocks = ["\n".join(block) for block in (standard, third, engine) if block]
-    return "\n\n".join([head, *blocks]) + f"\n\n\n{text}\n"
+    return "\n\n".join([f'"""{head}"""', *blocks]) + "".join(f"\n\n\n{text}" for text in texts) + "\n"

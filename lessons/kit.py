@@ -12,7 +12,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from tinygpt.model import GPT
+from tinygpt.models.gpt2 import GPT
 from tinygpt.tokenizer import Tokenizer
 
 FOLDER = Path(__file__).parent
@@ -93,11 +93,11 @@ TINY: dict[str, Any] = {  # the model that lesson 14 trains, and later lessons u
 
 def tiny_gpt() -> tuple[GPT, Tokenizer | None]:
     """The model that lesson 14 trains on the lessons' text, trained now (seconds) if it has not been yet."""
-    from tinygpt import checkpoint
+    from tinygpt.run.store import load_state
     from tinygpt.train import TrainConfig, load_model, start, train
 
     folder = OUT / "tiny-gpt"
-    if not (folder / "last").is_dir() or checkpoint.load_state(folder)[0]["step"] < TINY["max_iters"]:
+    if not (folder / "last").is_dir() or load_state(folder)[0]["step"] < TINY["max_iters"]:
         for _ in train(start(TrainConfig(**TINY))):
             pass
     return load_model(folder, "cpu")

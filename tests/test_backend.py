@@ -4,8 +4,10 @@ import sys
 import numpy as np
 import pytest
 
-from tinygpt import backend
+from tinygpt import backend, special
+from tinygpt.device import resolve_device
 from tinygpt.errors import UserError
+from tinygpt.random import generator
 
 
 def test_array_module_of_host_arrays_is_numpy():
@@ -20,14 +22,14 @@ def test_array_module_refuses_what_is_no_array():
 def test_cuda_without_cupy_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
     with pytest.raises(UserError, match=r"tinygpt\[cuda13\]"):
-        backend.resolve_device("cuda")
-    device, remark = backend.resolve_device("auto")
+        resolve_device("cuda")
+    device, remark = resolve_device("auto")
     assert device == "cpu" and "CuPy is not installed" in remark
 
 
 def test_unknown_device_is_named():
     with pytest.raises(UserError, match="'tpu'.*auto, cpu or cuda"):
-        backend.resolve_device("tpu")
+        resolve_device("tpu")
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-15), ("float32", 5e-7)])
@@ -55,8 +57,8 @@ def test_erf_coefficients_are_the_cosine_transform_they_claim_to_be():
     scaled = np.where(x < 5, [math.erfc(min(v, 25)) * math.exp(min(v, 25) ** 2) for v in x], 0)
     scaled = np.where(x < 5, scaled, 1 / (math.sqrt(math.pi) * (x + fraction)))
     f = np.log(scaled / t)
-    series = [2 / n * (f * np.cos(j * angles)).sum() for j in range(len(backend._ERFC_SERIES))]
-    np.testing.assert_allclose(series, backend._ERFC_SERIES, rtol=0, atol=1e-14)
+    series = [2 / n * (f * np.cos(j * angles)).sum() for j in range(len(special._ERFC_SERIES))]
+    np.testing.assert_allclose(series, special._ERFC_SERIES, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("size", [0, 1, 50])
@@ -86,11 +88,11 @@ def test_aligned_zeros_begin_at_a_cache_line(dtype):
 
 
 def test_generators_of_different_purposes_are_different_and_repeatable():
-    draws = {name: backend.generator(1, name).random() for name in ("batches", "initialisation", "sampling")}
+    draws = {name: generator(1, name).random() for name in ("batches", "initialisation", "sampling")}
     assert len(set(draws.values())) == 3
-    assert backend.generator(1, "batches").random() == draws["batches"]
-    assert backend.generator(1, "batches", 5).random() != backend.generator(1, "batches", 6).random()
-    assert backend.generator(1 << 40, "batches").random() != backend.generator(0, "batches").random()
+    assert generator(1, "batches").random() == draws["batches"]
+    assert generator(1, "batches", 5).random() != generator(1, "batches", 6).random()
+    assert generator(1 << 40, "batches").random() != generator(0, "batches").random()
 
 
 def test_fold_in_separates_every_argument():

@@ -9,7 +9,8 @@ from safetensors import SafetensorError
 
 from tests.test_model import IDX, model_with_weights_of_order_one
 from tinygpt import GPT, GPTConfig, UserError, checkpoint
-from tinygpt.checkpoint import load_state, read_tensors, save_file, save_state, write_tensors
+from tinygpt.checkpoint import read_tensors, save_file, write_tensors
+from tinygpt.run.store import load_state, save_state, set_aside
 
 
 @pytest.fixture
@@ -295,7 +296,7 @@ def test_a_full_disk_is_a_sentence_wherever_it_is_met(model, tmp_path, monkeypat
 
 
 def test_an_earlier_run_is_set_aside_whole_and_twice(tmp_path):
-    assert checkpoint.set_aside(tmp_path) is None and checkpoint.set_aside(tmp_path / "nowhere") is None
+    assert set_aside(tmp_path) is None and set_aside(tmp_path / "nowhere") is None
     for number in (1, 2):
         write_state(tmp_path, number)
         (tmp_path / "metrics.jsonl").write_text(f"{number}")
@@ -303,7 +304,7 @@ def test_an_earlier_run_is_set_aside_whole_and_twice(tmp_path):
         for folder in ("best", "step-00000005"):
             (tmp_path / folder).mkdir()
             (tmp_path / folder / "model.safetensors").write_text(f"{number}")
-        assert checkpoint.set_aside(tmp_path) == tmp_path / f"run-{number}"
+        assert set_aside(tmp_path) == tmp_path / f"run-{number}"
         assert read_state(tmp_path / f"run-{number}") == number
         for file in ("metrics.jsonl", "best/model.safetensors", "step-00000005/model.safetensors"):
             assert (tmp_path / f"run-{number}" / file).read_text() == f"{number}"

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygpt import GPT, GPTConfig, UserError, cli, screens
+from tinygpt import GPT, GPTConfig, UserError, cli
 from tinygpt.cli import main
-from tinygpt.nanogpt_config import read_nanogpt_config
+from tinygpt.run import screens
+from tinygpt.run.nanogpt import read_nanogpt_config
 
 ROOT = Path(__file__).parents[1]
 TEXT = Path(__file__).with_name("memorised.txt")

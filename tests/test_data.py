@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygpt import data
-from tinygpt.data import Corpus, load_corpus
+from tinygpt.data import Corpus, load_corpus, texts, token_files
 from tinygpt.errors import UserError
 from tinygpt.files import cache_folder, download, write_atomically
 from tinygpt.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer
@@ -258,7 +257,7 @@ def test_token_files_are_written_once_and_used_again(text_file, tmp_path, monkey
     first = load_corpus(data=text_file, tokenizer="bpe", vocab_size=300)
     written = files_under(tmp_path / "cache")
     assert [path.name for path in written] == ["sizes.json", "tokenizer.json", "train.bin", "val.bin"]
-    monkeypatch.setattr(data, "_write_entry", None)
+    monkeypatch.setattr(token_files, "_write_entry", None)
     monkeypatch.setattr(BPETokenizer, "train", None)
     again = load_corpus(data=text_file, tokenizer="bpe", vocab_size=300)
     assert (again.train == first.train).all() and (again.val == first.val).all()
@@ -424,7 +423,7 @@ def test_stdlib_takes_top_level_modules_in_order_and_only_printable_ascii(tmp_pa
         "c.txt": b"no module",
     }
     fake_stdlib(monkeypatch, lib, modules)
-    text, characters = data.TEXTS["stdlib"](tmp_path)
+    text, characters = texts.TEXTS["stdlib"](tmp_path)
     assert text == b"x" * 500_000 + b"\none\ntwo\nthree\n\n" + b"?????|\t~ ??"
     assert set(text.decode()) <= set(characters)
 
@@ -445,9 +444,9 @@ def shakespeare(tmp_path, monkeypatch):
     server.write_bytes(text)
     monkeypatch.undo()
     monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(data, "SHAKESPEARE_URL", server.as_uri())
-    monkeypatch.setattr(data, "SHAKESPEARE_BYTES", len(text))
-    monkeypatch.setattr(data, "SHAKESPEARE_SHA256", hashlib.sha256(text).hexdigest())
+    monkeypatch.setattr(texts, "SHAKESPEARE_URL", server.as_uri())
+    monkeypatch.setattr(texts, "SHAKESPEARE_BYTES", len(text))
+    monkeypatch.setattr(texts, "SHAKESPEARE_SHA256", hashlib.sha256(text).hexdigest())
     return server
 
 

@@ -15,7 +15,8 @@ from safetensors import safe_open
 from tests.cuda import strict_cupy
 from tests.parity.comparison import assert_agree
 from tinygpt import GPT, GPTConfig
-from tinygpt.backend import resolve_device, to_host
+from tinygpt.backend import to_host
+from tinygpt.device import resolve_device
 from tinygpt.errors import UserError
 from tinygpt.ops import KERNELS, build
 from tinygpt.optim import AdamW, cosine_schedule

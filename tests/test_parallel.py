@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_info
 
 from tests.test_model import SMALL, model_with_weights_of_order_one
 from tinygpt import ops, optim, parallel
-from tinygpt.backend import cpu_count
+from tinygpt.device import cpu_count
 from tinygpt.kernels.cpu import pieces
 from tinygpt.kernels.cpu.pieces import Pieces
 from tinygpt.parallel import Workers, _Turns, count_targets, thread_count
@@ -130,7 +130,7 @@ def test_workers_whose_gradients_come_in_different_pieces_wait_for_each_other():
 
 
 def test_a_step_of_the_optimiser_spread_over_threads_gives_the_same_bits(monkeypatch):
-    monkeypatch.setattr(optim, "BLOCK", 50)
+    monkeypatch.setattr("tinygpt.optim.optimizer.BLOCK", 50)
     results = []
     for threads in (None, 1, 2, 5):
         model, grads = model_with_weights_of_order_one(dtype="float32"), loss_and_gradients(1, dtype="float32")[1]

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from tinygpt import GPT, GPTConfig, UserError
-from tinygpt.backend import generator
-from tinygpt.checkpoint import load_state
 from tinygpt.ops import DEFINITIONS
 from tinygpt.optim import AdamW, cosine_schedule
 from tinygpt.parallel import Workers, blas_threads
+from tinygpt.random import generator
+from tinygpt.run.store import load_state
 from tinygpt.train import EvalRecord, StepRecord, TrainConfig, load_model, mean_loss, resume, start, train
 
 TEXT = Path(__file__).with_name("memorised.txt")
@@ -144,7 +144,7 @@ def test_speed_counts_training_alone(tmp_path, monkeypatch):
     A step prepares the batch of the next, so the first prepares two and the last none.
     """
     now = [0.0]
-    monkeypatch.setattr("tinygpt.train.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr("tinygpt.run.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
     state = start(tiny(tmp_path, log_interval=3, eval_interval=4))
     batch = state.corpus.batch
 

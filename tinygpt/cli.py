@@ -15,28 +15,21 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygpt import __version__, checkpoint, screens
-from tinygpt.backend import out_of_memory, resolve_device
-from tinygpt.costs import cost_table
+from tinygpt import __version__
 from tinygpt.data import STDLIB_CHARACTERS, Batch, Corpus, first_prompt, load_corpus
+from tinygpt.device import out_of_memory, resolve_device
 from tinygpt.errors import UserError
 from tinygpt.layers.cross_entropy import IGNORED
-from tinygpt.model import GPT2_SIZES, GPTConfig
-from tinygpt.nanogpt_config import WITHOUT_MEANING, plain_type, read_nanogpt_config
+from tinygpt.models.gpt2 import GPT2_SIZES, GPTConfig
 from tinygpt.parallel import Workers, blas_threads, thread_count
+from tinygpt.run import screens
+from tinygpt.run.config import MODEL_SHAPE, PRESETS, TrainConfig
+from tinygpt.run.costs import cost_table
+from tinygpt.run.loop import mean_loss, train
+from tinygpt.run.nanogpt import WITHOUT_MEANING, plain_type, read_nanogpt_config
+from tinygpt.run.state import OURS, Parts, TrainState
+from tinygpt.run.store import check_vocabulary, load_model, load_state, resume, saved_setting, set_aside, start
 from tinygpt.sample import check_rules, text_stream
-from tinygpt.train import (
-    MODEL_SHAPE,
-    PRESETS,
-    TrainConfig,
-    TrainState,
-    check_vocabulary,
-    load_model,
-    mean_loss,
-    resume,
-    start,
-    train,
-)
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -83,8 +76,10 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
     """Train, showing and writing down what happens."""
     changes, notes = _train_settings(arguments)
     preset = PRESETS[arguments.preset]
+    own = _own_layers(changes)
+    parts = own.parts if own else OURS
     if changes.get("init_from") == "resume":
-        state = resume(changes.get("out_dir", "out"), preset | changes)
+        state = resume(changes.get("out_dir", "out"), preset | changes, parts)
         notes.append(f"resumed at step {state.step:,}, learning rate {state.config.lr(state.step):.2e}")
         if state.evaluated_step < 0 < state.step:
             notes.append("on another text, so its best validation loss and best weights start anew")
@@ -92,11 +87,11 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
             threads = screens.counted(state.threads, "thread")
             notes.append(f"with {threads}, as the run began, so that it goes on bit for bit")
     else:
-        state = _start(preset, changes)
-        if not state.config.eval_only and (folder := checkpoint.set_aside(state.config.out_dir)):
+        state = _start(preset, changes, parts)
+        if not state.config.eval_only and (folder := set_aside(state.config.out_dir)):
             notes.append(f"the earlier run in {state.config.out_dir} is kept in {folder}")
-    if state.mine:
-        notes += screens.remarks(state.mine)
+    if own:
+        notes += own.remarks()
     _, remark = resolve_device(state.config.device)
     if state.evaluated_step == state.step >= state.config.max_iters and not state.config.eval_only:
         raise UserError(
@@ -108,10 +103,10 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
     metrics = None if state.config.eval_only else screens.Metrics(state)
     before = signal.signal(signal.SIGINT, lambda *_: screens.interrupt(state))
     try:
-        with _blaming(state.mine), screens.Screen(state) as screen:
+        with _blaming(own), screens.Screen(state) as screen:
             for note in notes:
                 screen.line(f"note: {note}")
-            screen.line(screens.heading(state, remark) + "\n")
+            screen.line(screens.heading(state, remark, {"yours": own.summary()} if own else None) + "\n")
             for record in train(state):
                 screen.show(record)
                 if metrics:
@@ -129,30 +124,44 @@ def train_command(arguments: argparse.Namespace, command: str) -> int:
         screen.line(f"\nstopped, saved at step {state.saved_step:,}; go on with: {command} --init_from=resume{where}")
         return 130
     if not state.config.eval_only:
-        with _blaming(state.mine):
+        with _blaming(own):
             screen.sample(state.config.sample_length * 5 // 2)
         screen.line("\n" + screens.closing(state, time.perf_counter() - began, command))
     return 0
 
 
+def _own_layers(settings: Mapping[str, Any]) -> Any:
+    """The reader's own layers, if `settings` ask for any; a resumed run has what it was saved with, unless they say."""
+    folder, unchecked = settings.get("mine"), settings.get("mine_unchecked")
+    if settings.get("init_from") == "resume":
+        out_dir = settings.get("out_dir", "out")
+        folder = settings["mine"] if "mine" in settings else saved_setting(out_dir, "mine")
+        unchecked = saved_setting(out_dir, "mine_unchecked") if unchecked is None else unchecked
+    if not folder:
+        return None
+    from tinygpt.own_layers import load_own_layers  # here, since other runs should not wait for the checker
+
+    return load_own_layers(folder, bool(unchecked))
+
+
 @contextlib.contextmanager
-def _blaming(mine: Any) -> Iterator[None]:
+def _blaming(own: Any) -> Iterator[None]:
     """Turns an error from a reader's own part, if there are any, into one sentence with their file and line in it."""
     try:
         yield
     except (UserError, OSError):
         raise
     except Exception as error:
-        if mine and mine.used and out_of_memory(error) is None:
-            raise UserError(mine.blame(error)) from error
+        if own and own.used and out_of_memory(error) is None:
+            raise UserError(own.blame(error)) from error
         raise
 
 
-def _start(preset: dict[str, Any], changes: dict[str, Any]) -> TrainState:
+def _start(preset: dict[str, Any], changes: dict[str, Any], parts: Parts) -> TrainState:
     """A new run. Raises UserError for a flag that contradicts the model it starts from."""
     if changes.get("init_from", "scratch") == "scratch":
-        return start(TrainConfig(**(preset | changes)))
-    state = start(TrainConfig(**(preset | {"block_size": None} | changes)))  # None: the model's own
+        return start(TrainConfig(**(preset | changes)), parts)
+    state = start(TrainConfig(**(preset | {"block_size": None} | changes)), parts)  # None: the model's own
     for name in (*MODEL_SHAPE, "tokenizer", "vocab_size"):
         if name in changes and getattr(state.config, name) != changes[name]:
             raise UserError(
@@ -167,14 +176,11 @@ def sample_command(arguments: argparse.Namespace, _: str) -> int:
     check_rules(arguments.temperature, arguments.top_k, arguments.top_p)
     if arguments.out_dir == "resume":  # nanoGPT's --init_from=resume
         arguments.out_dir = "out"
-    mine = None
-    if arguments.mine is not None:
-        from tinygpt.mine import load_mine  # here, since it imports the checker
-
-        mine = load_mine(arguments.mine)
-        for note in (*screens.remarks(mine), f"yours: {screens.yours(mine)}"):
-            print(f"note: {note}", file=sys.stderr)
-    model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels, mine)
+    own = _own_layers({"mine": arguments.mine})
+    for note in (*own.remarks(), f"yours: {own.summary()}") if own else ():
+        print(f"note: {note}", file=sys.stderr)
+    parts = own.parts if own else OURS
+    model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels, parts)
     if tokenizer is None:
         raise UserError(f"{arguments.out_dir} has no tokenizer, so there is no text to print; use GPT.generate")
     start_text = arguments.start if arguments.start is not None else first_prompt(tokenizer)
@@ -186,7 +192,7 @@ def sample_command(arguments: argparse.Namespace, _: str) -> int:
     prompt = tokenizer.encode(start_text)
     if len(prompt) == 0:
         raise UserError('the prompt is empty; give --start at least one character, such as --start="a"')
-    with blas_threads(thread_count(arguments.threads)), _blaming(mine):
+    with blas_threads(thread_count(arguments.threads)), _blaming(own):
         for number in range(arguments.num_samples):
             if number > 0:
                 print("\n---------------")
@@ -250,7 +256,7 @@ def _evaluation_text(arguments: argparse.Namespace, tokenizer: Any) -> tuple[Cor
     if arguments.dataset is not None:
         return load_corpus(arguments.dataset, tokenizer=own), ("val",)
     if (Path(arguments.out_dir) / "last").is_dir():
-        config = checkpoint.load_state(arguments.out_dir)[0]["config"]
+        config = load_state(arguments.out_dir)[0]["config"]
         return load_corpus(config["dataset"], config["data"], own), ("val",)
     raise UserError(f"{arguments.out_dir} does not say what it was trained on; give --data FILE or --dataset NAME")
 

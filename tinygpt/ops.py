@@ -1,81 +1,62 @@
-"""The ops table: through it the model reaches its layers, and in it alone an implementation is chosen.
+"""The table of leaves that a model computes with; in it alone an implementation of one is chosen.
 
-A fast twin, a reader's own layer or a deliberately wrong one takes a definition's place by standing in the table:
+Nothing is listed here. A leaf's name finds its definition in `tinygpt/layers/`, and its fast twin, where the device has
+one, in `tinygpt/kernels/`. A reader's own layer or a deliberately wrong one takes its place by name:
 
     ops = DEFINITIONS.replace(layernorm=my_module)      # anything with forward and backward
     model = GPT(config, ops=ops)
+
+Which leaves a model uses is said on the model's page.
 """
 
-import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+import importlib
+import pkgutil
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from tinygpt import sample
-from tinygpt.backend import Array, resolve_device
+from tinygpt import layers
+from tinygpt.device import resolve_device
 from tinygpt.errors import UserError
-from tinygpt.kernels import cpu
-from tinygpt.kernels import lm_head_loss as chunked_lm_head_loss
-from tinygpt.layers import (
-    attention,
-    block,
-    cross_entropy,
-    dropout,
-    embedding,
-    gelu,
-    layernorm,
-    linear,
-    lm_head_loss,
-    mlp,
-)
-
-
-@dataclass(frozen=True)
-class Ops:
-    """The layers of a model. Each entry has `forward` and `backward` with the signatures of its definition in
-    `tinygpt/layers/`. Three are functions, which generating text needs and which have no backward: `attention_decode`
-    is `decode` of attention, `probabilities` and `draw` pick the next token (see `sample`).
-    """
-
-    embedding: Any = embedding
-    linear: Any = linear
-    layernorm: Any = layernorm
-    gelu: Any = gelu
-    attention: Any = attention
-    attention_decode: Callable[[Array, Array, Array], Array] = attention.decode
-    cross_entropy: Any = cross_entropy
-    dropout: Any = dropout
-    mlp: Any = mlp
-    block: Any = block
-    lm_head_loss: Any = lm_head_loss
-    probabilities: Callable[..., np.ndarray] = sample.probabilities
-    draw: Callable[[np.ndarray, np.random.Generator], np.ndarray] = sample.draw
-
-    def replace(self, **entries: Any) -> "Ops":
-        """A copy of the table with some entries exchanged. Raises UserError for a name that is not in it."""
-        names = [field.name for field in dataclasses.fields(self)]
-        for name in entries:
-            if name not in names:
-                raise UserError(f"there is no layer {name!r} in the table; its names are {', '.join(names)}")
-        return dataclasses.replace(self, **entries)
-
-
-DEFINITIONS = Ops()
+from tinygpt.kernels import twins
 
 KERNELS = ("auto", "reference")
-TWINS: dict[str, dict[str, Any]] = {  # of each device: what takes a definition's place
-    "cpu": {
-        "attention": cpu.attention,
-        "embedding": cpu.embedding,
-        "gelu": cpu.gelu,
-        "layernorm": cpu.layernorm,
-        "linear": cpu.linear,
-        "lm_head_loss": cpu.lm_head_loss,
-    },
-    "cuda": {"lm_head_loss": chunked_lm_head_loss},
-}
+
+
+class Ops:
+    """Leaves by name: `ops.layernorm` has the `forward` and `backward` that `tinygpt/layers/layernorm.py` describes.
+
+    twins: what takes a definition's place, or, fused, the place of several; own: what was put in a leaf's place.
+    """
+
+    def __init__(self, twins: Mapping[str, Any], own: Mapping[str, Any]):
+        self._twins, self._own = twins, own
+
+    def __getattr__(self, name: str) -> Any:
+        """Called once for each name: what it finds becomes an attribute."""
+        if name.startswith("_") or name not in _leaves():
+            raise AttributeError(f"there is no layer {name!r} in the table; its names are {', '.join(_leaves())}")
+        leaf = self._own.get(name) or self._twins.get(name) or importlib.import_module(f"{layers.__name__}.{name}")
+        setattr(self, name, leaf)
+        return leaf
+
+    def fused(self, name: str) -> Any:
+        """The twin that stands for several leaves at once, while every one of them is ours; else None."""
+        twin = self._twins.get(name)
+        return None if twin is None or self._own.keys() & set(twin.REPLACES) else twin
+
+    def replace(self, **leaves: Any) -> "Ops":
+        """A copy of the table with some leaves exchanged. Raises UserError for a name that is none's."""
+        for name in leaves:
+            if name not in _leaves():
+                raise UserError(f"there is no layer {name!r} in the table; its names are {', '.join(_leaves())}")
+        return Ops(self._twins, {**self._own, **leaves}) if leaves else self
+
+
+def _leaves() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(layers.__path__)]
+
+
+DEFINITIONS = Ops({}, {})
 
 
 def build(kernels: str = "auto", device: str = "cpu") -> Ops:
@@ -86,5 +67,5 @@ def build(kernels: str = "auto", device: str = "cpu") -> Ops:
     if kernels == "reference":
         return DEFINITIONS
     if kernels == "auto":
-        return DEFINITIONS.replace(**TWINS[resolve_device(device)[0]])
+        return Ops(twins(resolve_device(device)[0]), {})
     raise UserError(f"kernels is {kernels!r}; expected one of {', '.join(KERNELS)}")

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from tinygpt.backend import Array, cpu_count
+from tinygpt.backend import Array
+from tinygpt.device import cpu_count
 from tinygpt.kernels.cpu.pieces import Pieces
 from tinygpt.layers.cross_entropy import IGNORED
-from tinygpt.model import GPT
+from tinygpt.models.model import Model
 from tinygpt.parameters import Parameters
 
 SWITCH_INTERVAL = 1e-5  # seconds
@@ -57,7 +58,7 @@ class Workers:
         self._pool.shutdown()
 
     def gradients(
-        self, model: GPT, idx: np.ndarray, targets: np.ndarray, grads: Parameters,
+        self, model: Model, idx: np.ndarray, targets: np.ndarray, grads: Parameters,
         denominator: float, step: int = 0, row: int = 0,
     ) -> Array:  # fmt: skip
         """Add the gradients of sum(losses) / denominator into `grads`, and return that loss.
@@ -80,7 +81,7 @@ class Workers:
 
         return sum(self._run(work, shards, turns.abandon))
 
-    def loss(self, model: GPT, idx: np.ndarray, targets: np.ndarray) -> Array:
+    def loss(self, model: Model, idx: np.ndarray, targets: np.ndarray) -> Array:
         """The mean loss over the targets that are not -1, with no gradients and no dropout."""
         denominator = max(1, count_targets(targets))
         shards = self._shards(len(idx))

@@ -1,15 +1,15 @@
 import pytest
 
 from tests.cuda import strict_cupy
-from tinygpt import train
-from tinygpt.backend import resolve_device
+from tinygpt.device import resolve_device
 from tinygpt.errors import UserError
+from tinygpt.run import loop
 
 
 @pytest.fixture(autouse=True)
 def no_rates(monkeypatch):
     """The largest rate of products, which takes a second to measure, is not what these tests are about."""
-    monkeypatch.setattr(train, "RATE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "RATE_SECONDS", 0.0)
 
 
 @pytest.fixture

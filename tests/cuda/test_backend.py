@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tinygpt import backend
+from tinygpt import device as machine
 from tinygpt.errors import UserError
 
 SHAPES = [(), (3,), (2, 3)]  # of the batch
@@ -142,11 +143,11 @@ def test_erf_is_the_error_function(cuda):
 
 
 def test_a_card_that_computes_is_taken(card):
-    assert backend.resolve_device("cuda") == backend.resolve_device("auto") == ("cuda", "")
+    assert machine.resolve_device("cuda") == machine.resolve_device("auto") == ("cuda", "")
 
 
 @pytest.mark.parametrize(
-    ("machine", "sentence"),
+    ("properties", "sentence"),
     [
         (dict(broken="no card", driver_version=0), "there is no NVIDIA driver here; install one"),
         (dict(broken="no card", driver_version=11040), "the NVIDIA driver is one for CUDA 11.4, and CuPy is for 13.0"),
@@ -160,19 +161,19 @@ def test_a_card_that_computes_is_taken(card):
     ],
     ids=lambda value: ", ".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
-def test_what_is_in_the_way_is_said_in_a_sentence_with_the_way_out(card, machine, sentence):
-    for name, value in machine.items():
+def test_what_is_in_the_way_is_said_in_a_sentence_with_the_way_out(card, properties, sentence):
+    for name, value in properties.items():
         setattr(card, name, value)
     with pytest.raises(UserError, match=sentence) as refused:
-        backend.resolve_device("cuda")
+        machine.resolve_device("cuda")
     assert "\n" not in str(refused.value) and "--device=cpu" in str(refused.value)
-    device, remark = backend.resolve_device("auto")
+    device, remark = machine.resolve_device("auto")
     assert device == "cpu" and f"--device=cuda: {remark}" == str(refused.value)
 
 
 def test_a_card_just_new_enough_is_taken(card):
     card.compute_capability, card.runtime_version = "61", 12090
-    assert backend.resolve_device("cuda")[0] == "cuda"
+    assert machine.resolve_device("cuda")[0] == "cuda"
 
 
 def test_cupy_that_cannot_be_imported_is_a_sentence(monkeypatch, tmp_path):
@@ -180,7 +181,7 @@ def test_cupy_that_cannot_be_imported_is_a_sentence(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=r"CuPy cannot be imported \(libcudart.so.11: cannot open\); install it anew"):
-        backend.resolve_device("cuda")
+        machine.resolve_device("cuda")
 
 
 # Memory and rates
@@ -189,10 +190,10 @@ def test_cupy_that_cannot_be_imported_is_a_sentence(monkeypatch, tmp_path):
 def test_peak_memory_is_what_the_pool_holds(card):
     import cupy
 
-    before = backend.peak_memory("cuda")
+    before = machine.peak_memory("cuda")
     x = cupy.ones(1 << 20, np.float32)
     del x
-    assert backend.peak_memory("cuda") - before == 4 << 20
+    assert machine.peak_memory("cuda") - before == 4 << 20
 
 
 def test_memory_that_runs_out_is_told_from_other_errors(card):
@@ -201,18 +202,18 @@ def test_memory_that_runs_out_is_told_from_other_errors(card):
     card.memory_limit = 1 << 20
     with pytest.raises(MemoryError) as error:
         cupy.ones(1 << 20, np.float32)
-    assert backend.out_of_memory(error.value).startswith("out of memory on the CUDA card, allocating 4,194,304 bytes")
+    assert machine.out_of_memory(error.value).startswith("out of memory on the CUDA card, allocating 4,194,304 bytes")
     assert (
-        backend.out_of_memory(MemoryError("Unable to allocate 4.0 GiB")) == "out of memory (Unable to allocate 4.0 GiB)"
+        machine.out_of_memory(MemoryError("Unable to allocate 4.0 GiB")) == "out of memory (Unable to allocate 4.0 GiB)"
     )
-    assert backend.out_of_memory(MemoryError()) == "out of memory"
-    assert backend.out_of_memory(RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")) == "out of memory on the CUDA card"
-    assert backend.out_of_memory(RuntimeError("cudaErrorIllegalAddress")) is None
+    assert machine.out_of_memory(MemoryError()) == "out of memory"
+    assert machine.out_of_memory(RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")) == "out of memory on the CUDA card"
+    assert machine.out_of_memory(RuntimeError("cudaErrorIllegalAddress")) is None
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_product_rate_is_that_of_products_that_were_timed(card, device):
-    assert 1e6 < backend.product_rate(device, "float32", 0.0) < 1e16
+    assert 1e6 < machine.product_rate(device, "float32", 0.0) < 1e16
     assert device == "cpu" or {product[:3] for product in card.products} == {(256, 256, 256)}
 
 
@@ -220,5 +221,5 @@ def test_measuring_the_rate_leaves_no_memory_behind(card):
     import cupy
 
     before = cupy.get_default_memory_pool().total_bytes()
-    backend.product_rate("cuda", "float32", 0.0)
+    machine.product_rate("cuda", "float32", 0.0)
     assert cupy.get_default_memory_pool().total_bytes() == before

@@ -6,7 +6,7 @@ import pytest
 from tests.layers.test_contract import DEFINED, cases, name
 from tests.parity.comparison import assert_agree
 from tinygpt.backend import array_module, to_device, to_host
-from tinygpt.kernels import lm_head_loss as chunked_lm_head_loss
+from tinygpt.kernels.cuda import lm_head_loss as chunked_lm_head_loss
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 LAYERS = [*DEFINED, chunked_lm_head_loss]

@@ -77,7 +77,7 @@ def test_a_wrong_id_is_named_before_it_reaches_the_card(card, wrong):
     model, idx = GPT(SMALL, "cuda"), IDX.copy()
     idx[1, 2] = wrong
     card.reset()
-    for call in (model.forward, lambda idx: model.loss(idx, TARGETS), lambda idx: model.place(idx, TARGETS)):
+    for call in (model.forward, lambda idx: model.loss(idx, TARGETS), lambda idx: model.upload(idx, TARGETS)):
         with pytest.raises(UserError, match=f"token id {wrong}, but vocab_size is 7"):
             call(idx)
     assert not card.uploads

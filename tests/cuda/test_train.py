@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from tests.test_cli import TINY, outcome
-from tests.test_mine import fill
-from tests.test_mine import run as run_of_ones_own
+from tests.test_own_layers import fill
+from tests.test_own_layers import run as run_of_ones_own
 from tests.test_train import TEXT, tiny
 from tinygpt.backend import to_host
-from tinygpt.costs import training_flops
 from tinygpt.gradcheck.cases import CASES
-from tinygpt.mine import PARTS
+from tinygpt.models.gpt2 import training_flops
+from tinygpt.own_layers import PARTS
 from tinygpt.train import EvalRecord, StepRecord, load_model, resume, start, train
 
 
@@ -130,9 +130,9 @@ def test_a_run_goes_on_from_a_checkpoint_on_either_device(card, tmp_path):
 
 def test_a_run_on_parts_of_ones_own_is_the_reference_run_there_too(card, tmp_path, monkeypatch):
     fill(tmp_path)
-    theirs, state = run_of_ones_own(tmp_path, monkeypatch, mine=str(tmp_path), device="cuda", max_iters=5)
-    reference, _ = run_of_ones_own(tmp_path, monkeypatch, kernels="reference", max_iters=5)
-    assert set(state.mine.used) == set(PARTS)
+    theirs, _, own = run_of_ones_own(tmp_path, monkeypatch, mine=str(tmp_path), device="cuda", max_iters=5)
+    reference, *_ = run_of_ones_own(tmp_path, monkeypatch, kernels="reference", max_iters=5)
+    assert set(own.used) == set(PARTS)
     np.testing.assert_allclose(theirs, reference, rtol=0, atol=1e-10)
 
 

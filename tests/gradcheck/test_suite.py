@@ -1,21 +1,25 @@
 """Every layer and the model against numerical derivatives, and the inputs that this is done on."""
 
 import functools
+import pkgutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.layers.test_contract import arrays_in
-from tinygpt import GPT, GPTConfig, ops
+from tinygpt import GPT, GPTConfig, layers, ops
 from tinygpt.gradcheck import check_layer
 from tinygpt.gradcheck.cases import CASES, cases
 from tinygpt.gradcheck.mutants import Mutant, find
 from tinygpt.gradcheck.suite import MODELS, check_directions, definition, model_trial, random_model, twins
-from tinygpt.kernels import cpu
+from tinygpt.kernels import twins as twins_of
+from tinygpt.kernels.cpu import pieces as pieces_module
 from tinygpt.layers import lm_head_loss
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.ops import DEFINITIONS
+
+cpu = SimpleNamespace(**twins_of("cpu"))
 
 
 @pytest.mark.parametrize("layer", CASES)
@@ -30,7 +34,7 @@ def test_every_gradient_of_every_layer(layer, seed):
 @pytest.mark.parametrize("pieces", [None, 4])
 def test_every_gradient_of_every_fast_twin(title, seed, pieces, monkeypatch):
     if pieces:  # the cases are smaller than one piece, or block, of the twins' own
-        for module, constant in ((cpu.pieces, "PIECE"), (cpu.gelu, "BLOCK"), (cpu.layernorm, "BLOCK")):
+        for module, constant in ((pieces_module, "PIECE"), (cpu.gelu, "BLOCK"), (cpu.layernorm, "BLOCK")):
             monkeypatch.setattr(module, constant, pieces)
     layer, twin = next((layer, entries[title]) for layer, entries in twins().items() if title in entries)
     for report in check_layer(layer, twin, seed=seed):
@@ -48,7 +52,9 @@ def test_every_gradient_of_every_fast_twin(title, seed, pieces, monkeypatch):
 )
 def test_a_twin_whose_chunks_do_not_add_up_is_found(old, new):
     """The cases are smaller than one chunk of its own, so it is checked in smaller ones too, and in the model."""
-    wrong = Mutant("lm_head_loss", "chunks", "accumulation", "", ((old, new),), "tinygpt.kernels.lm_head_loss").module
+    wrong = Mutant(
+        "lm_head_loss", "chunks", "accumulation", "", ((old, new),), "tinygpt.kernels.cuda.lm_head_loss"
+    ).module
     in_chunks = SimpleNamespace(forward=functools.partial(wrong.forward, rows=2), backward=wrong.backward)
     assert not all(report.passed for report in check_layer("lm_head_loss", in_chunks))
 
@@ -60,7 +66,8 @@ def test_a_model_is_held_against_the_definitions_whatever_its_own_table():
         backward=lambda dout, cache: lm_head_loss.backward(2 * dout, cache),
     )
     trial = model_trial("fast twins", max_entries=3)
-    report = trial.experiment.judge(*trial.functions(GPT, DEFINITIONS.replace(lm_head_loss=twice)))
+    wrong = type("Wrong", (GPT,), {"lm_head_loss": twice})
+    report = trial.experiment.judge(*trial.functions(wrong, DEFINITIONS))
     assert report.rows[0].problem == "not what the definition computes"
 
 
@@ -76,9 +83,11 @@ def test_every_gradient_of_the_model_with_every_option(case):
 
 
 def test_every_layer_of_the_table_has_cases():
-    table = {name for name, entry in vars(DEFINITIONS).items() if hasattr(entry, "backward")}
-    assert set(CASES) == table | {"softmax"}
-    assert twins().keys() == {name for name in table if getattr(ops.build(), name) is not getattr(DEFINITIONS, name)}
+    leaves = {module.name for module in pkgutil.iter_modules(layers.__path__)}
+    assert set(CASES) == leaves | {"mlp", "block", "lm_head_loss"}
+    table = ops.build()
+    others = {name for name in leaves if getattr(table, name) is not getattr(DEFINITIONS, name)}
+    assert twins().keys() == others | {"lm_head_loss"}
 
 
 @pytest.mark.parametrize("seed", range(20))

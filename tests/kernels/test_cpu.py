@@ -3,16 +3,20 @@
 import math
 import operator
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.layers.test_contract import TWINS, arrays_in, definition_of
 from tests.parity.comparison import relative_error
-from tinygpt.kernels import cpu
+from tinygpt.kernels import twins as twins_of
+from tinygpt.kernels.cpu import pieces as pieces_module
 from tinygpt.kernels.cpu.pieces import Pieces, in_rows
 from tinygpt.layers import attention, gelu, layernorm
 from tinygpt.ops import DEFINITIONS, build
+
+cpu = SimpleNamespace(**twins_of("cpu"))
 
 rng = np.random.default_rng(0)
 
@@ -56,14 +60,13 @@ def forms(twin, dtype, order):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    constants = (cpu.gelu, "BLOCK"), (cpu.layernorm, "BLOCK"), (cpu.lm_head_loss, "FEW"), (cpu.pieces, "PIECE")
+    constants = (cpu.gelu, "BLOCK"), (cpu.layernorm, "BLOCK"), (cpu.lm_head_loss, "FEW"), (pieces_module, "PIECE")
     for module, constant in constants:
         monkeypatch.setattr(module, constant, 1000)
 
 
 def test_every_twin_of_the_table_is_tested_here():
-    table = vars(build())
-    assert {table[name] for name in table if table[name] is not getattr(DEFINITIONS, name)} == set(TWINS)
+    assert set(twins_of("cpu").values()) == set(TWINS)
 
 
 @pytest.mark.parametrize("order", ["contiguous", "turned"])
@@ -200,7 +203,7 @@ def test_half_of_the_scores_are_not_computed():
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(cpu.pieces, "PIECE", 10)
+    monkeypatch.setattr(pieces_module, "PIECE", 10)
 
 
 def pieces(w):

@@ -3,7 +3,7 @@ import pytest
 
 from tests.derivatives import assert_gradients
 from tinygpt.layers import block
-from tinygpt.model import GPTConfig
+from tinygpt.models.gpt2 import GPTConfig
 from tinygpt.ops import DEFINITIONS
 
 

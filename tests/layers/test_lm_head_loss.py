@@ -3,7 +3,7 @@ import pytest
 
 from tests.derivatives import assert_gradients
 from tinygpt import GPTConfig
-from tinygpt.kernels import lm_head_loss as chunked
+from tinygpt.kernels.cuda import lm_head_loss as chunked
 from tinygpt.layers import lm_head_loss
 from tinygpt.ops import DEFINITIONS
 

@@ -1,5 +1,7 @@
 """What mathematics says of every layer, whatever its sizes: linearity, purity, symmetry, causality, finite numbers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,9 +10,12 @@ from hypothesis import strategies as st
 from tests.layers.test_contract import arrays_in, by_layer, cases, definition_of, name
 from tests.parity.comparison import randomize
 from tinygpt import GPT, GPTConfig
-from tinygpt.kernels import cpu
-from tinygpt.kernels import lm_head_loss as chunked_lm_head_loss
+from tinygpt.kernels import twins as twins_of
+from tinygpt.kernels.cpu import pieces as pieces_module
+from tinygpt.kernels.cuda import lm_head_loss as chunked_lm_head_loss
 from tinygpt.layers import attention, block, cross_entropy, dropout, embedding, layernorm, lm_head_loss, softmax
+
+cpu = SimpleNamespace(**twins_of("cpu"))
 
 # which arguments have a row for each of the batch; of every other layer, the first
 OF_THE_BATCH = {cross_entropy: (0, 1), lm_head_loss: (0, 2)}
@@ -55,7 +60,7 @@ def chunks_of_a_few_rows():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunked_lm_head_loss, "CHUNK_BYTES", 64)
         patch.setattr(cpu.lm_head_loss, "FEW", 8)
-        patch.setattr(cpu.pieces, "PIECE", 8)
+        patch.setattr(pieces_module, "PIECE", 8)
         patch.setattr(cpu.gelu, "BLOCK", 8)
         patch.setattr(cpu.layernorm, "BLOCK", 8)
         yield

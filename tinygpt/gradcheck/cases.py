@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygpt.backend import generator, to_device
+from tinygpt.backend import to_device
 from tinygpt.layers.cross_entropy import IGNORED
-from tinygpt.model import GPTConfig
+from tinygpt.models.gpt2 import BlockOps, GPTConfig
 from tinygpt.ops import DEFINITIONS
+from tinygpt.random import generator
 
 
 class Case(NamedTuple):
@@ -181,14 +182,14 @@ def block(draw: Draw) -> list[Case]:
     shapes = GPTConfig(n_layer=1, n_head=H, n_embd=H * D).shapes()
     params = {name.removeprefix("h.0."): parameter(draw, name, shapes[name]) for name in shapes if "h.0." in name}
     weights = {name: array for name, array in params.items() if name.endswith("weight")}
-    x = draw.array(B, T, H * D)
+    x, ops = draw.array(B, T, H * D), BlockOps(DEFINITIONS)
     return [
-        Case("", {"x": x, "params": params, "n_head": H, "ops": DEFINITIONS}),
+        Case("", {"x": x, "params": params, "n_head": H, "ops": ops}),
         Case("dropout, no biases, exact GELU", {
-            "x": x, "params": weights, "n_head": H, "approximate": "none", "dropout": 0.3, "key": 5, "ops": DEFINITIONS,
+            "x": x, "params": weights, "n_head": H, "approximate": "none", "dropout": 0.3, "key": 5, "ops": ops,
         }),
         Case("one token, large eps", {
-            "x": draw.array(1, 1, H * D), "params": params, "n_head": H, "eps": 0.1, "ops": DEFINITIONS,
+            "x": draw.array(1, 1, H * D), "params": params, "n_head": H, "eps": 0.1, "ops": ops,
         }),
     ]  # fmt: skip
 

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygpt.backend import Array, array_module, generator, to_host
+from tinygpt.backend import Array, array_module, to_host
 from tinygpt.errors import UserError
+from tinygpt.random import generator
 
 FIVE_POINTS = ((-2, 1 / 12), (-1, -8 / 12), (1, 8 / 12), (2, -1 / 12))
 STEPS: tuple[Callable[[np.ndarray, float], np.ndarray], ...] = (  # h from |x| and its typical size

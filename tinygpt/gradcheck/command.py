@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygpt.backend import generator
 from tinygpt.errors import UserError
 from tinygpt.gradcheck.check import Report, gradient_check
 from tinygpt.gradcheck.diagnosis import diagnose
@@ -26,7 +25,8 @@ from tinygpt.gradcheck.suite import (
     reports,
     trials,
 )
-from tinygpt.model import GPT2_SIZES, GPTConfig
+from tinygpt.models.gpt2 import GPT2_SIZES, GPTConfig
+from tinygpt.random import generator
 
 MODEL_ENTRIES = 12  # of each parameter of the model, and one direction, without --all-entries
 FILE_ENTRIES = 500  # of each input that a reader's own file brings, likewise

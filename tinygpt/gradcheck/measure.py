@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinygpt.backend import cpu_count, to_host
+from tinygpt.backend import to_host
+from tinygpt.device import cpu_count
 from tinygpt.errors import UserError
 from tinygpt.gradcheck.check import Experiment
 from tinygpt.gradcheck.mutants import MUTANTS, Mutant

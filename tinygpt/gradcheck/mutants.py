@@ -12,10 +12,13 @@ true derivative, and only a comparison with the definition tells it from a right
 
 import importlib
 import inspect
+import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType, SimpleNamespace
 from typing import Any
+
+from tinygpt.models import gpt2
 
 FAMILIES = {  # what kind of mistake it is
     "scale": "a constant factor too many or too few",
@@ -51,22 +54,31 @@ class Mutant:
     @cached_property
     def module(self) -> ModuleType:
         """The edited source as a module of its own. Raises ValueError if a text to replace is not there just once."""
-        text = inspect.getsource(self._original)
+        original = self._original
+        text = inspect.getsource(original)
+        if isinstance(original, type):
+            text = textwrap.dedent(text.partition("\n")[2]).replace("@staticmethod\n", "")
         for old, new in self.edits:
             if text.count(old) != 1:
                 raise ValueError(f"{self.layer}, {self.name}: {old!r} stands {text.count(old)} times in the source")
             text = text.replace(old, new)
         module = ModuleType(f"{self._original.__name__} with {self.name}")
+        if isinstance(original, type):
+            module.__dict__.update(vars(gpt2))
         exec(compile(text, module.__name__, "exec"), module.__dict__)
         return module
 
     @property
-    def _original(self) -> ModuleType:
-        definition = "tinygpt.model" if self.layer == "model" else f"tinygpt.layers.{self.layer}"
-        return importlib.import_module(self.source or definition)
+    def _original(self) -> Any:
+        composites = {"mlp": gpt2.MLP, "block": gpt2.Block, "lm_head_loss": gpt2.LMHeadLoss, "model": gpt2}
+        if not self.source and self.layer in composites:
+            return composites[self.layer]
+        return importlib.import_module(self.source or f"tinygpt.layers.{self.layer}")
 
     def stand_in(self) -> Any:
         """What takes the layer's place: something with `forward` and `backward`; of the model, its class."""
+        if self.layer == "model" and self.source:
+            return type("GPT", (gpt2.GPT,), {"backward": self.module.Model.backward})
         if self.layer == "model":
             return self.module.GPT
         forward = self.module.forward if self.family == "forward" or self.source else self._original.forward
@@ -677,7 +689,7 @@ LM_HEAD_LOSS += _of(
     ("dout_not_in_dw", "scale",
      "dw, computed in forward, is not multiplied by dout in backward",
      ("return dx * dout, dw * dout", "return dx * dout, dw")),
-    source="tinygpt.kernels.lm_head_loss",
+    source="tinygpt.kernels.cuda.lm_head_loss",
 )
 
 _WTE = 'grads["wte.weight"] += ops.embedding.backward(dx, wte)'
@@ -686,7 +698,11 @@ MODEL = _of(
     ("tied_head_forgotten", "term",
      "the gradient of wte lacks the head's half: the table is used twice",
      "the head's half of wte's gradient",
-     ('        grads["wte.weight"] += dwte\n', "")),
+     ("        grads[self.head] += dw\n", "")),
+    source="tinygpt.models.model",
+)
+MODEL += _of(
+    "model",
     ("tied_embedding_forgotten", "term",
      "the gradient of wte lacks the embedding's half: the table is used twice",
      "the embedding's half of wte's gradient",

@@ -8,15 +8,19 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from tinygpt.backend import generator, to_device
+from tinygpt import kernels
+from tinygpt.backend import to_device
 from tinygpt.errors import UserError
 from tinygpt.gradcheck.cases import CASES, Draw, cases, parameter
 from tinygpt.gradcheck.check import FIVE_POINTS, ROUNDING, Experiment, Report, Row, relative
-from tinygpt.model import GPT, GPTConfig
-from tinygpt.ops import DEFINITIONS, Ops, build
+from tinygpt.models import gpt2
+from tinygpt.models.gpt2 import GPT, GPTConfig
+from tinygpt.ops import DEFINITIONS, Ops
+from tinygpt.random import generator
 
 LAYER_TOLERANCE, MODEL_TOLERANCE, DIRECTION_TOLERANCE = 1e-9, 1e-8, 1e-6
 LAYERS = (*CASES, "model")
+COMPOSITES = {"mlp": gpt2.MLP, "block": gpt2.Block, "lm_head_loss": gpt2.LMHeadLoss}
 SMALL = GPTConfig(block_size=8, vocab_size=7, n_layer=2, n_head=2, n_embd=6)
 MODELS: dict[str, dict[str, Any]] = {  # what differs from SMALL with 5 sequences of 4 tokens
     "": {},
@@ -35,7 +39,9 @@ def definition(layer: str) -> Any:
     """The module of `tinygpt/layers/` with that name; for "model" the class GPT. Raises UserError for another name."""
     if layer not in LAYERS:
         raise UserError(f"there is no layer {layer!r}; expected one of {', '.join(LAYERS)}")
-    return GPT if layer == "model" else importlib.import_module(f"tinygpt.layers.{layer}")
+    if layer == "model":
+        return GPT
+    return COMPOSITES.get(layer) or importlib.import_module(f"tinygpt.layers.{layer}")
 
 
 class Trial(NamedTuple):
@@ -131,15 +137,12 @@ def reports(layer: str, candidate: Any = None, title: str = "", **options: Any) 
 @functools.cache
 def twins(device: str = "cpu") -> dict[str, dict[str, Any]]:
     """By layer, what a device's table has in a definition's place; a twin that works in chunks also with several."""
-    table = build(device=device)
-    entries = {name: getattr(table, name) for name in CASES if hasattr(table, name)}
     found: dict[str, dict[str, Any]] = {}
-    for name, entry in entries.items():
-        if entry is not getattr(DEFINITIONS, name):
-            found[name] = {f"{name}, fast twin": entry}
-            if "rows" in inspect.signature(entry.forward).parameters:
-                chunked = SimpleNamespace(forward=_chunked(entry.forward), backward=entry.backward)
-                found[name][f"{name}, chunked twin"] = chunked
+    for name, twin in kernels.twins(device).items():
+        found[name] = {f"{name}, fast twin": twin}
+        if "rows" in inspect.signature(twin.forward).parameters:
+            chunked = SimpleNamespace(**{**vars(twin), "forward": _chunked(twin.forward)})
+            found[name][f"{name}, chunked twin"] = chunked
     return found
 
 
@@ -158,7 +161,7 @@ def _chunked(twin: Callable) -> Callable:
 
 
 def _twin_table(device: str) -> Ops:
-    return DEFINITIONS.replace(**{name: list(entries.values())[-1] for name, entries in twins(device).items()})
+    return Ops({name: list(entries.values())[-1] for name, entries in twins(device).items()}, {})
 
 
 def _title(layer: str, case: str) -> str:

@@ -1,5 +1,5 @@
-"""The head and its loss in chunks of rows, as `tinygpt/kernels/lm_head_loss.py`, in larger ones that are better for
-BLAS: logits become their own gradient, and where one chunk is all, the embeddings' gradient is computed as it is added.
+"""The head and its loss in chunks of rows, as `kernels/cuda/lm_head_loss.py`, in larger ones that are better for BLAS:
+logits become their own gradient, and where one chunk is all, the embeddings' gradient is computed as it is added.
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 from tinygpt.kernels.cpu.pieces import Pieces, in_rows, product
 from tinygpt.layers.cross_entropy import IGNORED
 
+REPLACES = ("linear", "cross_entropy")
 FEW = 1 << 20  # elements of the rows that go through cross-entropy at a time: 4 MB in float32
 
 
@@ -16,7 +17,7 @@ def forward(
     x: np.ndarray, w: np.ndarray, targets: np.ndarray, denominator: np.ndarray | float | None = None,
     need_grad: bool = True, *, ops: Any, rows: int | None = None,
 ) -> tuple[np.ndarray, tuple | None]:  # fmt: skip
-    """As the definition, `tinygpt/layers/lm_head_loss.py`; the cache is None without `need_grad`.
+    """As the definition, LMHeadLoss in `tinygpt/models/gpt2.py`; the cache is None without `need_grad`.
 
     rows: of a chunk, if not as many as make its logits the size of w, or FEW elements for a smaller w and where no
     gradient is needed.

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygpt.backend import generator, to_host
+from tinygpt.backend import to_host
 from tinygpt.gradcheck.check import relative
 from tinygpt.gradcheck.mutants import Mutant
 from tinygpt.layers import softmax
+from tinygpt.random import generator
 
 TOLERANCE = 1e-9  # of every array, relative
 SHORT = 8  # items of a list that are shown
@@ -146,7 +147,7 @@ def _mistakes(source: str, *rows: tuple) -> list[Mutant]:
 
 # fmt: off
 WINDOWS_AT = _mistakes(
-    "tinygpt.data",
+    "tinygpt.data.corpus",
     ("targets are the tokens at the same places as idx, so there is nothing to predict: they belong one place on",
      ("tokens[places + 1]", "tokens[places]")),
     ("targets are the tokens one place back, where one place on belongs",
@@ -210,7 +211,7 @@ NUMERICAL_GRADIENT = _mistakes(
      ("kept + h", "kept + 1e-5"), ("kept - h", "kept - 1e-5"), ("(2 * h)", "2e-5")),
 )
 ADAMW_UPDATE = _mistakes(
-    "tinygpt.optim",
+    "tinygpt.optim.adamw",
     ("w is not updated in place, so nothing is learned",
      ("    w *= 1 - lr * weight_decay\n    w -= ", "    w = w * (1 - lr * weight_decay)\n    w = w - ")),
     ("the step divides by the second moment, where its root belongs",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygpt.errors import UserError
-from tinygpt.train import TrainConfig
+from tinygpt.run.config import TrainConfig
 
 # nanoGPT's settings that have no meaning here: accepted and left alone, so that its commands and files work
 WITHOUT_MEANING = ("compile", "backend", "wandb_log", "wandb_project", "wandb_run_name")

@@ -10,6 +10,7 @@ from typing import Any
 from tinygpt.backend import Array, array_module
 from tinygpt.layers.cross_entropy import IGNORED
 
+REPLACES = ("linear", "cross_entropy")
 CHUNK_BYTES = 128 << 20  # of logits at a time: products that keep a card busy, and a tenth of its memory at most
 
 
@@ -17,7 +18,7 @@ def forward(
     x: Array, w: Array, targets: Array, denominator: Array | float | None = None, need_grad: bool = True,
     *, ops: Any, rows: int | None = None,
 ) -> tuple[Array, tuple | None]:  # fmt: skip
-    """As the definition, `tinygpt/layers/lm_head_loss.py`; the cache is None without `need_grad`.
+    """As the definition, LMHeadLoss in `tinygpt/models/gpt2.py`; the cache is None without `need_grad`.
 
     rows: of a chunk, if not as many as make CHUNK_BYTES.
     """

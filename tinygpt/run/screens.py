@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from tinygpt.backend import device_name, peak_memory
+from tinygpt.device import device_name, peak_memory
 from tinygpt.errors import UserError
 from tinygpt.files import write_atomically
-from tinygpt.train import PRESETS, EvalRecord, Record, StepRecord, TrainConfig, TrainState
+from tinygpt.run.config import PRESETS, TrainConfig
+from tinygpt.run.state import EvalRecord, Record, StepRecord, TrainState
 
 
 def facts(rows: dict[str, str]) -> str:
@@ -37,8 +38,8 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
-def heading(state: TrainState, remark: str = "") -> str:
-    """What is about to be trained, on what, and where to."""
+def heading(state: TrainState, remark: str = "", more: Mapping[str, str] | None = None) -> str:
+    """What is about to be trained, on what, with what more there is to say, and where to."""
     config, corpus, model = state.config, state.corpus, state.model
     shape = model.config
     batch = f"{config.batch_size} sequences of {shape.block_size}"
@@ -52,8 +53,7 @@ def heading(state: TrainState, remark: str = "") -> str:
         "step": f"{state.tokens_per_step:,} tokens ({batch})",
         "device": ", ".join(_computes_on(state)) + (f" ({remark.split(';')[0]})" if remark else ""),
     }
-    if state.mine:
-        rows["yours"] = yours(state.mine)
+    rows |= more or {}
     if not config.eval_only:
         rows["writes to"] = f"{Path(config.out_dir)}{os.sep}"
     return facts(rows)
@@ -66,29 +66,6 @@ def _computes_on(state: TrainState) -> Iterator[str]:
     yield device_name(device) or counted(state.threads, "thread")
     yield f"{state.model.dtype}" + (" with products in TF32" if state.tf32 else "")
     yield f"{state.config.kernels} kernels"
-
-
-def yours(mine: Any) -> str:
-    """The parts that a run takes from a reader, a `tinygpt.mine.Mine`, in a line."""
-    names = [name for name in mine.used if name != "numerical_gradient"]
-    checking = "numerical_gradient in the checks" if "numerical_gradient" in mine.used else ""
-    return "; ".join(filter(None, (", ".join(names), checking))) or "nothing yet"
-
-
-def remarks(mine: Any) -> Iterator[str]:
-    """What there is to say of a reader's own parts: which are left out, and which are wrong or misnamed."""
-    for name, near in mine.unknown.items():
-        yield f"{mine.folder / name}.py is no part of the engine; did you mean {near}.py?"
-    if mine.unwritten:
-        yield f"not written yet in {mine.folder}: {', '.join(mine.unwritten)}"
-    for name, wrong in mine.left_out.items():
-        yield f"{mine.folder / name}.py does not pass its check and is left out: {_first_line(wrong)}"
-    for name, wrong in mine.unchecked.items():
-        yield f"{mine.folder / name}.py does not pass its check and is taken in all the same: {_first_line(wrong)}"
-
-
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0]
 
 
 def counted(number: int, noun: str) -> str:

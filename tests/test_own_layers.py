@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from lessons.exercises import EXERCISES
-from tinygpt import screens
 from tinygpt.cli import main
 from tinygpt.data import load_corpus
 from tinygpt.errors import UserError
 from tinygpt.gradcheck.mutants import MUTANTS
-from tinygpt.mine import PARTS, check, functions, load_mine
-from tinygpt.ops import DEFINITIONS, build
+from tinygpt.ops import build
+from tinygpt.own_layers import PARTS, check, functions, load_own_layers
+from tinygpt.sample import probabilities
 from tinygpt.tokenizer import BPETokenizer
 from tinygpt.train import TrainConfig, resume, start, train
 
@@ -52,8 +52,9 @@ def run(folder, monkeypatch, **changes):
         "batch_size": 6, "max_iters": 20, "eval_interval": 20, "eval_iters": 1, "log_interval": 1, "dropout": 0.1,
         "sample_length": 0, "device": "cpu", "dtype": "float64", "threads": 2, "learning_rate": 1e-2, "bias": True,
     }  # fmt: skip
-    state = start(TrainConfig(**(settings | changes)))
-    return [record.loss for record in train(state) if hasattr(record, "loss")], state
+    own = load_own_layers(changes["mine"]) if "mine" in changes else None
+    state = start(TrainConfig(**(settings | changes)), *([own.parts] if own else []))
+    return [record.loss for record in train(state) if hasattr(record, "loss")], state, own
 
 
 def difference(name, call, candidate):
@@ -206,7 +207,7 @@ def test_what_numbers_alone_would_not_show_is_said(name, old, new, wrong, tmp_pa
 
 
 def test_a_loop_without_an_end_is_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr("tinygpt.mine.checking.FUNCTION_SECONDS", 1)
+    monkeypatch.setattr("tinygpt.own_layers.judge.FUNCTION_SECONDS", 1)
     fill(tmp_path, "merge")
     checked = check("merge", spoil(tmp_path, "merge", "            i += 1", "            pass"))
     assert not checked.passed and "merge.py, line " in checked.wrong
@@ -337,9 +338,10 @@ def test_right_code_of_another_kind_raises_no_alarm(name, tmp_path):
 def test_a_softmax_and_rules_of_the_readers_own_go_together(tmp_path):
     fill(tmp_path, "softmax")
     (tmp_path / "probabilities.py").write_text(HEAD + textwrap.dedent(RIGHT["probabilities"]), encoding="utf-8")
-    rule = load_mine(tmp_path).table(build()).probabilities
+    parts = load_own_layers(tmp_path).parts
     logits = np.array([[1.0, 2.0, 0.5]])
-    np.testing.assert_allclose(rule(logits, 0.7, None, 0.9), DEFINITIONS.probabilities(logits, 0.7, None, 0.9))
+    own = parts.model["probabilities"](logits, 0.7, None, 0.9, parts.leaves["softmax"])
+    np.testing.assert_allclose(own, probabilities(logits, 0.7, None, 0.9))
 
 
 def test_what_the_engine_cannot_use_is_one_sentence_that_names_the_parts(tmp_path, monkeypatch, capsys):
@@ -372,9 +374,9 @@ def test_half_a_file_is_judged_by_its_half(tmp_path):
 def test_a_run_with_every_part_of_the_readers_own_is_the_reference_run(tmp_path, monkeypatch):
     fill(tmp_path)
     settings = {"tokenizer": "bpe", "vocab_size": 290}
-    mine, state = run(tmp_path, monkeypatch, mine=str(tmp_path), **settings)
-    reference, _ = run(tmp_path, monkeypatch, kernels="reference", **settings)
-    assert set(state.mine.used) == set(PARTS) == set(EXERCISES)
+    mine, _, own = run(tmp_path, monkeypatch, mine=str(tmp_path), **settings)
+    reference, *_ = run(tmp_path, monkeypatch, kernels="reference", **settings)
+    assert set(own.used) == set(PARTS) == set(EXERCISES)
     assert len(mine) == 20 and mine[-1] < mine[0] - 0.3
     np.testing.assert_allclose(mine, reference, rtol=0, atol=1e-10)
 
@@ -385,12 +387,12 @@ def test_every_part_is_really_used(tmp_path, monkeypatch):
     for name, part in PARTS.items():
         path = tmp_path / f"{name}.py"
         path.write_text(path.read_text(encoding="utf-8") + NOISY.format(part=part.functions), encoding="utf-8")
-    _, state = run(tmp_path, monkeypatch, mine=str(tmp_path), max_iters=2, tokenizer="bpe", vocab_size=270)
-    for module in state.mine.used.values():
+    _, state, own = run(tmp_path, monkeypatch, mine=str(tmp_path), max_iters=2, tokenizer="bpe", vocab_size=270)
+    for module in own.used.values():
         module.called.clear()
-    losses, state = run(tmp_path, monkeypatch, mine=str(tmp_path), max_iters=2, tokenizer="bpe", vocab_size=270)
+    losses, state, own = run(tmp_path, monkeypatch, mine=str(tmp_path), max_iters=2, tokenizer="bpe", vocab_size=270)
     state.model.generate(np.array([[1, 2, 3]]), 4, top_p=0.9, seed=1)
-    quiet = {name for name, module in state.mine.used.items() if set(module.called) != set(PARTS[name].functions)}
+    quiet = {name for name, module in own.used.items() if set(module.called) != set(PARTS[name].functions)}
     assert quiet == set()
 
 
@@ -413,10 +415,10 @@ def test_a_wrong_layer_among_right_ones_is_named_and_left_out(mutant, tmp_path):
     fill(tmp_path, "linear", mutant.layer)
     for old, new in mutant.edits:
         spoil(tmp_path, mutant.layer, old, new)
-    mine = load_mine(tmp_path)
+    mine = load_own_layers(tmp_path)
     assert list(mine.left_out) == [mutant.layer] and mine.left_out[mutant.layer] == mutant.says
     assert set(mine.used) == {"linear"} - {mutant.layer}
-    unchecked = load_mine(tmp_path, unchecked=True)
+    unchecked = load_own_layers(tmp_path, unchecked=True)
     assert set(unchecked.used) == {"linear", mutant.layer} and set(unchecked.unchecked) == {mutant.layer}
 
 
@@ -446,10 +448,15 @@ def test_the_command_names_yours_leaves_out_the_wrong_and_takes_it_in_when_told(
 
 def test_a_resumed_run_goes_on_with_the_readers_parts(tmp_path, monkeypatch, capsys):
     fill(tmp_path, "adamw_update")
-    _, state = run(tmp_path, monkeypatch, mine=str(tmp_path), max_iters=2)
-    state = resume(state.config.out_dir, {"max_iters": 4})
-    assert list(state.mine.used) == ["adamw_update"]
+    _, state, own = run(tmp_path, monkeypatch, mine=str(tmp_path), max_iters=2)
+    assert list(own.used) == ["adamw_update"]
     assert inspect.getfile(state.optimizer.update) == str(tmp_path / "adamw_update.py")
+    out_dir = state.config.out_dir
+    assert main(["train", "--init_from=resume", f"--out_dir={out_dir}", "--max_iters=4"]) == 0
+    assert "yours       adamw_update\n" in capsys.readouterr().out
+    with pytest.raises(UserError, match="is for the command line; from Python give the parts themselves"):
+        resume(out_dir, {"max_iters": 6})
+    assert resume(out_dir, {"max_iters": 6}, own.parts).step == 4
 
 
 def test_what_a_readers_layer_raises_in_training_is_one_sentence_with_its_line(tmp_path, monkeypatch, capsys):
@@ -478,8 +485,8 @@ def test_what_the_readers_rules_raise_while_text_is_shown_is_one_sentence_too(tm
 def test_a_misspelt_file_and_a_flag_alone_are_one_sentence_each(tmp_path, capsys):
     fill(tmp_path, "gelu")
     (tmp_path / "gellu.py").write_text("", encoding="utf-8")
-    mine = load_mine(tmp_path)
-    assert mine.unknown == {"gellu": "gelu"} and list(screens.remarks(mine)) == [
+    mine = load_own_layers(tmp_path)
+    assert mine.unknown == {"gellu": "gelu"} and list(mine.remarks()) == [
         f"{tmp_path / 'gellu.py'} is no part of the engine; did you mean gelu.py?"
     ]
     assert main(["train", "--mine_unchecked"]) == 1
@@ -488,15 +495,15 @@ def test_a_misspelt_file_and_a_flag_alone_are_one_sentence_each(tmp_path, capsys
 
 def test_a_folder_without_parts_is_one_sentence(tmp_path, capsys):
     with pytest.raises(UserError, match="holds no part of the engine; expected files such as layernorm.py"):
-        load_mine(tmp_path)
+        load_own_layers(tmp_path)
     assert main(["train", f"--mine={tmp_path / 'nothing'}", f"--out_dir={tmp_path / 'out'}"]) == 1
     assert "is no folder" in capsys.readouterr().err
 
 
 def test_the_readers_cross_entropy_goes_before_the_fast_loss(tmp_path):
     fill(tmp_path, "cross_entropy")
-    table = load_mine(tmp_path).table(build())
-    assert table.lm_head_loss is DEFINITIONS.lm_head_loss and table.attention is build().attention
+    ops = build().replace(**load_own_layers(tmp_path).parts.leaves)
+    assert build().fused("lm_head_loss") and ops.fused("lm_head_loss") is None and ops.attention is build().attention
 
 
 def test_a_readers_merge_trains_the_tokenizer_and_nothing_of_it_stays_in_the_cache(tmp_path, monkeypatch):

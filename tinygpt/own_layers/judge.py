@@ -17,8 +17,8 @@ from tinygpt.gradcheck.check import Experiment, Report, relative
 from tinygpt.gradcheck.command import overview
 from tinygpt.gradcheck.diagnosis import raised
 from tinygpt.gradcheck.suite import definition, trials
-from tinygpt.mine import functions
-from tinygpt.mine.parts import PARTS, Part
+from tinygpt.own_layers import functions
+from tinygpt.own_layers.parts import PARTS, Part
 
 AGREES = 1e-6  # relative: what central differences are good for
 FUNCTION_SECONDS, LAYER_SECONDS = 5, 120  # that a check may take: a hundred times what it does

@@ -1,0 +1,102 @@
+"""A text as two streams of tokens, one to train on and one to validate, and batches cut out of it."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tinygpt.errors import UserError
+from tinygpt.layers.cross_entropy import IGNORED
+from tinygpt.tokenizer import Tokenizer
+
+Batch: TypeAlias = tuple[np.ndarray, np.ndarray]  # idx and targets, int64 (B, T) each
+
+
+def windows_at(tokens: np.ndarray, starts: np.ndarray, block_size: int) -> Batch:
+    """The windows of `tokens` that begin at `starts`, and what is to be predicted in them: the tokens one place on.
+
+    tokens: (N,) integers; starts: (B,) integers, at most N - block_size - 1. Returns idx and targets, int64 of shape
+    (B, block_size) each.
+    """
+    places = starts[:, None] + np.arange(block_size)  # (B, 1) + (T,) -> (B, T)
+    return tokens[places].astype(np.int64), tokens[places + 1].astype(np.int64)
+
+
+@dataclass
+class Corpus:
+    """Two streams of token ids, `train` and `val`: 1-D, memory-mapped, uint16 (uint32 beyond 65,536 tokens).
+
+    `tokenizer` is None, and the numbers of bytes and characters too, where a folder of token files does not tell.
+    """
+
+    name: str
+    train: np.ndarray
+    val: np.ndarray
+    tokenizer: Tokenizer | None
+    vocab_size: int
+    n_bytes: int | None = None  # of the whole text as UTF-8
+    n_characters: int | None = None  # of the whole text
+    val_characters: int | None = None  # of the part that became `val`
+    fingerprint: str = ""  # a hash of the text: the same text, the same fingerprint
+    cut: Callable[[np.ndarray, np.ndarray, int], Batch] = windows_at  # out of a stream
+
+    def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
+        """Windows at random places of `split`, "train" or "val", each equally likely.
+
+        Returns idx and targets, int64 arrays of shape (batch_size, block_size); targets are the tokens one place on.
+        UserError for a split of fewer than block_size + 1 tokens.
+        """
+        tokens = {"train": self.train, "val": self.val}[split]
+        if len(tokens) <= block_size:
+            raise UserError(
+                f"The {split} part of {self.name} has {len(tokens):,} tokens, but --block_size={block_size} needs at "
+                f"least {block_size + 1:,}; choose a smaller --block_size or give more text"
+            )
+        return self.cut(tokens, rng.integers(len(tokens) - block_size, size=batch_size), block_size)
+
+    def windows(self, tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[Batch]:
+        """All of `tokens`, (n,), as batches of idx and targets, int64 (B, T) each, in order and without overlap.
+
+        Every token but the first is a target once; what fills up the last window is ignored (-1).
+        """
+        per_batch = batch_size * block_size
+        for start in range(0, len(tokens) - 1, per_batch):
+            piece = tokens[start : start + per_batch + 1].astype(np.int64)
+            rows = -(-(len(piece) - 1) // block_size)
+            idx = np.zeros(rows * block_size, np.int64)
+            targets = np.full(rows * block_size, IGNORED)
+            idx[: len(piece) - 1], targets[: len(piece) - 1] = piece[:-1], piece[1:]
+            yield idx.reshape(rows, block_size), targets.reshape(rows, block_size)
+
+    def describe(self) -> str:
+        """What there is to learn from, in a line."""
+        tokens = f"{len(self.train):,} tokens to train on, {len(self.val):,} to validate"
+        return f"{self.name}: " + (f"{self.n_characters:,} characters, {tokens}" if self.n_characters else tokens)
+
+    def sample(self, model: Any, length: int) -> str | None:
+        """About `length` tokens of text from `model`, the same draws each time; None where it cannot be said."""
+        if self.tokenizer is None:
+            return None
+        try:
+            prompt = self.tokenizer.encode(first_prompt(self.tokenizer)).astype(np.int64)
+            tokens = model.generate(prompt[None], length, temperature=0.8, top_k=200, seed=1)[0]
+            return self.tokenizer.decode(tokens).removeprefix("\n")
+        except UserError:  # GPT-2's encoding cannot be had here, or the model knows more tokens than the text
+            return None
+
+    def accuracy(self, model: Any) -> float | None:
+        """The share of unseen problems that `model` solves exactly; None for a corpus of plain text."""
+        return None
+
+    def bits_per_character(self, loss: float) -> float | None:
+        """Loss on `val` in nats per token -> bits per character, comparable between tokenizers; None if unknown."""
+        if not self.val_characters:
+            return None
+        return loss / math.log(2) * len(self.val) / self.val_characters
+
+
+def first_prompt(tokenizer: Tokenizer) -> str:
+    """What a text starts from if nothing is given: a newline, or the first character of a tokenizer that lacks it."""
+    return tokenizer.state["characters"][0] if "\n" not in tokenizer.state.get("characters", "\n") else "\n"

@@ -1,0 +1,78 @@
+"""Which text a run learns from: by its name, or the reader's own."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+from tinygpt.data.addition import AdditionCorpus
+from tinygpt.data.corpus import Corpus
+from tinygpt.data.texts import DATASETS, TEXTS
+from tinygpt.data.token_files import encoded_text, token_folder
+from tinygpt.errors import UserError
+from tinygpt.files import cache_folder
+from tinygpt.tokenizer import CharTokenizer, GPT2Tokenizer, Merge, Tokenizer, merge
+
+TOKENIZERS = ("char", "bpe", "gpt2")
+
+
+def load_corpus(
+    dataset: str = "stdlib",
+    data: str | Path | None = None,
+    tokenizer: str | Tokenizer = "char",
+    vocab_size: int | None = None,
+    merge: Merge = merge,
+) -> Corpus:
+    """The corpus of that name, or of the user's own `data`: a UTF-8 text file or a folder with train.bin and val.bin.
+
+    `tokenizer` is "char", "bpe" (with `vocab_size` tokens, 1024 if None), "gpt2", or a tokenizer made before. `merge`
+    is the step that training "bpe" takes for each new token.
+    UserError, in a sentence, for whatever cannot be found, read, encoded or fetched.
+    """
+    if not isinstance(tokenizer, Tokenizer) and tokenizer not in TOKENIZERS:
+        raise UserError(_unknown("tokenizer", tokenizer, TOKENIZERS))
+    if vocab_size is not None and tokenizer != "bpe":
+        raise UserError(f"--vocab_size={vocab_size} goes with --tokenizer=bpe; every other has a size of its own")
+    if data is None:  # a folder of token files goes before a name: as nanoGPT finds it, or by its path
+        folders = [path for path in (Path("data") / dataset, Path(dataset)) if (path / "train.bin").is_file()]
+        data = folders[0] if folders else None
+    if data is not None and Path(data).is_dir():
+        return token_folder(Path(data), tokenizer)
+
+    if data is None and dataset == "addition":
+        corpus = AdditionCorpus()
+        if tokenizer not in ("char", corpus.tokenizer):
+            raise UserError("addition is written in 13 characters of its own, and goes with no other tokenizer")
+        return corpus
+
+    cache = cache_folder()
+    characters = None
+    if data is not None:
+        name, text_bytes = Path(data).name, _read_file(Path(data))
+    elif dataset in TEXTS:
+        name, (text_bytes, characters) = dataset, TEXTS[dataset](cache)
+    else:
+        raise UserError(_unknown("dataset", dataset, DATASETS) + "; your own text goes in with --data FILE")
+    if tokenizer == "char" and characters:
+        tokenizer = CharTokenizer(characters)
+    if tokenizer == "gpt2":
+        tokenizer = GPT2Tokenizer()
+    return encoded_text(name, text_bytes, tokenizer, 1024 if vocab_size is None else vocab_size, cache, merge)
+
+
+def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(str(name), names, n=1)
+    hint = f" (did you mean {nearest[0]}?)" if nearest else ""
+    return f"There is no {kind} {name!r}{hint}; choose from {', '.join(names)}"
+
+
+def _read_file(path: Path) -> bytes:
+    """The file's bytes as they are, but for a byte order mark. UserError for a missing or empty file."""
+    try:
+        text = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}; --data takes a UTF-8 text, or a folder with token files") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
+    if not text:
+        raise UserError(f"{path} is empty; --data takes a text to learn from")
+    return text

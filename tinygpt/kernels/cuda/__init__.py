@@ -1,0 +1,1 @@
+"""Fast twins for CuPy, on a CUDA card."""

@@ -1,0 +1,1 @@
+"""Models: one page each, from the configuration to the gradients, and in `model.py` what all pages share."""

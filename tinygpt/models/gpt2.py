@@ -1,0 +1,535 @@
+# mypy: disable-error-code="misc"
+"""GPT-2, on one page: token and position embeddings, a stack of blocks, a last LayerNorm, and a head tied to the
+embeddings, with nanoGPT's initialisation.
+
+Radford et al., "Language Models are Unsupervised Multitask Learners", 2019. Forward reads from top to bottom, backward
+is the same lines from bottom to top.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from tinygpt.backend import Array, device_module, fold_in
+from tinygpt.errors import UserError
+from tinygpt.layers import attention, cross_entropy, dropout, embedding, gelu, layernorm, linear, softmax
+from tinygpt.models.model import KeyValueCache, Model
+from tinygpt.random import generator
+
+GELUS = {"gelu_new": "tanh", "gelu": "none"}  # Hugging Face's names, and the layer's
+GPT2_SIZES = {  # name: n_layer, n_head, n_embd
+    "gpt2": (12, 12, 768),  # 124,439,808 parameters
+    "gpt2-medium": (24, 16, 1024),  # 354,823,168
+    "gpt2-large": (36, 20, 1280),  # 774,030,080
+    "gpt2-xl": (48, 25, 1600),  # 1,557,611,200
+}
+DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")  # Hugging Face's names
+BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that some GPT-2 files carry along
+NOT_GPT2 = {  # settings of Hugging Face's GPT2Config that change the computation to one we do not have
+    "model_type": "gpt2",
+    "tie_word_embeddings": True,
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "add_cross_attention": False,
+}
+
+
+class Leaves(Protocol):
+    """The leaves that this page computes with, by name: here their definitions, in a table whatever takes their place.
+    Softmax serves in sampling alone; attention has its own inside. (A module has no type that could be written down,
+    hence the first line of this file.)
+    """
+
+    embedding = embedding
+    linear = linear
+    layernorm = layernorm
+    gelu = gelu
+    attention = attention
+    cross_entropy = cross_entropy
+    dropout = dropout
+    softmax = softmax
+
+
+# Configuration, names and shapes
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a GPT. The defaults are GPT-2's smallest, 124,439,808 parameters.
+
+    Raises UserError, naming the field, for a value that no model can have.
+    """
+
+    block_size: int = 1024  # the longest sequence, in tokens
+    vocab_size: int = 50257
+    n_layer: int = 12
+    n_head: int = 12
+    n_embd: int = 768
+    dropout: float = 0.0
+    bias: bool = True  # biases in linear layers and LayerNorms
+    activation_function: str = "gelu_new"  # or "gelu", the exact one
+    layer_norm_epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise UserError(f"{name} is {value!r}; expected a whole number of at least 1")
+            object.__setattr__(self, name, int(value))  # NumPy's numbers would follow the model into files and dtypes
+        size = self.n_embd * (self.vocab_size + self.block_size + 12 * self.n_layer * self.n_embd)
+        if size > 10**13:
+            raise UserError(
+                f"that makes about {size:.0e} parameters, more than any machine holds; choose smaller sizes"
+            )
+        if self.n_embd % self.n_head != 0:
+            raise UserError(
+                f"n_embd is {self.n_embd} and n_head is {self.n_head}, but every head takes an equal share of the "
+                f"channels; make n_embd a multiple of n_head, such as {-(-self.n_embd // self.n_head) * self.n_head}"
+            )
+        for name, allowed, expected in (
+            ("dropout", lambda p: 0 <= p < 1, "a probability, at least 0 and below 1"),
+            ("layer_norm_epsilon", lambda eps: 0 < eps < math.inf, "a number above 0"),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not allowed(value):
+                raise UserError(f"{name} is {value!r}; expected {expected}")
+            object.__setattr__(self, name, float(value))
+        if not isinstance(self.bias, bool | np.bool_):
+            raise UserError(f"bias is {self.bias!r}; expected True or False")
+        object.__setattr__(self, "bias", bool(self.bias))
+        if self.activation_function not in tuple(GELUS):
+            raise UserError(
+                f"activation_function is {self.activation_function!r}; expected gelu_new (tanh) or gelu (exact)"
+            )
+
+    @classmethod
+    def preset(cls, name: str, **overrides: Any) -> "GPTConfig":
+        """The configuration of one of OpenAI's models: gpt2, gpt2-medium, gpt2-large or gpt2-xl."""
+        if name not in GPT2_SIZES:
+            raise UserError(f"there is no model preset {name!r}; expected one of {', '.join(GPT2_SIZES)}")
+        n_layer, n_head, n_embd = GPT2_SIZES[name]
+        return cls(**{"n_layer": n_layer, "n_head": n_head, "n_embd": n_embd} | overrides)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every parameter's name and shape, in the order data flows: a Hugging Face GPT-2 checkpoint's."""
+        V, T, C = self.vocab_size, self.block_size, self.n_embd
+        shapes: dict[str, tuple[int, ...]] = {"wte.weight": (V, C), "wpe.weight": (T, C)}
+        for layer in range(self.n_layer):
+            for name, shape in (
+                ("ln_1", (C,)),
+                ("attn.c_attn", (C, 3 * C)),
+                ("attn.c_proj", (C, C)),
+                ("ln_2", (C,)),
+                ("mlp.c_fc", (C, 4 * C)),
+                ("mlp.c_proj", (4 * C, C)),
+            ):
+                shapes[f"h.{layer}.{name}.weight"] = shape
+                if self.bias:
+                    shapes[f"h.{layer}.{name}.bias"] = shape[-1:]
+        shapes["ln_f.weight"] = (C,)
+        if self.bias:
+            shapes["ln_f.bias"] = (C,)
+        return shapes
+
+    @property
+    def n_params(self) -> int:
+        """The number of parameters; the head is tied to `wte` and counts once."""
+        return sum(prod(shape) for shape in self.shapes().values())
+
+    def to_pretrained(self) -> dict[str, Any]:
+        """What Hugging Face's config.json says of this model."""
+        return {
+            "architectures": ["GPT2LMHeadModel"],
+            "model_type": "gpt2",
+            "vocab_size": self.vocab_size,
+            "n_positions": self.block_size,
+            "n_embd": self.n_embd,
+            "n_layer": self.n_layer,
+            "n_head": self.n_head,
+            "activation_function": self.activation_function,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            **dict.fromkeys(DROPOUTS, self.dropout),
+            "tie_word_embeddings": True,
+            "bias": self.bias,
+        }
+
+    @classmethod
+    def from_pretrained(cls, settings: Mapping[str, Any], source: Path) -> "GPTConfig":
+        """The configuration that a config.json, read from `source`, stands for.
+
+        Three different dropout probabilities, which GPTConfig cannot say, become 0. Raises UserError for a model that
+        is not GPT-2's architecture.
+        """
+        for key, expected in NOT_GPT2.items():
+            if settings.get(key, expected) != expected:
+                raise UserError(f"{source} has {key} = {settings[key]!r}; this library computes only {expected!r}")
+        try:
+            sizes = {name: settings[name] for name in ("vocab_size", "n_layer", "n_head", "n_embd")}
+            sizes = {"block_size": settings["n_positions"], **sizes}
+        except KeyError as missing:
+            raise UserError(f"{source} lacks {missing}; expected the config of a GPT-2 model") from None
+        if settings.get("n_inner") is not None and settings["n_inner"] != 4 * settings["n_embd"]:
+            raise UserError(f"{source} has n_inner = {settings['n_inner']}; this library computes only 4 * n_embd")
+        activation = settings.get("activation_function", "gelu_new")
+        dropouts = [settings.get(name, 0.0) for name in DROPOUTS]
+        return cls(
+            **sizes,
+            activation_function="gelu_new" if activation == "gelu_pytorch_tanh" else activation,  # the same function
+            layer_norm_epsilon=settings.get("layer_norm_epsilon", 1e-5),
+            dropout=dropouts[0] if dropouts.count(dropouts[0]) == 3 else 0.0,
+            bias=settings.get("bias", True),
+        )
+
+
+# What the page makes of leaves. Each has a layer's two functions; `ops` is the table of leaves to use.
+
+
+class MLP:
+    """The block's multilayer perceptron: out to four times the width, GELU, and back."""
+
+    @staticmethod
+    def forward(
+        x: Array, w_fc: Array, b_fc: Array | None, w_proj: Array, b_proj: Array | None,
+        approximate: str = "tanh", *, ops: Leaves,
+    ) -> tuple[Array, tuple]:  # fmt: skip
+        """out = gelu(x @ w_fc + b_fc) @ w_proj + b_proj.
+
+        x: (B, T, C); w_fc: (C, 4C); b_fc: (4C,) or None; w_proj: (4C, C); b_proj: (C,) or None; approximate: which GELU
+        (see gelu); ops: the table of layers to use. Returns out: (B, T, C), cache.
+        """
+        h, fc_cache = ops.linear.forward(x, w_fc, b_fc)  # (B, T, C) -> (B, T, 4C)
+        a, gelu_cache = ops.gelu.forward(h, approximate)  # (B, T, 4C)
+        out, proj_cache = ops.linear.forward(a, w_proj, b_proj)  # (B, T, 4C) -> (B, T, C)
+        return out, (fc_cache, gelu_cache, proj_cache, ops)
+
+    @staticmethod
+    def backward(dout: Array, cache: tuple) -> tuple[Array, Array, Array | None, Array, Array | None]:
+        """dx: (B, T, C), dw_fc, db_fc, dw_proj, db_proj.
+
+        dout: (B, T, C).
+        """
+        fc_cache, gelu_cache, proj_cache, ops = cache
+        da, dw_proj, db_proj = ops.linear.backward(dout, proj_cache)  # (B, T, C) -> (B, T, 4C)
+        dh = ops.gelu.backward(da, gelu_cache)  # (B, T, 4C)
+        dx, dw_fc, db_fc = ops.linear.backward(dh, fc_cache)  # (B, T, 4C) -> (B, T, C)
+        return dx, dw_fc, db_fc, dw_proj, db_proj
+
+
+class BlockLeaves(Leaves, Protocol):
+    """What a block is made of: the leaves, and the MLP."""
+
+    mlp = MLP
+
+
+@dataclass(frozen=True)
+class BlockOps:
+    """A table of leaves with an MLP beside them, as BlockLeaves describes it."""
+
+    leaves: Any
+    mlp: Any = MLP
+
+    @classmethod
+    def of(cls, ops: Any) -> Any:
+        """`ops` itself if it has an MLP, else with the page's."""
+        return ops if hasattr(ops, "mlp") else cls(ops)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "leaves"), name)
+
+    def replace(self, **entries: Any) -> "BlockOps":
+        """A copy with some entries exchanged."""
+        mlp = entries.pop("mlp", self.mlp)
+        return BlockOps(self.leaves.replace(**entries), mlp)
+
+
+ATTENTION, AFTER_ATTENTION, AFTER_MLP = range(3)  # the block's places of dropout
+
+
+class Block:
+    """The transformer block: attention and MLP, each behind a LayerNorm and added to the residual stream (pre-norm).
+
+    Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (GPT-2), section 2.3.
+    """
+
+    @staticmethod
+    def forward(
+        x: Array, params: Mapping[str, Array], n_head: int, approximate: str = "tanh", eps: float = 1e-5,
+        dropout: float = 0.0, key: int = 0, row: int = 0, *, ops: BlockLeaves,
+    ) -> tuple[Array, tuple]:  # fmt: skip
+        """x = x + attention(ln_1(x)); out = x + mlp(ln_2(x)).
+
+        x: (B, T, C); params: the block's arrays by GPT-2's names, `ln_1.weight` to `mlp.c_proj.bias`, the biases left
+        out of a model without them; n_head, approximate, eps: see attention, gelu, layernorm; dropout, key, row: see
+        dropout; ops: the table of layers to use. Returns out: (B, T, C), cache.
+        """
+        ops, get = BlockOps.of(ops), params.get  # None for a bias that the model does without
+        a, ln_1 = ops.layernorm.forward(x, params["ln_1.weight"], get("ln_1.bias"), eps)
+        qkv, c_attn = ops.linear.forward(a, params["attn.c_attn.weight"], get("attn.c_attn.bias"))  # -> (B, T, 3C)
+        a, attention = ops.attention.forward(qkv, n_head, dropout, fold_in(key, ATTENTION), row)  # -> (B, T, C)
+        a, c_proj = ops.linear.forward(a, params["attn.c_proj.weight"], get("attn.c_proj.bias"))
+        a, drop_1 = ops.dropout.forward(a, dropout, fold_in(key, AFTER_ATTENTION), row)
+        x = x + a
+        m, ln_2 = ops.layernorm.forward(x, params["ln_2.weight"], get("ln_2.bias"), eps)
+        m, mlp = ops.mlp.forward(
+            m, params["mlp.c_fc.weight"], get("mlp.c_fc.bias"), params["mlp.c_proj.weight"], get("mlp.c_proj.bias"),
+            approximate, ops=ops,
+        )  # fmt: skip
+        m, drop_2 = ops.dropout.forward(m, dropout, fold_in(key, AFTER_MLP), row)
+        return x + m, (ln_1, c_attn, attention, c_proj, drop_1, ln_2, mlp, drop_2, ops)
+
+    @staticmethod
+    def backward(dout: Array, cache: tuple) -> tuple[Array, dict[str, Array]]:
+        """dx: (B, T, C), and the gradients of params by the same names.
+
+        dout: (B, T, C). Each `x + f(x)` passes its gradient on unchanged and adds f's: why depth does not starve it.
+        """
+        ln_1, c_attn, attention, c_proj, drop_1, ln_2, mlp, drop_2, ops = cache
+        d: dict[str, Array | None] = {}
+        dm = ops.dropout.backward(dout, drop_2)
+        dm, d["mlp.c_fc.weight"], d["mlp.c_fc.bias"], d["mlp.c_proj.weight"], d["mlp.c_proj.bias"] = ops.mlp.backward(
+            dm, mlp
+        )
+        dm, d["ln_2.weight"], d["ln_2.bias"] = ops.layernorm.backward(dm, ln_2)
+        dx = dout + dm
+        da = ops.dropout.backward(dx, drop_1)
+        da, d["attn.c_proj.weight"], d["attn.c_proj.bias"] = ops.linear.backward(da, c_proj)
+        dqkv = ops.attention.backward(da, attention)  # (B, T, C) -> (B, T, 3C)
+        da, d["attn.c_attn.weight"], d["attn.c_attn.bias"] = ops.linear.backward(dqkv, c_attn)  # -> (B, T, C)
+        da, d["ln_1.weight"], d["ln_1.bias"] = ops.layernorm.backward(da, ln_1)
+        return dx + da, {name: gradient for name, gradient in d.items() if gradient is not None}
+
+    @staticmethod
+    def decode(
+        x: Array, params: Mapping[str, Array], keys: Array, values: Array, start: int, n_head: int,
+        approximate: str = "tanh", eps: float = 1e-5, *, ops: BlockLeaves,
+    ) -> Array:  # fmt: skip
+        """forward of the t positions from `start` on, in the light of all before; for generating, with no backward.
+
+        x: (B, t, C); keys, values: (B, H, S, D), of the first `start` positions, which take in the new ones here.
+        Returns out: (B, t, C).
+        """
+        ops, get, end = BlockOps.of(ops), params.get, start + x.shape[1]
+        a, _ = ops.layernorm.forward(x, params["ln_1.weight"], get("ln_1.bias"), eps)
+        qkv, _ = ops.linear.forward(a, params["attn.c_attn.weight"], get("attn.c_attn.bias"))  # -> (B, t, 3C)
+        q, keys[:, :, start:end], values[:, :, start:end] = attention.split_heads(qkv, n_head)  # each (B, H, t, D)
+        decode = getattr(ops.attention, "decode", attention.decode)  # what stands in for attention may have none
+        a = decode(q, keys[:, :, :end], values[:, :, :end])  # -> (B, t, C)
+        a, _ = ops.linear.forward(a, params["attn.c_proj.weight"], get("attn.c_proj.bias"))
+        x = x + a
+        m, _ = ops.layernorm.forward(x, params["ln_2.weight"], get("ln_2.bias"), eps)
+        m, _ = ops.mlp.forward(
+            m, params["mlp.c_fc.weight"], get("mlp.c_fc.bias"), params["mlp.c_proj.weight"], get("mlp.c_proj.bias"),
+            approximate, ops=ops,
+        )  # fmt: skip
+        return x + m
+
+
+class LMHeadLoss:
+    """The head and its loss: the hidden state times the token embeddings' transpose, into cross-entropy."""
+
+    @staticmethod
+    def forward(
+        x: Array, w: Array, targets: Array, denominator: Array | float | None = None, need_grad: bool = True,
+        *, ops: Leaves,
+    ) -> tuple[Array, tuple]:  # fmt: skip
+        """loss = cross_entropy(x @ w.T, targets, denominator).
+
+        x: (N, C); w: (V, C), the tied token embeddings; targets: (N,) and denominator: see cross_entropy; need_grad:
+        False if backward will not be called, which this definition ignores and its fused twins use; ops: the table of
+        layers to use. Returns loss: (), cache.
+        """
+        logits, linear_cache = ops.linear.forward(x, w.T, None)  # (N, C) @ (C, V) -> (N, V)
+        loss, loss_cache = ops.cross_entropy.forward(logits, targets, denominator)
+        return loss, (linear_cache, loss_cache, ops)
+
+    @staticmethod
+    def backward(dout: Array, cache: tuple) -> tuple[Array, Array]:
+        """dx: (N, C), dw: (V, C).
+
+        dout: ().
+        """
+        linear_cache, loss_cache, ops = cache
+        dlogits = ops.cross_entropy.backward(dout, loss_cache)  # (N, V)
+        dx, dw_transposed, _ = ops.linear.backward(dlogits, linear_cache)  # (N, V) -> (N, C), (C, V)
+        return dx, dw_transposed.T
+
+
+# The model
+
+
+class GPT(Model):
+    """A GPT with its parameters on a device. See `Model` for what it does.
+
+    Initialisation is nanoGPT's: weights normal with standard deviation 0.02, those of the projections back into the
+    residual stream (`c_proj`) smaller by sqrt(2 * n_layer); biases 0, LayerNorm weights 1. The same seed gives the
+    same numbers on every device and in either dtype.
+    """
+
+    config: GPTConfig
+    ops: Leaves
+    block: Any = Block  # what the page makes of leaves; a reader's own takes its place here
+    mlp: Any = MLP
+    lm_head_loss: Any = LMHeadLoss
+    config_class = GPTConfig
+    sizes = GPT2_SIZES
+    head = "wte.weight"  # tied to the token embeddings
+    layer_prefix = "h.{}."
+
+    def initialise(self, seed: int) -> None:
+        rng = generator(seed, "initialisation")
+        for name, shape in self.config.shapes().items():
+            if len(shape) == 2:
+                std = 0.02 / math.sqrt(2 * self.config.n_layer) if name.endswith("c_proj.weight") else 0.02
+                self.params[name] = rng.standard_normal(shape, dtype=np.float32) * np.float32(std)
+            elif name.endswith(".weight"):
+                self.params[name] = np.ones(shape, dtype=np.float32)
+
+    def hidden(
+        self, idx: Array, dropout: float = 0.0, key: int = 0, row: int = 0, need_grad: bool = True
+    ) -> tuple[Array, tuple]:
+        """The final hidden state, (B, T) -> (B, T, C), and the caches of everything on the way."""
+        config, ops, params = self.config, self.ops, self.params
+        approximate, eps = GELUS[config.activation_function], config.layer_norm_epsilon
+        positions = device_module(self.device).arange(idx.shape[1])
+        tok_emb, wte = ops.embedding.forward(idx, params["wte.weight"])  # (B, T) -> (B, T, C)
+        pos_emb, wpe = ops.embedding.forward(positions, params["wpe.weight"])  # (T,) -> (T, C)
+        x, drop = ops.dropout.forward(tok_emb + pos_emb, dropout, fold_in(key, config.n_layer), row)
+        blocks = []
+        for layer in range(config.n_layer):
+            x, block = self.block.forward(
+                x, self.layer_params[layer], config.n_head, approximate, eps, dropout, fold_in(key, layer), row,
+                ops=BlockOps(ops, self.mlp),
+            )  # fmt: skip
+            if need_grad:
+                blocks.append(block)
+        x, ln_f = ops.layernorm.forward(x, params["ln_f.weight"], params.get("ln_f.bias"), eps)
+        return x, (wte, wpe, drop, blocks, ln_f)
+
+    def hidden_backward(self, dx: Array, cache: tuple, grads: Any) -> None:
+        """Add the gradients of every parameter, but for the head's, into `grads`. dx: (B*T, C) or (B, T, C)."""
+        wte, wpe, drop, blocks, ln_f = cache
+        ops = self.ops
+        dx = dx.reshape(*wte[0].shape, self.config.n_embd)  # (B*T, C) -> (B, T, C)
+        dx, dw, db = ops.layernorm.backward(dx, ln_f)
+        grads["ln_f.weight"] += dw
+        if db is not None:
+            grads["ln_f.bias"] += db
+        for layer in reversed(range(self.config.n_layer)):
+            dx, dparams = self.block.backward(dx, blocks[layer])
+            for name, d in dparams.items():
+                grads[f"h.{layer}.{name}"] += d
+        dx = ops.dropout.backward(dx, drop)
+        grads["wpe.weight"] += ops.embedding.backward(dx.sum(axis=0), wpe)  # one position serves all B rows
+        grads["wte.weight"] += ops.embedding.backward(dx, wte)  # added to the head's part: the weights are tied
+
+    def decode(self, idx: Array, start: int, memory: KeyValueCache) -> Array:
+        """`hidden` of the t tokens from position `start` on, where `memory` holds what is before, and takes them in.
+
+        idx: (B, t). Returns (B, t, C).
+        """
+        config, ops, params = self.config, self.ops, self.params
+        approximate, eps = GELUS[config.activation_function], config.layer_norm_epsilon
+        positions = device_module(self.device).arange(start, start + idx.shape[1])
+        tok_emb, _ = ops.embedding.forward(idx, params["wte.weight"])
+        pos_emb, _ = ops.embedding.forward(positions, params["wpe.weight"])
+        x = tok_emb + pos_emb
+        for layer in range(config.n_layer):
+            x = self.block.decode(
+                x, self.layer_params[layer], memory.keys[layer], memory.values[layer], start, config.n_head,
+                approximate, eps, ops=BlockOps(ops, self.mlp),
+            )  # fmt: skip
+        x, _ = ops.layernorm.forward(x, params["ln_f.weight"], params.get("ln_f.bias"), eps)
+        return x
+
+    # Files: a saved model is a Hugging Face checkpoint, with GPT-2's own names and orientation
+
+    def pretrained_tensors(self) -> dict[str, np.ndarray]:
+        """The parameters as a file is to hold them.
+
+        A model without biases is written with biases of zero, which is the same model and one that every reader of
+        GPT-2 knows; `"bias": false` in its config tells `understand_tensors` to leave them out again.
+        """
+        tensors = self.params.on_host()
+        if not self.config.bias:
+            for name, weight in list(tensors.items()):
+                if name.startswith(("h.", "ln_f.")):
+                    tensors[name.removesuffix("weight") + "bias"] = np.zeros(weight.shape[-1], weight.dtype)
+        return tensors
+
+    def understand_tensors(self, tensors: Mapping[str, np.ndarray], source: Path) -> dict[str, np.ndarray]:
+        """The parameters by name, of what the weights file `source` holds: what Hugging Face's GPT-2 classes write,
+        with or without the `transformer.` prefix. Raises UserError for a head of its own, or biases where none may be.
+        """
+        tensors = {name.removeprefix("transformer."): array for name, array in tensors.items()}
+        tensors = {name: array for name, array in tensors.items() if not BUFFERS.fullmatch(name)}
+        head = tensors.pop("lm_head.weight", None)
+        if head is not None and not np.array_equal(head, tensors.get("wte.weight", np.empty(0))):
+            raise UserError(f"{source} has a head that is not tied to wte.weight; this library ties them")
+        if not self.config.bias:
+            biases = [name for name in tensors if name.endswith(".bias")]
+            if any(tensors.pop(name).any() for name in biases):
+                raise UserError(
+                    f"{source.with_name('config.json')} says the model has no biases, but {source.name} has some that "
+                    f"are not zero"
+                )
+        return tensors
+
+    def cropped(self, block_size: int) -> "GPT":
+        """This model with a shorter context: it keeps the first `block_size` of the position embeddings."""
+        shorter = type(self)(replace(self.config, block_size=block_size), self.device, str(self.dtype), None, self.ops)
+        for name, array in self.params.items():
+            shorter.params[name] = array[:block_size] if name == "wpe.weight" else array
+        return shorter
+
+
+# What it costs
+
+
+class Cost(NamedTuple):
+    """One layer of the model. FLOPs are a forward pass's, for a token of a full context; activations are what the
+    definitions keep for backward, in array elements for one token.
+    """
+
+    name: str
+    params: int
+    flops: int
+    activations: int
+
+
+def costs(config: GPTConfig) -> list[Cost]:
+    """Parameters, floating-point operations and memory: embeddings, the parts of one block times n_layer, ln_f, head.
+
+    FLOPs count a multiplication and an addition as two, matrix products only.
+    """
+    L, H, T = config.n_layer, config.n_head, config.block_size
+    C, V = config.n_embd, config.vocab_size
+    b = int(config.bias)
+    return [
+        Cost("wte", V * C, 0, 0),
+        Cost("wpe", T * C, 0, 0),
+        Cost("ln_1", L * (1 + b) * C, 0, L * (C + 1)),  # xhat, rstd
+        Cost("attn.c_attn", L * (3 * C + b * 3) * C, L * 2 * C * 3 * C, L * C),  # its input
+        Cost("attn", 0, L * 2 * 2 * T * C, L * (3 * C + H * T)),  # q, k, v and the weights; masked half included
+        Cost("attn.c_proj", L * (C + b) * C, L * 2 * C * C, L * C),
+        Cost("ln_2", L * (1 + b) * C, 0, L * (C + 1)),
+        Cost("mlp.c_fc", L * 4 * (C + b) * C, L * 2 * C * 4 * C, L * C),
+        Cost("mlp.gelu", 0, 0, L * 2 * 4 * C),  # x and Phi(x)
+        Cost("mlp.c_proj", L * (4 * C + b) * C, L * 2 * 4 * C * C, L * 4 * C),
+        Cost("ln_f", (1 + b) * C, 0, C + 1),
+        Cost("head (tied to wte)", 0, 2 * C * V, C),  # in chunks of rows: only its input's gradient is kept
+    ]
+
+
+def training_flops(config: GPTConfig) -> int:
+    """The FLOPs of a training step for one token of a full context.
+
+    A backward pass computes two products for each of forward's, hence three times forward (Kaplan et al., "Scaling Laws
+    for Neural Language Models", 2020, arXiv:2001.08361, section 2.1).
+    """
+    return 3 * sum(row.flops for row in costs(config))

@@ -1,0 +1,310 @@
+"""What every model's page shares: the loss and its gradients, generating text, saving and loading, and the checks.
+
+A page (`gpt2.py`) derives its model from `Model` and says what is its own: configuration, names and shapes, forward and
+backward up to the final hidden state, one step of decoding.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygpt import checkpoint, sample
+from tinygpt.backend import Array, device_module, fold_in, to_device, to_host
+from tinygpt.device import resolve_device
+from tinygpt.errors import UserError
+from tinygpt.layers.cross_entropy import IGNORED
+from tinygpt.ops import build
+from tinygpt.parameters import Parameters
+from tinygpt.random import generator
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Which dtype does what in a model."""
+
+    parameters: str  # weights, their gradients and an optimiser's state
+    computation: str  # activations and their gradients
+    accumulation: str  # sums over micro-batches
+
+
+PRECISIONS = {name: Precision(name, name, name) for name in ("float32", "float64")}
+
+
+class KeyValueCache(NamedTuple):
+    """The keys and values of the positions seen so far, for every layer: what generation need not compute again.
+
+    keys, values: (n_layer, B, H, S, D).
+    """
+
+    keys: Array
+    values: Array
+
+
+class Model:
+    """A model with its parameters on a device.
+
+    params: the parameters by name, `Parameters`; config; device: "cpu" or "cuda"; precision: the entry of PRECISIONS
+    that `dtype` names, "float32" or "float64"; dtype: what it computes in; ops: the table of leaves it computes with.
+    seed: of the initialisation and of dropout; None leaves the parameters zero, for loading into. parts: by name, what
+    takes the place of something that the page makes of leaves (such as "block"), or of a rule of sampling,
+    "probabilities" or "draw".
+    """
+
+    # What a page says of its model:
+    config_class: Any
+    sizes: Mapping[str, Any]  # the pretrained models that can be downloaded
+    head: str  # the name of the parameter that the head multiplies by: (V, C)
+    layer_prefix: str  # how the names of a layer's parameters begin
+    block: Any  # one of its layers
+    lm_head_loss: Any  # the head with its loss
+    initialise: Callable[[int], None]  # fill the parameters, from a seed
+    hidden: Callable[..., tuple[Array, tuple]]  # idx, dropout, key, row, need_grad -> the final hidden state, cache
+    hidden_backward: Callable[[Array, tuple, Any], None]  # its gradient, cache, grads to add to
+    decode: Callable[[Array, int, KeyValueCache], Array]  # new tokens, the first one's position -> their hidden state
+    pretrained_tensors: Callable[[], dict[str, np.ndarray]]  # the parameters as a file holds them
+    understand_tensors: Callable[[Mapping, Path], dict[str, np.ndarray]]  # and back
+
+    probabilities: Any = staticmethod(sample.probabilities)
+    draw: Any = staticmethod(sample.draw)
+
+    def __init__(
+        self,
+        config: Any,
+        device: str = "cpu",
+        dtype: Any = "float32",
+        seed: int | None = 1337,
+        ops: Any = None,
+        parts: Mapping[str, Any] | None = None,
+    ):
+        name = getattr(dtype, "__name__", str(dtype))  # numpy.float32 will do as well
+        if name not in PRECISIONS:
+            raise UserError(f"dtype is {dtype!r}; expected {' or '.join(PRECISIONS)}")
+        self.config = config
+        self.device, _ = resolve_device(device)
+        self.precision = PRECISIONS[name]
+        self.dtype = np.dtype(self.precision.computation)
+        self.ops: Any = ops if ops is not None else build(device=self.device)
+        self.parts = dict(parts or {})
+        for part, own in self.parts.items():
+            if not hasattr(type(self), part):
+                raise UserError(f"there is no {part!r} in this model that something else could take the place of")
+            setattr(self, part, own)
+        self.seed = seed if seed is not None else 0
+        self.params = Parameters(config.shapes(), self.precision.parameters, self.device)
+        prefixes = [self.layer_prefix.format(layer) for layer in range(config.n_layer)]
+        self.layer_params = [  # each layer's parameters by their names within the layer
+            {name[len(prefix) :]: array for name, array in self.params.items() if name.startswith(prefix)}
+            for prefix in prefixes
+        ]
+        if seed is not None:
+            self.initialise(seed)
+
+    # Forward
+
+    def forward(self, idx: Array) -> tuple[Array, tuple]:
+        """The logits of the token after each position.
+
+        idx: (B, T) integers in [0, vocab_size), T at most block_size. Returns logits: (B, T, V); cache, which
+        `backward(cache, dout=dlogits)` takes. No dropout. Raises UserError for ids or shapes that do not fit.
+        """
+        x, hidden_cache = self.hidden(self._tokens(idx))
+        logits, head_cache = self.ops.linear.forward(x, self.params[self.head].T, None)  # (B, T, C) -> (B, T, V)
+        return logits, (None, hidden_cache, head_cache)
+
+    def loss(
+        self,
+        idx: Array,
+        targets: Array,
+        denominator: float | None = None,
+        need_grad: bool = True,
+        step: int = 0,
+        row: int = 0,
+    ) -> tuple[Array, tuple | None]:
+        """The mean cross-entropy, in nats, of the targets that are not -1; 0 where all are.
+
+        idx, targets: (B, T) integers. denominator: divides the sum of losses in place of the number of counted
+        targets, so that shards and micro-batches sum to the whole. need_grad: False for evaluation, which drops
+        nothing out, keeps nothing and returns None for the cache. step, row: which dropout masks: the training step,
+        and the place of idx[0] in the whole batch. Returns loss: (), on the device; cache for `backward`.
+        """
+        idx, targets = self.upload(idx, targets)
+        dropout = self.config.dropout if need_grad else 0.0
+        x, hidden_cache = self.hidden(idx, dropout, fold_in(self.seed, step), row, need_grad)
+        rows = x.reshape(-1, x.shape[-1])  # (B, T, C) -> (B*T, C)
+        head = self._head_loss()
+        loss, head_cache = head.forward(
+            rows, self.params[self.head], targets.reshape(-1), denominator, need_grad, ops=self.ops
+        )
+        return loss, (head, hidden_cache, head_cache) if need_grad else None
+
+    def _head_loss(self) -> Any:
+        """The head with its loss: the page's, or a fused twin of that, or whatever took the page's place."""
+        ours = self.lm_head_loss is type(self).lm_head_loss
+        return ours and self.ops.fused("lm_head_loss") or self.lm_head_loss
+
+    # Backward
+
+    def backward(self, cache: tuple | None, grads: Any = None, dout: Array | None = None) -> Any:
+        """The gradient of every parameter, added into `grads`.
+
+        cache: from `loss` or `forward`. grads: a mapping with the keys and shapes of `params`; new zeros if None.
+        dout: the gradient with respect to what forward returned: for `loss` (), 1 if None; for `forward` (B, T, V),
+        required. Returns grads.
+        """
+        if cache is None:
+            raise UserError("backward got no cache: loss(..., need_grad=False) keeps none; call it with need_grad=True")
+        head, hidden_cache, head_cache = cache  # head: None after forward
+        grads = self.params.zeros_like() if grads is None else grads
+        if head is not None:
+            dout = device_module(self.device).ones((), dtype=self.dtype) if dout is None else dout
+            dx, dw = head.backward(dout, head_cache)
+        elif dout is None:
+            raise UserError("backward of forward's cache needs dout, the gradient of your loss with respect to logits")
+        else:
+            dx, dw_transposed, _ = self.ops.linear.backward(dout, head_cache)
+            dw = dw_transposed.T
+        grads[self.head] += dw
+        self.hidden_backward(dx, hidden_cache, grads)
+        return grads
+
+    # Generation
+
+    def generate(
+        self,
+        idx: Array,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        exact_window: bool = False,
+    ) -> np.ndarray:
+        """Continue each row of `idx` by `max_new_tokens` tokens: (B, T) -> (B, T + max_new_tokens), on the host.
+
+        temperature, top_k, top_p: see `sample.probabilities`; the rest as in `stream`.
+        """
+        idx = self._prompt(idx)
+        new = list(self.stream(idx, max_new_tokens, temperature, top_k, top_p, seed, exact_window))
+        return np.concatenate([idx, *(tokens[:, None] for tokens in new)], axis=1)
+
+    def stream(
+        self,
+        idx: Array,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        exact_window: bool = False,
+    ) -> Iterator[np.ndarray]:
+        """`generate`, one time step at a time: yields the next token of each row, (B,) int64 on the host.
+
+        seed: of the draws; None for a different one each time. Keys and values of past positions are remembered. When
+        the window of block_size tokens is full, its older half is dropped and the rest encoded anew (positions are
+        absolute, so nothing remembered survives a shift); `exact_window` instead slides by one token at a time as
+        nanoGPT does, with nothing remembered, and is slower.
+        """
+        sample.check_rules(temperature, top_k, top_p)
+        if max_new_tokens < 0:
+            raise UserError(f"max_new_tokens is {max_new_tokens}; expected 0 or more")
+        tokens = self._prompt(idx)
+        return self._stream(tokens, max_new_tokens, (temperature, top_k, top_p), seed, exact_window)
+
+    def _stream(
+        self, tokens: np.ndarray, max_new_tokens: int, rules: tuple, seed: int | None, exact_window: bool
+    ) -> Iterator[np.ndarray]:
+        rng = generator(seed, "sampling") if seed is not None else np.random.default_rng()
+        block_size = self.config.block_size
+        tokens = new = tokens[:, -block_size:]
+        memory, length = None, 0  # length: how many positions are remembered
+        if not exact_window and hasattr(self.block, "decode"):  # a block that took the page's place may have none
+            memory = self._memory(len(tokens), min(block_size, tokens.shape[1] + max_new_tokens))
+        for _ in range(max_new_tokens):
+            start, length = length, length + new.shape[1]
+            if length > block_size:
+                new = tokens if exact_window else tokens[:, -max(1, block_size // 2) :]
+                start, length = 0, new.shape[1]
+            if memory is None:
+                x, _ = self.hidden(to_device(tokens[:, -length:], self.device), need_grad=False)
+            else:
+                x = self.decode(to_device(new, self.device), start, memory)
+            logits = x[:, -1] @ self.params[self.head].T  # (B, T, C) -> (B, V): the last position's only
+            drawn = self.draw(self.probabilities(to_host(logits), *rules, self.ops.softmax), rng)
+            yield drawn
+            new = drawn[:, None]
+            tokens = np.concatenate([tokens, new], axis=1)[:, -block_size:]
+
+    def _memory(self, batch_size: int, capacity: int) -> KeyValueCache:
+        config, xp = self.config, device_module(self.device)
+        shape = (config.n_layer, batch_size, config.n_head, capacity, config.n_embd // config.n_head)
+        return KeyValueCache(xp.empty(shape, dtype=self.dtype), xp.empty(shape, dtype=self.dtype))
+
+    # Saving and loading
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` and `model.safetensors` into `folder` as a Hugging Face checkpoint."""
+        checkpoint.write_model(Path(folder), self.config.to_pretrained(), self.pretrained_tensors())
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, device: str = "cpu", dtype: str = "float32", ops: Any = None,
+        parts: Mapping[str, Any] | None = None,
+    ) -> Any:  # fmt: skip
+        """Read a Hugging Face folder, this library's or another's; "gpt2" to "gpt2-xl" download OpenAI's weights on
+        first use. Raises UserError for files that are missing, damaged or of another shape.
+        """
+        if str(folder) in cls.sizes and not Path(folder).exists():
+            folder = checkpoint.download_model(str(folder))
+        files = checkpoint.model_files(Path(folder))
+        config = cls.config_class.from_pretrained(checkpoint.read_json(files.config), files.config)
+        model = cls(config, device, dtype, seed=None, ops=ops, parts=parts)
+        tensors = model.understand_tensors(checkpoint.read_tensors(files.weights), files.weights)
+        checkpoint.copy_tensors(tensors, model.params, folder)
+        return model
+
+    # Checks
+
+    def upload(self, idx: Array, targets: Array) -> tuple[Array, Array]:
+        """A batch, checked as `loss` checks it, on the model's device, from where `loss` takes it as it is.
+
+        idx, targets: (B, T) integers. To a card the transfer is queued, and nobody waits for it. Raises UserError for
+        ids or shapes that do not fit.
+        """
+        idx, targets = self._tokens(idx), self._tokens(targets, "targets", lowest=IGNORED)
+        if idx.shape != targets.shape:
+            raise UserError(f"idx has shape {idx.shape} but targets has shape {targets.shape}; expected the same shape")
+        return idx, targets
+
+    def _tokens(self, idx: Array, name: str = "idx", lowest: int = 0) -> Array:
+        """`idx` checked, on the device. What is already on a card was checked before it went there."""
+        if isinstance(idx, list | tuple):
+            idx = np.asarray(idx)
+        if idx.ndim != 2 or idx.dtype.kind not in "iu" or 0 in idx.shape:
+            raise UserError(
+                f"{name} has shape {idx.shape} and dtype {idx.dtype}; expected integers, (B, T) with B and T at least 1"
+            )
+        if idx.shape[1] > self.config.block_size:
+            raise UserError(
+                f"block_size is {self.config.block_size}, but the sequence has {idx.shape[1]} tokens; "
+                f"crop it with {name}[:, -{self.config.block_size}:] or train with --block_size={idx.shape[1]}"
+            )
+        if not isinstance(idx, np.ndarray):
+            return idx
+        if idx.min() < lowest or idx.max() >= self.config.vocab_size:
+            wrong = idx.min() if idx.min() < lowest else idx.max()
+            raise UserError(
+                f"{name} has the token id {wrong}, but vocab_size is {self.config.vocab_size}; expected ids from "
+                f"{lowest} to {self.config.vocab_size - 1}, so encode the text with this model's own tokenizer"
+            )
+        return to_device(idx, self.device)
+
+    def _prompt(self, idx: Array) -> np.ndarray:
+        """A prompt checked, as (B, T) int64 on the host; it may be longer than block_size."""
+        idx = np.asarray(idx if isinstance(idx, list | tuple) else to_host(idx))
+        if idx.ndim == 2 and idx.shape[1] == 0:
+            raise UserError("the prompt has no tokens; give at least one, such as a newline")
+        self._tokens(idx[:, -self.config.block_size :] if idx.ndim == 2 else idx)
+        return idx.astype(np.int64)

@@ -1,0 +1,60 @@
+"""AdamW: a running mean of the gradient over the root of one of its square, and weight decay beside it."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from tinygpt.backend import Array, array_module
+from tinygpt.optim.optimizer import Optimizer
+from tinygpt.parameters import Parameters
+
+
+def adamw_update(
+    w: Array, dw: Array, m: Array, v: Array, step: int,
+    lr: float, beta1: float, beta2: float, eps: float, weight_decay: float,
+) -> None:  # fmt: skip
+    """One AdamW step on `w` and its moments `m` and `v`, in place; `dw` is only read. All of one shape.
+
+    Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019 (arXiv:1711.05101), algorithm 2; the moments
+    and their bias correction from Kingma and Ba, "Adam", 2015 (arXiv:1412.6980), algorithm 1. `step` counts from 1.
+    """
+    xp = array_module(w)
+    m *= beta1
+    m += (1 - beta1) * dw
+    v *= beta2
+    v += (1 - beta2) * dw * dw
+    w *= 1 - lr * weight_decay
+    w -= (lr / (1 - beta1**step)) * m / (xp.sqrt(v) / math.sqrt(1 - beta2**step) + eps)
+
+
+class AdamW(Optimizer):
+    """AdamW over the flat buffer of `params`, which it updates in place.
+
+    Weight decay acts on the parameters of two or more dimensions only. `m` and `v` are the first and second moments.
+    `update` is the rule for one array.
+    """
+
+    state_names = ("m", "v")
+
+    def __init__(
+        self,
+        params: Parameters,
+        betas: tuple[float, float] = (0.9, 0.95),
+        eps: float = 1e-8,
+        weight_decay: float = 0.1,
+        update: Callable[..., None] = adamw_update,
+    ):
+        super().__init__(params)
+        self.betas = betas
+        self.eps = eps
+        self.weight_decay = weight_decay
+        self.update = update
+        self.m, self.v = self.state["m"], self.state["v"]
+
+    @classmethod
+    def from_config(cls, params: Parameters, config: Any, **own: Any) -> "AdamW":
+        return cls(params, (config.beta1, config.beta2), weight_decay=config.weight_decay, **own)
+
+    def apply(self, w: Array, dw: Array, lr: float, decayed: bool, **state: Array) -> None:
+        decay = self.weight_decay if decayed else 0.0
+        self.update(w, dw, state["m"], state["v"], self.steps, lr, *self.betas, self.eps, decay)

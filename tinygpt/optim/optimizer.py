@@ -1,0 +1,83 @@
+"""What every optimiser shares: named state in flat buffers, clipping by the global norm, the walk over arrays."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tinygpt.backend import BLOCK, Array, array_module
+from tinygpt.parameters import Parameters
+
+
+class Optimizer:
+    """Updates `params` in place from their gradients.
+
+    A subclass names its state in `state_names`: buffers of the parameters' shapes, zero at first, in `state` by these
+    names. With `steps`, the number of steps taken, they are all that a run has to keep. `elementwise` says whether each
+    number is updated from its own gradient and state alone: the flat buffer is then cut into blocks that fit in the
+    cache, and otherwise `apply` gets each parameter whole.
+    """
+
+    state_names: tuple[str, ...] = ()
+    elementwise = True
+
+    def __init__(self, params: Parameters):
+        self.params = params
+        self.state = {name: params.zeros_like() for name in self.state_names}
+        self.steps = 0
+
+    @classmethod
+    def from_config(cls, params: Parameters, config: Any, **own: Any) -> "Optimizer":
+        """The optimiser of a run, with those settings of `config`, a TrainConfig, that it has a use for."""
+        return cls(params, **own)
+
+    def apply(self, w: Array, dw: Array, lr: float, decayed: bool, **state: Array) -> None:
+        """Update `w` and the arrays of `state`, by name, in place; `dw` is only read. All of one shape.
+
+        decayed: whether weight decay applies to `w`: it is of a parameter with two or more dimensions.
+        """
+        raise NotImplementedError
+
+    def step(self, grads: Parameters, lr: float, max_norm: float = 0.0, each: Callable[..., Iterable] = map) -> Array:
+        """Update the parameters from `grads`, first scaled so that their global norm is at most `max_norm` (0: not).
+
+        each: calls a function for every piece of the work; `Workers.map` spreads the calls over threads. Returns the
+        norm before scaling, a 0-d array on the parameters' device: reading it is left to the caller, because on a card
+        that waits.
+        """
+        norm = global_norm(grads, each)
+        xp = array_module(grads.flat)
+        # PyTorch's clip_grad_norm_ adds the 1e-6, and so do we
+        scale = xp.minimum(1, max_norm / (norm + 1e-6)).astype(self.params.dtype) if max_norm > 0 else None
+        self.steps += 1
+
+        def update_piece(piece: slice | str) -> None:
+            w, dw, *state = (_cut(p, piece) for p in (self.params, grads, *self.state.values()))
+            dw = dw if scale is None else dw * scale
+            decayed = piece.start < self.params.n_decayed if isinstance(piece, slice) else w.ndim >= 2
+            self.apply(w, dw, lr, decayed, **dict(zip(self.state, state, strict=True)))
+
+        list(each(update_piece, _blocks(self.params) if self.elementwise else list(self.params)))
+        return norm
+
+
+def global_norm(grads: Parameters, each: Callable[..., Iterable] = map) -> Array:
+    """The Euclidean norm of all gradients as one vector, a 0-d array on their device. each: see Optimizer.step."""
+    xp = array_module(grads.flat)
+    # not xp.dot: BLAS would split it over as many threads as it likes, and the bits would depend on their number
+    squares = each(lambda block: (grads.flat[block] * grads.flat[block]).sum(), _blocks(grads))
+    return xp.sqrt(xp.stack(list(squares)).sum())
+
+
+def _cut(params: Parameters, piece: slice | str) -> Array:
+    """A block of the flat buffer, or a parameter by its name."""
+    return params.flat[piece] if isinstance(piece, slice) else params[piece]
+
+
+def _blocks(params: Parameters) -> list[slice]:
+    """The flat buffer in pieces: cache-sized on a CPU, whole on a card, none across the end of what decays."""
+    size = len(params.flat)
+    length = BLOCK if params.device == "cpu" else max(size, 1)
+    return [
+        slice(start, min(start + length, end))
+        for begin, end in ((0, params.n_decayed), (params.n_decayed, size))
+        for start in range(begin, end, length)
+    ]

@@ -1,0 +1,15 @@
+"""A reader's own parts of the engine: which there are, how each is checked, and how a model and a run take them in.
+
+    check("layernorm", Path("lessons/work/layernorm.py"))     is it right? and if not, what is wrong?
+    own = load_own_layers("lessons/work")                     all in a folder that are right
+    state = start(config, own.parts)                          a run with these in their places
+
+Read in this order: `parts.py` (the list), `judge.py` and `functions.py` (the checks of layers and of what is no
+layer), `folder.py` (the way to their places).
+"""
+
+from tinygpt.own_layers.folder import OwnLayers, load_own_layers
+from tinygpt.own_layers.judge import Checked, check
+from tinygpt.own_layers.parts import PARTS, Part
+
+__all__ = ["PARTS", "Checked", "OwnLayers", "Part", "check", "load_own_layers"]

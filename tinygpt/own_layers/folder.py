@@ -1,0 +1,137 @@
+"""A folder of a reader's own parts, and the way to their places.
+
+Leaves stand in the ops table; what is made of them, and the rules of sampling, in the model. What else there is has a
+place of its own: AdamW's update in the optimiser, the BPE merge step in the tokenizer's training, the cutting of
+windows in the corpus, and the numerical gradient in the check of all the others.
+"""
+
+import difflib
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from tinygpt.backend import Array
+from tinygpt.errors import UserError
+from tinygpt.gradcheck.diagnosis import raised
+from tinygpt.layers import attention as engine_attention
+from tinygpt.models.gpt2 import GPT
+from tinygpt.own_layers.judge import load_and_check
+from tinygpt.own_layers.parts import PARTS
+from tinygpt.run.state import Parts
+
+
+@dataclass
+class OwnLayers:
+    """The parts of a folder. used: those that a run takes in, by name; left_out: those that are wrong, with what is
+    wrong; unchecked: those of `used` that are wrong and were asked for all the same, likewise; unwritten: the rest.
+    unknown: files whose names are nearly a part's, with that part's.
+    """
+
+    folder: Path
+    used: dict[str, ModuleType] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    unchecked: dict[str, str] = field(default_factory=dict)
+    unwritten: list[str] = field(default_factory=list)
+    unknown: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> Parts:
+        """The reader's parts in the places where a run takes them."""
+        model = {name: self._entry(name) for name in self.used if hasattr(GPT, name)}
+        if "block" in model:
+            model["block"] = _RememberingBlock(model["block"])
+        leaves: dict[str, Any] = {
+            name: module for name, module in self.used.items() if PARTS[name].is_layer and name not in model
+        }
+        if "attention_decode" in self.used:
+            attention = leaves.get("attention", engine_attention)
+            leaves["attention"] = SimpleNamespace(**vars(attention) | {"decode": self._entry("attention_decode")})
+        optimizers = {"adamw": {"update": self._entry("adamw_update")}} if "adamw_update" in self.used else {}
+        others = {name: self._entry(name) for name in ("merge", "windows_at") if name in self.used}
+        return Parts(leaves, model, optimizers, **others)
+
+    def _entry(self, name: str) -> Any:
+        module = self.used[name]
+        return module if PARTS[name].is_layer else getattr(module, PARTS[name].functions[0])
+
+    def summary(self) -> str:
+        """The parts that are taken in, in a line."""
+        names = [name for name in self.used if name != "numerical_gradient"]
+        checking = "numerical_gradient in the checks" if "numerical_gradient" in self.used else ""
+        return "; ".join(filter(None, (", ".join(names), checking))) or "nothing yet"
+
+    def remarks(self) -> Iterator[str]:
+        """What else there is to say of them: which are left out, and which are wrong or misnamed."""
+        for name, near in self.unknown.items():
+            yield f"{self.folder / name}.py is no part of the engine; did you mean {near}.py?"
+        if self.unwritten:
+            yield f"not written yet in {self.folder}: {', '.join(self.unwritten)}"
+        for name, wrong in self.left_out.items():
+            yield f"{self.folder / name}.py does not pass its check and is left out: {_first_line(wrong)}"
+        for name, wrong in self.unchecked.items():
+            yield f"{self.folder / name}.py does not pass its check and is taken in all the same: {_first_line(wrong)}"
+
+    def blame(self, error: BaseException) -> str:
+        """What a part of the reader's raised while it was used, and where, or what came of it in the engine."""
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if Path(frame.filename).resolve().parent == self.folder.resolve():
+                return f"{self.folder / Path(frame.filename).name}, line {frame.lineno}, {raised(error)}"
+        return f"the engine could not use what one of your parts ({', '.join(self.used)}) returned: {raised(error)}"
+
+
+def load_own_layers(folder: str | Path, unchecked: bool = False) -> OwnLayers:
+    """The parts in `folder` that pass their checks; with `unchecked` also those that are written and do not.
+
+    Raises UserError if there is no such folder or no part in it.
+    """
+    own = OwnLayers(Path(folder))
+    found = [part for part in PARTS.values() if (own.folder / f"{part.name}.py").is_file()]
+    if not found:
+        what = "holds no part of the engine" if own.folder.is_dir() else "is no folder"
+        raise UserError(
+            f"{folder} {what}; expected files such as layernorm.py, which `python -m lessons start 7` begins for you; "
+            f"a run that was begun with your parts goes on without them with --mine="
+        )
+    for path in sorted(own.folder.glob("*.py")):
+        if path.stem not in PARTS and (near := difflib.get_close_matches(path.stem, PARTS, n=1, cutoff=0.8)):
+            own.unknown[path.stem] = near[0]
+    for part in found:
+        module, checked = load_and_check(part, own.folder / f"{part.name}.py", seed=0)
+        if not checked.written:
+            own.unwritten.append(part.name)
+        elif module is not None and (checked.passed or unchecked):
+            own.used[part.name] = module
+            if not checked.passed:
+                own.unchecked[part.name] = checked.wrong
+        else:
+            own.left_out[part.name] = checked.wrong
+    return own
+
+
+class _RememberingBlock:
+    """A reader's block that can decode too: to it nothing changes, but the attention that it is handed stores the new
+    keys and values among those before, and looks at all of them.
+    """
+
+    def __init__(self, block: Any):
+        self.forward, self.backward = block.forward, block.backward
+
+    def decode(
+        self, x: Array, params: Mapping[str, Array], keys: Array, values: Array, start: int, *settings: Any, ops: Any
+    ) -> Array:
+        """As `Block.decode` in `models/gpt2.py`."""
+        end = start + x.shape[1]
+
+        def forward(qkv: Array, n_head: int, *_: Any) -> tuple[Array, tuple]:
+            q, keys[:, :, start:end], values[:, :, start:end] = engine_attention.split_heads(qkv, n_head)
+            decode = getattr(ops.attention, "decode", engine_attention.decode)
+            return decode(q, keys[:, :, :end], values[:, :, :end]), ()
+
+        return self.forward(x, params, *settings, ops=ops.replace(attention=SimpleNamespace(forward=forward)))[0]
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]

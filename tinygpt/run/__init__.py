@@ -1,0 +1,1 @@
+"""A run: its settings, its state, its loop, its files, and what it shows."""

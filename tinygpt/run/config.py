@@ -1,0 +1,104 @@
+"""What a run is made of: every setting with its default and what `--help` says about it, and the presets."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tinygpt.errors import UserError
+from tinygpt.optim import cosine_schedule
+
+MODEL_SHAPE = "block_size", "n_layer", "n_head", "n_embd", "bias", "activation_function"
+
+
+def option(default: Any, group: str, help: str) -> Any:
+    """A field of TrainConfig, with what `--help` says about it."""
+    return field(default=default, metadata={"group": group, "help": help})
+
+
+@dataclass
+class TrainConfig:
+    """Everything a run is made of, under nanoGPT's names. The defaults are the `cpu` preset."""
+
+    dataset: str = option(
+        "stdlib", "data", "stdlib, shakespeare_char, addition, or a folder with train.bin and val.bin"
+    )
+    data: str | None = option(None, "data", "a UTF-8 text file, or a folder with train.bin and val.bin, instead")
+    tokenizer: str = option("char", "data", "char, bpe (trained on the text) or gpt2")
+    vocab_size: int | None = option(None, "data", "tokens of a bpe tokenizer (1024 if not given)")
+    out_dir: str = option("out", "output", "folder for checkpoints, metrics.jsonl and loss.png")
+    eval_interval: int = option(250, "output", "steps between evaluations, each of which saves the run")
+    eval_iters: int = option(20, "output", "batches in an evaluation, the same ones every time")
+    eval_only: bool = option(False, "output", "evaluate once and stop")
+    sample_length: int = option(200, "output", "tokens of text shown at each evaluation, 0 for none")
+    log_interval: int = option(10, "output", "steps between readings of the loss")
+    always_save_checkpoint: bool = option(False, "output", "keep the weights of every evaluation, not only the best")
+    init_from: str = option("scratch", "model", "scratch, resume, a Hugging Face GPT-2 folder, or gpt2 to gpt2-xl")
+    n_layer: int = option(4, "model", "blocks")
+    n_head: int = option(4, "model", "attention heads in a block")
+    n_embd: int = option(128, "model", "channels, a multiple of n_head")
+    block_size: int | None = option(64, "model", "context, in tokens; with --init_from=FOLDER the model's if not given")
+    dropout: float = option(0.0, "model", "probability that an activation is dropped in training")
+    bias: bool = option(False, "model", "biases in linear layers and LayerNorms, as GPT-2 has")
+    activation_function: str = option("gelu_new", "model", "gelu_new (tanh, GPT-2's) or gelu (exact, nanoGPT's)")
+    mine: str | None = option(None, "model", "folder with parts of your own, from the lessons: lessons/work")
+    mine_unchecked: bool = option(False, "model", "take in also those that do not pass their check")
+    batch_size: int = option(12, "optimisation", "sequences in a micro-batch")
+    gradient_accumulation_steps: int = option(1, "optimisation", "micro-batches in a step")
+    max_iters: int = option(3000, "optimisation", "steps in all")
+    learning_rate: float = option(3e-3, "optimisation", "the largest learning rate")
+    decay_lr: bool = option(True, "optimisation", "warm up, then decay along a cosine; otherwise constant")
+    warmup_iters: int = option(100, "optimisation", "steps of linear warm-up")
+    lr_decay_iters: int | None = option(None, "optimisation", "step that reaches min_lr (max_iters if not given)")
+    min_lr: float | None = option(None, "optimisation", "learning rate at the end (learning_rate / 10 if not given)")
+    optimizer: str = option("adamw", "optimisation", "the name of a file in tinygpt/optim that holds one")
+    weight_decay: float = option(0.1, "optimisation", "decay of matrices and embeddings")
+    beta1: float = option(0.9, "optimisation", "AdamW's decay of the first moment")
+    beta2: float = option(0.99, "optimisation", "AdamW's decay of the second moment")
+    grad_clip: float = option(1.0, "optimisation", "largest global gradient norm, 0 for no limit")
+    device: str = option("auto", "system", "auto, cpu or cuda")
+    dtype: str = option("float32", "system", "float32 or float64")
+    tf32: bool = option(True, "system", "on a card that can, float32 matrix products in TF32: less exact, faster")
+    seed: int = option(1337, "system", "of initialisation, batches and dropout")
+    threads: int | None = option(None, "system", "CPU cores to use (all if not given)")
+    kernels: str = option("auto", "system", "auto, or reference for the definitions in tinygpt/layers alone")
+
+    def __post_init__(self) -> None:
+        if not self.out_dir:
+            raise UserError("--out_dir is empty; expected the name of a folder")
+        at_least = dict.fromkeys(("eval_interval", "eval_iters", "log_interval", "batch_size"), 1)
+        at_least |= {"sample_length": 0}
+        at_least |= {"gradient_accumulation_steps": 1, "max_iters": 0, "warmup_iters": 0, "threads": 1, "seed": 0}
+        at_least |= {"learning_rate": 0, "min_lr": 0, "weight_decay": 0, "grad_clip": 0, "lr_decay_iters": 1}
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:  # "not >=" also refuses NaN
+                raise UserError(f"--{name} is {value}; expected at least {least}")
+        if self.mine_unchecked and not self.mine:
+            raise UserError("--mine_unchecked goes with --mine=FOLDER; give the folder with your own parts too")
+        if self.batch_size > 10**6:
+            raise UserError(f"--batch_size is {self.batch_size}; expected at most a million sequences")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"--{name} is {getattr(self, name)}; expected at least 0 and below 1")
+
+    def lr(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if not self.decay_lr:
+            return self.learning_rate
+        min_lr = self.learning_rate / 10 if self.min_lr is None else self.min_lr
+        decay_iters = self.max_iters if self.lr_decay_iters is None else self.lr_decay_iters
+        return cosine_schedule(step, self.learning_rate, min_lr, self.warmup_iters, decay_iters)
+
+
+# Presets: what differs from the defaults above; flags override them.
+PRESETS: dict[str, dict[str, Any]] = {
+    "cpu": {},  # 4 layers, 4 heads, 128 channels, context 64: minutes on a laptop
+    "baby": {  # nanoGPT's train_shakespeare_char
+        "n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 64, "dropout": 0.2,
+        "max_iters": 5000, "learning_rate": 1e-3,
+    },
+    "gpt2": {  # GPT-2's smallest, 124M parameters, trained as nanoGPT trains it
+        "n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "batch_size": 12, "tokenizer": "gpt2",
+        "gradient_accumulation_steps": 40, "max_iters": 600_000, "learning_rate": 6e-4, "warmup_iters": 2000,
+        "beta2": 0.95, "eval_interval": 2000, "eval_iters": 200, "log_interval": 1,
+    },
+}  # fmt: skip

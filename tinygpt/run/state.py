@@ -1,0 +1,95 @@
+"""A run as it stands, and the records of what happens in it."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygpt.backend import has_tf32
+from tinygpt.data import Corpus, windows_at
+from tinygpt.models.gpt2 import GPT
+from tinygpt.optim import Optimizer
+from tinygpt.run.config import TrainConfig
+from tinygpt.tokenizer import merge
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run computes with where that is not the engine's own.
+
+    leaves: put into the table of leaves, by name; model: the parts of a model, as GPT takes them; optimizers: by an
+    optimiser's name, what it is to be made with; merge: the step of training byte pairs; windows_at: what cuts batches
+    out of a text.
+    """
+
+    leaves: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    optimizers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    merge: Callable = merge
+    windows_at: Callable = windows_at
+
+
+OURS = Parts()
+
+
+@dataclass
+class TrainState:
+    """A run: what it is made of, where it stands, and the request to stop."""
+
+    config: TrainConfig
+    corpus: Corpus
+    model: GPT
+    optimizer: Optimizer
+    threads: int  # workers' cores; the same number gives the same bits
+    parts: Parts = OURS  # what in it is not the engine's own
+    step: int = 0
+    best_val_loss: float = math.inf
+    evaluated_step: int = -1  # the last step that was evaluated
+    saved_step: int = -1  # the last step that was saved
+    stop: bool = False  # read between steps
+    product_rate: float | None = None  # the card's largest rate of matrix products, in FLOP/s; None on a CPU
+
+    @property
+    def tf32(self) -> bool:
+        """Whether matrix products are in TF32."""
+        return self.config.tf32 and self.model.dtype == np.float32 and has_tf32(self.model.device)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens in a step, over all its micro-batches."""
+        return self.config.gradient_accumulation_steps * self.config.batch_size * self.model.config.block_size
+
+    @property
+    def best_folder(self) -> Path:
+        """The folder of the best weights so far."""
+        return Path(self.config.out_dir) / "best"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """A step done. The loss, gradient norm and speed are read every `log_interval` steps and None between."""
+
+    step: int  # steps done so far
+    lr: float
+    loss: float | None = None  # nats per token, mean over the step's batch
+    grad_norm: float | None = None  # before clipping
+    tokens_per_second: float | None = None
+    utilisation: float | None = None  # of a card: its share of the product rate that the model's FLOPs need
+
+
+@dataclass(frozen=True)
+class EvalRecord:
+    """An evaluation, on the same batches each time."""
+
+    step: int
+    train_loss: float  # nats per token
+    val_loss: float
+    best: bool  # the lowest val_loss so far
+    bits_per_character: float | None = None  # of val_loss
+    accuracy: float | None = None  # share of unseen problems solved exactly, where the corpus has problems
+
+
+Record = StepRecord | EvalRecord

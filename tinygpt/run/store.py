@@ -1,0 +1,304 @@
+"""A run on disk: started, saved, resumed.
+
+A run's folder holds
+
+    best/                     a model's folder: the best weights so far
+    last/step-00000250.1/     everything the run needs to go on exactly as if it had not stopped
+    last/current              the name of the folder in use, and the SHA-256 of its state.json, which has the others'
+
+A state is written to a new folder, flushed to disk, and becomes the one in use when `current` is replaced, which is
+one atomic step; a run killed at any moment leaves the earlier state or the new one.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygpt.checkpoint import WEIGHTS, copy_tensors, read_json, read_tensors, write_tensors
+from tinygpt.data import Corpus, load_corpus
+from tinygpt.device import resolve_device
+from tinygpt.errors import UserError
+from tinygpt.files import flush_to_disk, write_atomically
+from tinygpt.models.gpt2 import GPT, GPTConfig
+from tinygpt.ops import build
+from tinygpt.optim import find as find_optimizer
+from tinygpt.parallel import thread_count
+from tinygpt.run.config import MODEL_SHAPE, TrainConfig
+from tinygpt.run.state import OURS, Parts, TrainState
+from tinygpt.tokenizer import GPT2Tokenizer, Tokenizer
+from tinygpt.tokenizer import load as load_tokenizer
+
+OPTIMIZER_STATE, TOKENIZER = "moments.safetensors", "tokenizer.tinygpt.json"
+RUN_FILES = "metrics.jsonl", "loss.png", "best", "last"  # in this order, so that what is left is still a run
+
+# Starting and resuming
+
+
+def start(config: TrainConfig, parts: Parts = OURS) -> TrainState:
+    """A new run: corpus, model and optimiser. Raises UserError for whatever does not fit together.
+
+    parts: what is to be used in place of the engine's own; from the command line `--mine` brings it.
+    """
+    if config.init_from == "scratch":
+        corpus = load_corpus(config.dataset, config.data, config.tokenizer, config.vocab_size, parts.merge)
+        shape = {name: getattr(config, name) for name in MODEL_SHAPE}
+        model_config = GPTConfig(vocab_size=corpus.vocab_size, dropout=config.dropout, **shape)
+        ops = build(config.kernels, config.device).replace(**parts.leaves)
+        model = GPT(model_config, config.device, config.dtype, config.seed, ops, parts.model)
+        return _state(config, corpus, model, parts)
+    model, tokenizer = load_model(config.init_from, config.device, config.dtype, config.kernels, parts)
+    model = _fit(model, config)
+    return _state(config, _corpus(config, tokenizer, model, config.init_from), model, parts)
+
+
+def _corpus(config: TrainConfig, tokenizer: Any, model: GPT, source: str | Path) -> Corpus:
+    """The run's text in the tokens of a model that was loaded from `source`."""
+    try:
+        if tokenizer is None:
+            corpus = load_corpus(config.dataset, config.data, config.tokenizer, config.vocab_size)
+        else:
+            corpus = load_corpus(config.dataset, config.data, tokenizer)
+    except UserError as error:
+        text = config.data or config.dataset
+        raise UserError(
+            f"{text} cannot be used with the model in {source}: {error}; choose the text with --data"
+        ) from None
+    check_vocabulary(corpus, model, source)
+    return corpus
+
+
+def check_vocabulary(corpus: Corpus, model: GPT, source: str | Path) -> None:
+    """Raise UserError if the text has tokens that the model, which came from `source`, does not know."""
+    if corpus.vocab_size > model.config.vocab_size:
+        raise UserError(
+            f"{corpus.name} has a vocabulary of {corpus.vocab_size:,} tokens, but the model in {source} has only "
+            f"{model.config.vocab_size:,}; choose a text in its own tokens"
+        )
+
+
+def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> TrainState:
+    if config.mine and parts is OURS:
+        raise UserError(
+            f"--mine={config.mine} is for the command line; from Python give the parts themselves: "
+            f'start(config, load_own_layers("{config.mine}").parts)'
+        )
+    for split in ("train", "val"):  # a text that is too short should be known before anything is written
+        corpus.batch(split, 1, model.config.block_size, np.random.default_rng(0))
+    if corpus.tokenizer is not None:  # what it turned out to be
+        config.tokenizer = corpus.tokenizer.name
+        config.vocab_size = corpus.vocab_size if config.tokenizer == "bpe" else None
+    corpus.cut = parts.windows_at
+    own = parts.optimizers.get(config.optimizer, {})
+    optimizer = find_optimizer(config.optimizer).from_config(model.params, config, **own)
+    return TrainState(config, corpus, model, optimizer, thread_count(config.threads, model.device), parts)
+
+
+def _fit(model: GPT, config: TrainConfig) -> GPT:
+    """A loaded model with the run's dropout and, where that is shorter, its context; `config` then says its shape."""
+    block_size = min(config.block_size or model.config.block_size, model.config.block_size)
+    if block_size < model.config.block_size:
+        model = model.cropped(block_size)
+    model.config = dataclasses.replace(model.config, dropout=config.dropout)
+    model.seed = config.seed
+    for name in MODEL_SHAPE:
+        setattr(config, name, getattr(model.config, name))
+    return model
+
+
+def load_model(
+    folder: str | Path, device: str = "auto", dtype: str = "float32", kernels: str = "auto", parts: Parts = OURS
+) -> tuple[GPT, Tokenizer | None]:
+    """A model and, where one is known, its tokenizer.
+
+    folder: a run's (its best weights, or its last ones if none were evaluated yet), a Hugging Face GPT-2 folder, or
+    "gpt2" to "gpt2-xl". parts: see `start`. Raises UserError if there is no model or it is damaged.
+    """
+    device, _ = resolve_device(device)
+    if (Path(folder) / "best" / WEIGHTS).exists():
+        folder = Path(folder) / "best"
+    elif (Path(folder) / "last").is_dir():
+        _, folder = load_state(folder)
+    model = GPT.from_pretrained(folder, device, dtype, build(kernels, device).replace(**parts.leaves), parts.model)
+    if (Path(folder) / TOKENIZER).exists():
+        return model, load_tokenizer(Path(folder) / TOKENIZER)
+    return model, GPT2Tokenizer() if model.config.vocab_size == GPT2Tokenizer.vocab_size else None
+
+
+def saved_setting(out_dir: str | Path, name: str) -> Any:
+    """A setting of the run saved in `out_dir`, None if it knows no such setting. Raises UserError as `resume` does."""
+    return load_state(out_dir)[0].get("config", {}).get(name)
+
+
+def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Parts = OURS) -> TrainState:
+    """The run saved in `out_dir`, as it was; `changes` are settings to change from here on. parts: see `start`.
+
+    Raises UserError if nothing is saved there, a file is damaged, the text is no longer the same, or a change would
+    make it another model.
+    """
+    changes = {name: value for name, value in (changes or {}).items() if name != "init_from"}
+    if "dataset" in changes:
+        changes.setdefault("data", None)  # which would go before it
+    meta, folder = load_state(out_dir)
+    try:
+        saved = meta["config"]
+        config = TrainConfig(**(saved | changes | {"init_from": "resume", "out_dir": str(out_dir)}))
+        numbers = {name: meta[name] for name in ("step", "evaluated_step", "best_val_loss")}
+        config.threads = config.threads or meta["threads"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / 'state.json'} is of another version of tinygpt ({error}); start anew") from None
+    for name in (*MODEL_SHAPE, "dtype", "tokenizer", "vocab_size"):
+        if name in changes and changes[name] != saved[name]:
+            raise UserError(
+                f"--{name}={changes[name]} would be another model: the run in {out_dir} has {name}={saved[name]}; "
+                f"leave the flag out, or start a new run with another --out_dir"
+            )
+    if config.optimizer != (before := saved.get("optimizer", "adamw")):
+        raise UserError(
+            f"--optimizer={config.optimizer} cannot go on from what {before} has kept in {out_dir}; leave the flag "
+            f"out, or start a new run with another --out_dir"
+        )
+    model, tokenizer = load_model(folder, config.device, config.dtype, config.kernels, parts)
+    model = _fit(model, config)
+    corpus = _corpus(config, tokenizer, model, folder)
+    if meta["text"] != corpus.fingerprint and not changes.keys() & {"dataset", "data"}:
+        raise UserError(
+            f"the text of {corpus.name} is no longer the one that the run in {out_dir} was saved with, so it cannot go "
+            f"on exactly; name the text to go on with (--data FILE or --dataset={config.dataset}), or start a new run"
+        )
+    state = _state(config, corpus, model, parts)
+    kept = read_tensors(folder / OPTIMIZER_STATE)
+    for name, target in state.optimizer.state.items():
+        prefix = f"{name}."
+        own = {key.removeprefix(prefix): array for key, array in kept.items() if key.startswith(prefix)}
+        copy_tensors(own, target, folder / OPTIMIZER_STATE)
+    state.optimizer.steps = state.step = state.saved_step = numbers["step"]
+    state.evaluated_step = numbers["evaluated_step"]
+    state.best_val_loss = math.inf if numbers["best_val_loss"] is None else numbers["best_val_loss"]
+    if meta["text"] != corpus.fingerprint:  # losses on another text do not compare
+        state.best_val_loss, state.evaluated_step = math.inf, -1
+    return state
+
+
+def save(state: TrainState) -> None:
+    """Save the run in `out_dir/last`, so that `resume` goes on bit for bit. Raises UserError if it cannot."""
+    meta = {
+        "step": state.step,
+        "evaluated_step": state.evaluated_step,
+        "best_val_loss": None if math.isinf(state.best_val_loss) else state.best_val_loss,
+        "threads": state.threads,
+        "text": state.corpus.fingerprint,
+        "config": dataclasses.asdict(state.config),
+    }
+
+    def write(folder: Path) -> None:
+        save_weights(state, folder)
+        kept = {
+            f"{name}.{key}": array
+            for name, buffer in state.optimizer.state.items()
+            for key, array in buffer.on_host().items()
+        }
+        write_tensors(folder / OPTIMIZER_STATE, kept)
+
+    save_state(state.config.out_dir, state.step, write, meta)
+    state.saved_step = state.step
+
+
+def save_weights(state: TrainState, folder: Path) -> None:
+    """Write a model's folder, with the tokenizer beside it, for sampling or for another program."""
+    if state.corpus.tokenizer:
+        state.corpus.tokenizer.save(folder / TOKENIZER)
+    state.model.save_pretrained(folder)
+
+
+# The files of a run
+
+
+def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], meta: Mapping[str, Any]) -> None:
+    """Make a state the run's last one; the one before is removed when the new one is safely on disk.
+
+    write: puts the state's files into the folder it is given; meta: anything JSON holds. Raises UserError if the state
+    cannot be written, and then leaves the earlier one as it is.
+    """
+    last = Path(out_dir) / "last"
+    attempt = 1
+    while (folder := last / f"step-{step:08d}.{attempt}").exists():
+        attempt += 1
+    try:
+        folder.mkdir(parents=True)
+        write(folder)
+        digests = {}
+        for path in sorted(folder.iterdir()):
+            flush_to_disk(path)
+            digests[path.name] = _sha256(path)
+        write_atomically(folder / "state.json", json.dumps({**meta, "sha256": digests}, indent=2).encode())
+        flush_to_disk(last)
+        write_atomically(last / "current", f"{folder.name}\n{_sha256(folder / 'state.json')}\n".encode())
+    except (OSError, UserError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise UserError(f"could not save to {folder}: {error}; the save before it, if any, is intact") from error
+    for other in last.glob("step-*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def load_state(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
+    """The last state's meta, and the folder with its files, all of which are checked against their digests.
+
+    Raises UserError if there is none or a file is missing or damaged.
+    """
+    last = Path(out_dir) / "last"
+    if not (last / "current").exists():
+        raise UserError(f"{out_dir} holds no run to resume; expected {last / 'current'}, which training writes")
+    name, _, digest = (last / "current").read_text(errors="replace").strip().partition("\n")
+    folder = last / name
+    _check_digest(folder / "state.json", digest, out_dir)
+    meta = read_json(folder / "state.json")
+    for file, expected in meta["sha256"].items():
+        _check_digest(folder / file, expected, out_dir)
+    return meta, folder
+
+
+def _check_digest(path: Path, expected: str, out_dir: str | Path) -> None:
+    best = Path(out_dir) / "best"
+    way_out = "start again with another --out_dir"
+    if (best / WEIGHTS).exists():
+        way_out = f"start from the best weights with --init_from={best} and another --out_dir"
+    if not path.exists():
+        raise UserError(f"{path} is missing, so the run cannot be resumed; {way_out}")
+    if _sha256(path) != expected:
+        raise UserError(f"{path} is damaged (its SHA-256 has changed); {way_out}")
+
+
+def set_aside(out_dir: str | Path) -> Path | None:
+    """Move an earlier run in `out_dir` into a new folder in it, `run-1`, `run-2`, ...; returns that, or None."""
+    out_dir = Path(out_dir)
+    parts = [path for path in (out_dir / name for name in RUN_FILES) if path.exists()]
+    parts += [path for path in out_dir.glob("step-*") if path.is_dir()]
+    if not any((out_dir / saved).exists() for saved in ("last/current", f"best/{WEIGHTS}")):
+        return None
+    number = 1
+    while (folder := out_dir / f"run-{number}").exists():
+        number += 1
+    try:
+        folder.mkdir()
+        for part in parts:
+            os.replace(part, folder / part.name)
+    except OSError as error:
+        raise UserError(f"could not move the earlier run to {folder}: {error}; choose another --out_dir") from error
+    return folder
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
