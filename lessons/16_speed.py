@@ -23,7 +23,7 @@ from tinygpt.device import cpu_count, keep_freed_pages
 from tinygpt.gradcheck import check_layer
 from tinygpt.kernels import twins
 from tinygpt.kernels.cpu import layernorm as fast_layernorm
-from tinygpt.layers import gelu, layernorm
+from tinygpt.layers import gelu, layernorm, lm_head_loss
 from tinygpt.models.gpt2 import costs
 from tinygpt.ops import DEFINITIONS, build
 from tinygpt.parallel import Workers, blas_threads
