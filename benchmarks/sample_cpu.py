@@ -12,15 +12,13 @@ import json
 import sys
 import tempfile
 import time
-from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
-from train_cpu import CONFIGS, Side, gpt_config, require_torch, write_weights
+from race.models import tiny_gpt, torch_gpt, write_weights
+from race.settings import CONFIGS
+from race.side import Side, require_torch
 
 PROMPT = np.zeros((1, 1), np.int64)  # a newline, where a vocabulary of characters begins
 SIDES = {"cache": "tinygpt", "exact window": "tinygpt, exact window", "torch": "PyTorch"}
@@ -28,23 +26,15 @@ SIDES = {"cache": "tinygpt", "exact window": "tinygpt, exact window", "torch": "
 
 def player(side: str, settings: dict[str, Any]) -> Any:
     """generate(number of tokens, greedy) -> tokens after the prompt, as a list."""
-    from safetensors.numpy import load_file
-
     if side == "torch":
         import torch
 
-        sys.path.insert(0, str(Path(__file__).parents[1]))
-        from tests.parity.torch_gpt import TorchGPT
-
         torch.set_num_threads(settings["threads"])
-        model = TorchGPT(SimpleNamespace(**settings, dropout=0.0)).load(load_file(settings["weights"])).eval()
+        model = torch_gpt(settings).eval()
         return lambda n, greedy: model.generate(torch.from_numpy(PROMPT), n, top_k=1 if greedy else 200)[0, 1:].tolist()
-    from tinygpt import GPT
     from tinygpt.parallel import blas_threads
 
-    ours = GPT(gpt_config(settings), seed=None)
-    for name, array in load_file(settings["weights"]).items():
-        ours.params[name] = array
+    ours = tiny_gpt(settings)
 
     def generate(n: int, greedy: bool) -> list[int]:
         rules = {"temperature": 0.0} if greedy else {"top_k": 200}

@@ -17,7 +17,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from train_cpu import ADAMW, CONFIGS, LEARNING_RATE, MAX_NORM, batch, gpt_config, sgemm_rate
+from race.products import sgemm_rate
+from race.settings import ADAMW, CONFIGS, LEARNING_RATE, MAX_NORM, batch, gpt_config
 
 from tinygpt import GPT
 from tinygpt.device import cpu_count, keep_freed_pages

@@ -10,29 +10,20 @@ first step; and the median of the ratios of neighbouring turns.
 """
 
 import argparse
-import importlib.util
 import json
-import os
-import select
-import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from race.models import tiny_gpt, torch_gpt, write_weights
+from race.products import sgemm_rate
+from race.settings import ADAMW, CONFIGS, LEARNING_RATE, MAX_NORM, batch, gpt_config
+from race.side import Side, require_torch
 
-CONFIGS = {  # n_layer, n_head, n_embd; batch_size, block_size; vocab_size
-    "cpu": dict(n_layer=4, n_head=4, n_embd=128, batch_size=12, block_size=64, vocab_size=65),
-    "baby": dict(n_layer=6, n_head=6, n_embd=384, batch_size=8, block_size=256, vocab_size=65),
-    "gpt2": dict(n_layer=12, n_head=12, n_embd=768, batch_size=2, block_size=256, vocab_size=50257),
-}
 STEPS = {"cpu": 20, "baby": 2, "gpt2": 1}  # of a turn
-ADAMW = dict(weight_decay=0.1, betas=(0.9, 0.95))
-LEARNING_RATE, MAX_NORM = 1e-4, 1.0  # small, since rounding grows with it: at 1e-3 gpt2's losses part by 5e-4
 SIDES = ("tinygpt", "eager", "compile")
 
 
@@ -43,17 +34,11 @@ class TinyGPT:
     """tinygpt, as its training loop runs it."""
 
     def __init__(self, settings: dict[str, Any]):
-        from safetensors.numpy import load_file
-
-        from tinygpt import GPT
         from tinygpt.device import keep_freed_pages
-        from tinygpt.ops import build
         from tinygpt.optim import AdamW
         from tinygpt.parallel import Workers
 
-        self.model = GPT(gpt_config(settings), seed=None, ops=build(settings["kernels"]))
-        for name, array in load_file(settings["weights"]).items():
-            self.model.params[name] = array
+        self.model = tiny_gpt(settings)
         self.optimizer = AdamW(self.model.params, **ADAMW)
         keep_freed_pages()
         self.grads = self.model.params.zeros_like()
@@ -74,14 +59,10 @@ class PyTorch:
 
     def __init__(self, settings: dict[str, Any], compiled: bool):
         import torch
-        from safetensors.numpy import load_file
-
-        sys.path.insert(0, str(Path(__file__).parents[1]))
-        from tests.parity.torch_gpt import TorchGPT
 
         torch.set_num_threads(settings["threads"])
         self.torch = torch
-        self.model = TorchGPT(SimpleNamespace(**settings, dropout=0.0)).load(load_file(settings["weights"]))
+        self.model = torch_gpt(settings)
         self.run = torch.compile(self.model) if compiled else self.model
         self.optimizer = self.model.configure_optimizer(learning_rate=LEARNING_RATE, **ADAMW)
         if settings["fused"]:
@@ -98,21 +79,6 @@ class PyTorch:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.item(), computed - began, time.perf_counter() - computed
-
-
-def gpt_config(settings: dict[str, Any]) -> Any:
-    """The model's part of the settings."""
-    from tinygpt import GPTConfig
-
-    names = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size", "bias", "activation_function")
-    return GPTConfig(**{name: settings[name] for name in names})
-
-
-def batch(settings: dict[str, Any], number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The batch of one step, the same for every side."""
-    shape = settings["batch_size"], settings["block_size"] + 1
-    tokens = np.random.default_rng(number).integers(settings["vocab_size"], size=shape)
-    return np.ascontiguousarray(tokens[:, :-1]), np.ascontiguousarray(tokens[:, 1:])
 
 
 def worker(side: str, settings: dict[str, Any]) -> None:
@@ -135,83 +101,6 @@ def peak_memory() -> int:
 
 
 # The run
-
-
-def require_torch() -> None:
-    """Ends the run, in one sentence, where PyTorch is not installed."""
-    if importlib.util.find_spec("torch") is None:
-        sys.exit(
-            "PyTorch is not installed, so there is nothing to compare with; pip install 'tinygpt[parity]' brings it"
-        )
-
-
-def write_weights(settings: dict[str, Any], folder: str) -> str:
-    """The file that every side starts from."""
-    from safetensors.numpy import save_file
-
-    from tinygpt import GPT
-
-    path = str(Path(folder) / "weights.safetensors")
-    save_file({name: np.array(array) for name, array in GPT(gpt_config(settings)).params.items()}, path)
-    return path
-
-
-class Side:
-    """The other end of a worker's pipe. `first` is what it says unasked, `started` the seconds until then.
-
-    Who does not `wait` for that calls `ready` later. An answer that takes more than so many seconds is a TimeoutError.
-    """
-
-    def __init__(self, side: str, settings: dict[str, Any], script: str = __file__, wait: bool = True):
-        self.began = time.perf_counter()
-        command = [sys.executable, script, f"--worker={side}", f"--settings={json.dumps(settings)}"]
-        environment = os.environ | {"OMP_NUM_THREADS": str(settings["threads"])}
-        self.process = subprocess.Popen(  # no buffer, in which a line could wait while `select` sees none
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment
-        )
-        if wait:
-            self.ready()
-
-    def ready(self, seconds: float | None = None) -> None:
-        self.first = self.answer(seconds)
-        self.started = time.perf_counter() - self.began
-
-    def answer(self, seconds: float | None = None) -> Any:
-        assert self.process.stdout is not None
-        if seconds is not None and not select.select([self.process.stdout], [], [], max(0, seconds))[0]:
-            raise TimeoutError(f"no answer in {seconds:.0f} s")
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit("a side ended early; its error is above")
-        return json.loads(line)
-
-    def request(self, what: Any) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(what).encode() + b"\n")
-
-    def ask(self, what: Any) -> Any:
-        self.request(what)
-        return self.answer()
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def sgemm_rate(threads: int) -> float:
-    """The largest rate of float32 matrix products reached here, in FLOP/s."""
-    from threadpoolctl import threadpool_limits
-
-    best = 0.0
-    with threadpool_limits(threads):
-        for n in (512, 1024, 2048):
-            a, b = np.ones((n, n), np.float32), np.ones((n, n), np.float32)
-            for _ in range(8):
-                began = time.perf_counter()
-                a @ b
-                best = max(best, 2 * n**3 / (time.perf_counter() - began))
-    return best
 
 
 def main() -> None:
@@ -247,9 +136,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             settings["weights"] = write_weights(settings, folder)
             for name in names:
-                sides[name] = Side(name, settings)
+                sides[name] = Side(name, settings, __file__)
         compare_losses(sides)
-        rates = {name: [] for name in names}  # (tokens/s, seconds of forward and backward, of the optimiser) of a turn
+        # of a turn: tokens/s, the most of them, seconds of forward and backward, of the optimiser
+        rates: dict[str, list] = {name: [] for name in names}
         peaks, number, best_product = dict.fromkeys(names, 0), 10, sgemm_rate(arguments.threads)
         for turn in range(arguments.rounds + 1):
             steps = list(range(number, number + STEPS[arguments.config]))

@@ -134,13 +134,14 @@ class Model:
         dropout = self.config.dropout if need_grad else 0.0
         x, hidden_cache = self.hidden(idx, dropout, fold_in(self.seed, step), row, need_grad)
         rows = x.reshape(-1, x.shape[-1])  # (B, T, C) -> (B*T, C)
-        head = self._head_loss()
+        head = self.head_loss
         loss, head_cache = head.forward(
             rows, self.params[self.head], targets.reshape(-1), denominator, need_grad, ops=self.ops
         )
         return loss, (head, hidden_cache, head_cache) if need_grad else None
 
-    def _head_loss(self) -> Any:
+    @property
+    def head_loss(self) -> Any:
         """The head with its loss: the page's, or a fused twin of that, or whatever took the page's place."""
         ours = self.lm_head_loss is type(self).lm_head_loss
         return ours and self.ops.fused("lm_head_loss") or self.lm_head_loss

@@ -1,0 +1,75 @@
+"""A card's largest rates, and how long it takes for something."""
+
+import contextlib
+import functools
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from race.side import has_torch
+
+from report import SCRIPT
+from report.report import Report
+
+KINDS = {  # what a card computes in: the dtype, whether its products are in TF32, and the error allowed
+    "float64": ("float64", False, 1e-10), "float32": ("float32", False, 1e-5), "TF32": ("float32", True, None),
+}  # fmt: skip
+
+
+def largest_rates(report: Report) -> dict[str, float]:
+    """Of products in FLOP/s and of copies in bytes/s: what the section `machine` measured, or measured now."""
+    if known := report.of("machine").get("rates"):
+        return known
+    from tinygpt.backend import device_module, tf32_products
+    from tinygpt.device import product_rate
+
+    rates = {}
+    for kind, (dtype, tf32, _) in KINDS.items():
+        with tf32_products(tf32, "cuda"):
+            rates[kind] = product_rate("cuda", dtype, 0.02 if report.stand_in else 1.0)
+    cupy, size = device_module("cuda"), 1 << (20 if report.stand_in else 30)
+    x = cupy.zeros((2, size), dtype=np.uint8)
+    rates["copies"] = 2 * size / event_seconds(functools.partial(x.__setitem__, 0, x[1]), 10)
+    del x
+    cupy.get_default_memory_pool().free_all_blocks()
+    if has_torch() and not report.stand_in:  # in a process of its own, since both bring CUDA's libraries along
+        with contextlib.suppress(subprocess.SubprocessError, ValueError):
+            command = [sys.executable, SCRIPT, "--worker=rate"]
+            out = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True, timeout=30)
+            rates["bf16"] = float(out.stdout)
+    return rates
+
+
+def bf16_rate() -> float:
+    """As `device.product_rate`, through PyTorch."""
+    import torch
+
+    best = 0.0
+    for n in (1024, 2048, 4096, 8192):
+        a = torch.randn(n, n, device="cuda", dtype=torch.bfloat16)
+        for repeats in (2, 20):  # the first time to load the kernel
+            torch.cuda.synchronize()
+            began = time.perf_counter()
+            for _ in range(repeats):
+                a @ a
+            torch.cuda.synchronize()
+        best = max(best, repeats * 2 * n**3 / (time.perf_counter() - began))
+    return best
+
+
+def event_seconds(work: Callable[[], Any], repeats: int) -> float:
+    """What the card takes for `work`, the mean of some in a row, after two that load its kernels."""
+    import cupy
+
+    for _ in range(2):
+        work()
+    start, end = cupy.cuda.Event(), cupy.cuda.Event()
+    start.record()
+    for _ in range(repeats):
+        work()
+    end.record()
+    end.synchronize()
+    return cupy.cuda.get_elapsed_time(start, end) / 1e3 / repeats

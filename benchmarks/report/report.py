@@ -1,0 +1,65 @@
+"""What a section has found."""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from report.units import written
+
+
+class Report:
+    """What one section has found, in a file that is written anew with each finding."""
+
+    def __init__(self, name: str, options: argparse.Namespace):
+        self.folder, self.stand_in, self.corpus = Path(options.into), options.stand_in, options.corpus
+        self.path = self.folder / f"{name}.json"
+        self.began = time.perf_counter()
+        self.end, self.compile_seconds = self.began + options.seconds, options.compile_seconds
+        self.found: dict[str, Any] = {"answer": "", "says": [], "checks": [], "tables": {}, "raw": {}}
+
+    def left(self) -> float:
+        return self.end - time.perf_counter()
+
+    def answer(self, sentence: str) -> None:
+        """The section's result, in a few words."""
+        self.found["answer"] = sentence
+        self.save()
+
+    def say(self, sentence: str) -> None:
+        self.found["says"].append(sentence)
+        self.save()
+
+    def table(self, title: str, rows: list[dict[str, Any]]) -> None:
+        self.found["tables"][title] = rows
+        self.save()
+
+    def check(self, what: str, value: float, allowed: float) -> None:
+        self.found["checks"].append({"what": what, "value": value, "allowed": allowed, "right": value <= allowed})
+        self.save()
+
+    def raw(self, name: str, value: Any) -> None:
+        """Something for the JSON file alone, and for later sections."""
+        self.found["raw"][name] = value
+        self.save()
+
+    def save(self) -> None:
+        self.found["seconds"] = time.perf_counter() - self.began
+        self.path.with_suffix(".partial").write_text(json.dumps(self.found, default=float))
+        os.replace(self.path.with_suffix(".partial"), self.path)
+
+    def of(self, section: str) -> dict[str, Any]:
+        """What an earlier section kept; nothing if it did not run."""
+        path = self.folder / f"{section}.json"
+        return json.loads(path.read_text())["raw"] if path.exists() else {}
+
+    def number(self, value: float, unit: str) -> str:
+        """A number with its unit in a sentence."""
+        return f"{written(value, unit, self.stand_in)} {unit}"
+
+
+def row(name: str, value: Any, unit: str = "") -> dict[str, Any]:
+    """Of a table whose rows have units of their own."""
+    return {"": name, "value": value, "unit": unit}
