@@ -34,7 +34,7 @@ class Stopwatch:
         end.record()
         self.events.append((call, start, end, time.perf_counter() - began))
 
-    def time(self, model: Any) -> None:
+    def attach(self, model: Any) -> None:
         """From now on, time the model's leaves, and the head with its loss as one."""
         head = model.head_loss  # before there is a leaf that is not the engine's
         model.ops = model.ops.replace(**{name: self.layer(name, getattr(model.ops, name)) for name in LEAVES})

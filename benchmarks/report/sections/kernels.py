@@ -43,7 +43,7 @@ def by_layer(report: Report, ours: Ours) -> None:
         ours.step(*batch(settings, next(numbers)))
 
     plain = event_seconds(step, 3)
-    watch.time(ours.model)
+    watch.attach(ours.model)
     update, n = ours.optimizer.step, len(ours.model.params.flat)
     adamw = "AdamW with clipping", "", (n,), ()
     watch.floors[adamw] = 8 * 4 * n / rates["copies"], "bytes"  # the norm reads once; w, m, v, dw: 4 read, 3 written
