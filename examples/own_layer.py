@@ -24,7 +24,7 @@ def backward(dout, relu):
     return dout * 2 * relu  # (relu^2)' = 2 relu, and 0 where x < 0
 
 
-def train(ops, steps=200, B=12, T=64):
+def train(ops, steps=100, B=12, T=64):
     """The mean loss of the last 20 steps."""
     model = GPT(GPTConfig(block_size=T, vocab_size=corpus.vocab_size, n_layer=2, n_head=2, n_embd=64), ops=ops)
     optimizer, rng = AdamW(model.params), np.random.default_rng(1337)
