@@ -1,5 +1,6 @@
 """What README.md and the other pages say is run, or compared with what is run."""
 
+import fnmatch
 import functools
 import re
 import shlex
@@ -165,3 +166,16 @@ def test_every_room_of_the_readmes_tree_exists():
     for line in tree.splitlines():
         path = line.split()[0]
         assert (ROOT / "tinygpt" / path if line.startswith(" ") else ROOT / path).exists(), path
+
+
+def test_a_file_above_400_lines_has_a_reason():
+    _, section = read(ROOT / "docs" / "architecture.md").split("## Files above 400 lines\n")
+    listed = re.findall(r"^- `([^`]+)`: \S", section, flags=re.MULTILINE)
+    sources = list((ROOT / "lessons").glob("*.py"))  # below them is what a reader writes
+    sources += [
+        path for folder in ("tinygpt", "examples", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+    ]
+    long = {path.relative_to(ROOT).as_posix() for path in sources if len(read(path).splitlines()) > 400}
+    reasons = {pattern: set(fnmatch.filter(long, pattern)) for pattern in listed}
+    assert long - set().union(*reasons.values()) == set()
+    assert [pattern for pattern, matched in reasons.items() if not matched] == []  # reasons that are needed no more
