@@ -1,4 +1,7 @@
-"""Linear: a matrix product over the last axis, plus a bias. Every weight matrix of the GPT is one of these."""
+"""Linear: a matrix product over the last axis, plus a bias. Every weight matrix of the GPT is one of these.
+
+Read me first, then `layernorm.py`, `attention.py`, and the model's page, `tinygpt/models/gpt2.py`.
+"""
 
 from tinygpt.backend import Array
 
