@@ -10,7 +10,8 @@ if not __package__:  # `python lessons`, without -m
 
 from lessons import commands, display, stepper
 from lessons.course import COMMANDS, Course
-from tinygpt.cli import Parser, guarded
+from tinygpt.cli import guarded
+from tinygpt.commands.flags import Parser
 from tinygpt.errors import UserError
 
 DESCRIPTIONS = {

@@ -1,0 +1,54 @@
+"""`tinygpt gradcheck`: check gradients; the status is 1 if any is wrong."""
+
+import argparse
+
+from tinygpt.commands.flags import at_least
+from tinygpt.device import resolve_device
+from tinygpt.errors import UserError
+from tinygpt.parallel import blas_threads
+
+HELP = "Check every backward pass, or your own, against numerical derivatives."
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", nargs="*", metavar="LAYER | model | gpt2 | FILE.py",
+        help="layers by name, model, a size of GPT-2, or your own file with forward and backward, and with inputs, a "
+        "dict of forward's arguments, if it is no layer (default: all layers and the model)",
+    )  # fmt: skip
+    parser.add_argument("--as", dest="layer", type=_layer, metavar="LAYER", help="the layer that FILE.py implements")
+    parser.add_argument(
+        "--mutants", action="store_true", help="measure the checker on a library of wrong layers instead"
+    )
+    parser.add_argument(
+        "--all_entries", action="store_true", help="every entry of the model's parameters (default: some)"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="a row for every gradient of every check")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of the inputs and sizes (default: 0)")
+
+
+def run(arguments: argparse.Namespace, _: str) -> int:
+    """Check gradients; the status is 1 if any is wrong."""
+    from tinygpt.gradcheck import command as gradcheck  # here, since training should not wait for it to be imported
+
+    if arguments.mutants:
+        if arguments.device != "cpu" or arguments.all_entries or arguments.layer or arguments.verbose:
+            raise UserError("--mutants goes with names of layers and --seed only; leave the other flags out")
+        return 0 if gradcheck.measure(arguments.what, arguments.seed) else 1
+    device, remark = resolve_device(arguments.device)
+    if remark:
+        print(f"note: {remark}")
+    with blas_threads(1):  # the arrays are too small to share out
+        right = gradcheck.check(
+            arguments.what, device, arguments.all_entries, arguments.seed, arguments.layer, arguments.verbose
+        )
+    return 0 if right else 1
+
+
+def _layer(text: str) -> str:
+    from tinygpt.gradcheck.cases import CASES
+
+    if text not in CASES:
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(map(repr, CASES))})")
+    return text

@@ -1,0 +1,81 @@
+"""`tinygpt sample`: print text from a trained model as it comes."""
+
+import argparse
+import sys
+from itertools import chain
+from pathlib import Path
+
+from tinygpt.commands import own
+from tinygpt.commands.flags import add_system_flags, at_least, boolean
+from tinygpt.data import first_prompt
+from tinygpt.errors import UserError
+from tinygpt.parallel import blas_threads, thread_count
+from tinygpt.run import screens
+from tinygpt.run.state import OURS
+from tinygpt.run.store import load_model
+from tinygpt.sample import check_rules, text_stream
+
+HELP = "Print text from a trained model."
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out_dir", default="out", help="a run's folder, or a Hugging Face GPT-2 folder (default: out)"
+    )
+    parser.add_argument(
+        "--init_from", dest="out_dir", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )  # nanoGPT's name
+    parser.add_argument("--start", metavar="TEXT", help="the prompt, or FILE:path (default: a newline)")
+    parser.add_argument("--num_samples", type=at_least(1), default=1, metavar="N", help="samples (default: 1)")
+    parser.add_argument("--max_new_tokens", type=at_least(0), default=500, metavar="N", help="tokens (default: 500)")
+    parser.add_argument(
+        "--temperature", type=float, default=0.8, metavar="X", help="0 for the likeliest (default: 0.8)"
+    )
+    parser.add_argument("--top_k", type=int, default=200, metavar="N", help="draw from the N likeliest (default: 200)")
+    parser.add_argument("--top_p", type=float, metavar="P", help="draw from the likeliest that reach P together")
+    parser.add_argument("--stop", default="", metavar="TEXT", help="end a sample before this text")
+    parser.add_argument(
+        "--seed", type=at_least(0), metavar="N", help="the same text again (default: another each time)"
+    )
+    parser.add_argument("--mine", metavar="FOLDER", help="take in parts of your own, from the lessons: lessons/work")
+    parser.add_argument(
+        "--exact_window", **boolean(False), help="slide the context by one token, uncached, as nanoGPT does"
+    )
+    add_system_flags(parser)
+
+
+def run(arguments: argparse.Namespace, _: str) -> int:
+    """Print text from a trained model as it comes."""
+    check_rules(arguments.temperature, arguments.top_k, arguments.top_p)
+    if arguments.out_dir == "resume":  # nanoGPT's --init_from=resume
+        arguments.out_dir = "out"
+    mine = own.asked_for({"mine": arguments.mine})
+    for note in (*mine.remarks(), f"yours: {mine.summary()}") if mine else ():
+        print(f"note: {note}", file=sys.stderr)
+    parts = mine.parts if mine else OURS
+    model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels, parts)
+    if tokenizer is None:
+        raise UserError(f"{arguments.out_dir} has no tokenizer, so there is no text to print; use GPT.generate")
+    start_text = arguments.start if arguments.start is not None else first_prompt(tokenizer)
+    if start_text.startswith("FILE:"):
+        try:
+            start_text = Path(start_text[5:]).read_bytes().decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"could not read the prompt from {start_text[5:]} ({error})") from error
+    prompt = tokenizer.encode(start_text)
+    if len(prompt) == 0:
+        raise UserError('the prompt is empty; give --start at least one character, such as --start="a"')
+    with blas_threads(thread_count(arguments.threads)), own.blaming(mine):
+        for number in range(arguments.num_samples):
+            if number > 0:
+                print("\n---------------")
+            seed = None if arguments.seed is None else arguments.seed + number
+            tokens = model.stream(
+                prompt[None], arguments.max_new_tokens, arguments.temperature, arguments.top_k, arguments.top_p,
+                seed, arguments.exact_window,
+            )  # fmt: skip
+            new = (int(token[0]) for token in tokens)
+            for piece in chain([start_text], text_stream(new, tokenizer.decode_bytes, arguments.stop)):
+                print(screens.printable(piece) if sys.stdout.isatty() else piece, end="", flush=True)
+    print()
+    return 0
