@@ -62,6 +62,21 @@ def test_imports_point_upwards(path):
             assert there <= here, f"{module_name(path)} imports {name}"
 
 
+def test_no_modules_import_each_other():
+    modules = {f"tinygpt.{module_name(path)}".rstrip("."): imports(path) for path in MODULES}
+    ahead = {
+        name: {
+            other for other in modules if other != name and any(f"{there}.".startswith(f"{other}.") for there in names)
+        }
+        for name, names in modules.items()
+    }
+    for name in ahead:  # the front page of a room is no step on the way: importing a.b runs it, whatever it is
+        ahead[name] = {other for other in ahead[name] if not name.startswith(f"{other}.")}
+    while free := {name for name, others in ahead.items() if not others}:
+        ahead = {name: others - free for name, others in ahead.items() if name not in free}
+    assert not ahead, f"a circle among {sorted(ahead)}"
+
+
 def test_only_the_command_line_knows_a_readers_own_layers():
     users = {module_name(path) for path in MODULES if any("own_layers" in name for name in imports(path))}
     assert {name for name in users if not name.startswith("own_layers")} == {"commands.own"}

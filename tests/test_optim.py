@@ -5,7 +5,7 @@ import pytest
 
 from tinygpt.backend import BLOCK
 from tinygpt.errors import UserError
-from tinygpt.optim import AdamW, adamw_update, cosine_schedule, global_norm
+from tinygpt.optim import AdamW, Optimizer, adamw_update, cosine_schedule, find, global_norm
 from tinygpt.parameters import Parameters
 
 SHAPES = {"w": (3, 5), "b": (5,), "emb": (7, 3), "gain": (3,)}
@@ -111,3 +111,31 @@ def test_schedule_warms_up_then_falls_along_a_cosine():
 def test_wrong_shape_is_refused(rng):
     with pytest.raises(UserError, match=r"b has shape \(5,\)"):
         filled(rng)["b"] = np.zeros(4)
+
+
+def test_an_optimiser_that_is_not_elementwise_gets_each_parameter_whole(rng):
+    seen = []
+
+    class Whole(Optimizer):
+        state_names = ("momentum",)
+        elementwise = False
+
+        def apply(self, w, dw, lr, decayed, **state):
+            seen.append((w.shape, dw.shape, state["momentum"].shape, decayed))
+            state["momentum"] += dw
+            w -= lr * state["momentum"]
+
+    params = filled(rng)
+    before, grads = {name: array.copy() for name, array in params.items()}, filled(rng)
+    optimizer = Whole(params)
+    optimizer.step(grads, lr=0.1)
+    assert seen == [(shape, shape, shape, len(shape) == 2) for shape in SHAPES.values()]
+    for name in params:
+        np.testing.assert_allclose(params[name], before[name] - 0.1 * grads[name])
+        np.testing.assert_array_equal(optimizer.state["momentum"][name], grads[name])
+
+
+def test_an_optimiser_is_found_by_the_name_of_its_file():
+    assert find("adamw") is AdamW
+    with pytest.raises(UserError, match="--optimizer is 'adam'; expected adamw"):
+        find("adam")

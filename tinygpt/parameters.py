@@ -32,11 +32,11 @@ class Parameters(Mapping):
             if len(self.shapes[name]) >= 2:
                 self.n_decayed = offset
         self.flat = aligned_zeros(offset, self.dtype, device)
-        self._places = {name: slice(start, start + prod(self.shapes[name])) for name, start in starts.items()}
+        self._slices = {name: slice(start, start + prod(self.shapes[name])) for name, start in starts.items()}
         self._views = self._views_of(self.flat)
 
     def _views_of(self, flat: Array) -> dict[str, Array]:
-        return {name: flat[self._places[name]].reshape(shape) for name, shape in self.shapes.items()}
+        return {name: flat[self._slices[name]].reshape(shape) for name, shape in self.shapes.items()}
 
     def __getitem__(self, name: str) -> Array:
         return self._views[name]

@@ -5,8 +5,8 @@ import sys
 from itertools import chain
 from pathlib import Path
 
-from tinygpt.commands import own
 from tinygpt.commands.flags import add_system_flags, at_least, boolean
+from tinygpt.commands.own import asked_for, blaming
 from tinygpt.data import first_prompt
 from tinygpt.errors import UserError
 from tinygpt.parallel import blas_threads, thread_count
@@ -49,10 +49,10 @@ def run(arguments: argparse.Namespace, _: str) -> int:
     check_rules(arguments.temperature, arguments.top_k, arguments.top_p)
     if arguments.out_dir == "resume":  # nanoGPT's --init_from=resume
         arguments.out_dir = "out"
-    mine = own.asked_for({"mine": arguments.mine})
-    for note in (*mine.remarks(), f"yours: {mine.summary()}") if mine else ():
+    own = asked_for({"mine": arguments.mine})
+    for note in (*own.remarks(), f"yours: {own.summary()}") if own else ():
         print(f"note: {note}", file=sys.stderr)
-    parts = mine.parts if mine else OURS
+    parts = own.parts if own else OURS
     model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels, parts)
     if tokenizer is None:
         raise UserError(f"{arguments.out_dir} has no tokenizer, so there is no text to print; use GPT.generate")
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, _: str) -> int:
     prompt = tokenizer.encode(start_text)
     if len(prompt) == 0:
         raise UserError('the prompt is empty; give --start at least one character, such as --start="a"')
-    with blas_threads(thread_count(arguments.threads)), own.blaming(mine):
+    with blas_threads(thread_count(arguments.threads)), blaming(own):
         for number in range(arguments.num_samples):
             if number > 0:
                 print("\n---------------")

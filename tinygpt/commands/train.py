@@ -7,8 +7,8 @@ import typing
 from dataclasses import fields
 from typing import Any
 
-from tinygpt.commands import own
 from tinygpt.commands.flags import boolean
+from tinygpt.commands.own import asked_for, blaming
 from tinygpt.device import resolve_device
 from tinygpt.errors import UserError
 from tinygpt.parallel import thread_count
@@ -51,8 +51,8 @@ def run(arguments: argparse.Namespace, command: str) -> int:
     """Train, showing and writing down what happens."""
     changes, notes = _train_settings(arguments)
     preset = PRESETS[arguments.preset]
-    mine = own.asked_for(changes)
-    parts = mine.parts if mine else OURS
+    own = asked_for(changes)
+    parts = own.parts if own else OURS
     if changes.get("init_from") == "resume":
         state = resume(changes.get("out_dir", "out"), preset | changes, parts)
         notes.append(f"resumed at step {state.step:,}, learning rate {state.config.lr(state.step):.2e}")
@@ -65,8 +65,8 @@ def run(arguments: argparse.Namespace, command: str) -> int:
         state = _start(preset, changes, parts)
         if not state.config.eval_only and (folder := set_aside(state.config.out_dir)):
             notes.append(f"the earlier run in {state.config.out_dir} is kept in {folder}")
-    if mine:
-        notes += mine.remarks()
+    if own:
+        notes += own.remarks()
     _, remark = resolve_device(state.config.device)
     if state.evaluated_step == state.step >= state.config.max_iters and not state.config.eval_only:
         raise UserError(
@@ -78,10 +78,10 @@ def run(arguments: argparse.Namespace, command: str) -> int:
     metrics = None if state.config.eval_only else screens.Metrics(state)
     before = signal.signal(signal.SIGINT, lambda *_: screens.interrupt(state))
     try:
-        with own.blaming(mine), screens.Screen(state) as screen:
+        with blaming(own), screens.Screen(state) as screen:
             for note in notes:
                 screen.line(f"note: {note}")
-            screen.line(screens.heading(state, remark, {"yours": mine.summary()} if mine else None) + "\n")
+            screen.line(screens.heading(state, remark, {"yours": own.summary()} if own else None) + "\n")
             for record in train(state):
                 screen.show(record)
                 if metrics:
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace, command: str) -> int:
         screen.line(f"\nstopped, saved at step {state.saved_step:,}; go on with: {command} --init_from=resume{where}")
         return 130
     if not state.config.eval_only:
-        with own.blaming(mine):
+        with blaming(own):
             screen.sample(state.config.sample_length * 5 // 2)
         screen.line("\n" + screens.closing(state, time.perf_counter() - began, command))
     return 0
