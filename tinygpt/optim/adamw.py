@@ -1,6 +1,5 @@
 """AdamW: a running mean of the gradient over the root of one of its square, and weight decay beside it."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +22,10 @@ def adamw_update(
     m += (1 - beta1) * dw
     v *= beta2
     v += (1 - beta2) * dw * dw
+    m_hat = m / (1 - beta1**step)
+    v_hat = v / (1 - beta2**step)
     w *= 1 - lr * weight_decay
-    w -= (lr / (1 - beta1**step)) * m / (xp.sqrt(v) / math.sqrt(1 - beta2**step) + eps)
+    w -= lr * m_hat / (xp.sqrt(v_hat) + eps)
 
 
 class AdamW(Optimizer):
