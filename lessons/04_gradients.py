@@ -15,7 +15,7 @@ import numpy as np
 from kit import TEXT, plot, stated
 
 from tinygpt.gradcheck import gradient_check, numerical_gradient
-from tinygpt.gradcheck.measure import HABITS, verdicts
+from tinygpt.gradcheck.measure import USUAL_CHECKS, verdicts
 from tinygpt.gradcheck.mutants import MUTANTS, find
 
 # %% [markdown]
@@ -332,8 +332,8 @@ assert not report.passed
 # %% [markdown]
 # ## A library of wrong layers
 #
-# `tinygpt/gradcheck/mutants.py` holds the mistakes people make, for every layer of a GPT, each as the few words of
-# the source that it changes. For instance, in the linear layer of the next lesson:
+# `tinygpt/gradcheck/layers/` holds the mistakes people make, for every layer of a GPT, each as the few words of the
+# source that it changes. For instance, in the linear layer of the next lesson:
 
 # %%
 mutant = find("linear", "db_mean")
@@ -347,12 +347,12 @@ print(f"{len(MUTANTS)} mutants, {sum(m.family == 'forward' for m in MUTANTS)} of
 # wrong forwards, about which more below.
 
 # %%
-for name, habit in HABITS.items():
-    print(f"{name}: {habit.says}")
-print(f"\n{'':<15}mutants   survive the check   survive {'   '.join(HABITS)}")
+for name, usual in USUAL_CHECKS.items():
+    print(f"{name}: {usual.says}")
+print(f"\n{'':<15}mutants   survive the check   survive {'   '.join(USUAL_CHECKS)}")
 for layer in ("embedding", "linear", "softmax", "cross_entropy"):
     found = list(verdicts(layer))
-    passed = "".join(f"{sum(v.passes[name] for v in found):>12.1f}" for name in HABITS)
+    passed = "".join(f"{sum(v.passes[name] for v in found):>12.1f}" for name in USUAL_CHECKS)
     print(f"{layer:<15}{len(found):>7}{sum(not v.killed for v in found):>20}{passed:>27}")
     assert all(v.killed for v in found)
     for v in found:
@@ -432,4 +432,4 @@ print("put back by adding:", entry + 1e-5 - 2e-5 + 1e-5 == entry)
 # - Baydin, Pearlmutter, Radul, Siskind: "Automatic differentiation in machine learning: a survey", 2015,
 #   arXiv:1502.05767. Sections 2 and 3 say what numerical and symbolic derivatives are, and what automatic ones are
 #   instead.
-# - `tinygpt/gradcheck/numerical.py`, then `check.py`, the same with more care, and `mutants.py`.
+# - `tinygpt/gradcheck/numerical.py`, then `differences.py`, the same with more care, and `layers/`.

@@ -1,5 +1,6 @@
 """A reader's own parts: each checked, what is wrong named, and taken into a run."""
 
+import ast
 import inspect
 import json
 import textwrap
@@ -12,19 +13,18 @@ from lessons.exercises import EXERCISES
 from tinygpt.cli import main
 from tinygpt.data import load_corpus
 from tinygpt.errors import UserError
-from tinygpt.gradcheck.mutants import MUTANTS
+from tinygpt.gradcheck.edits import edited
+from tinygpt.gradcheck.mutants import mutants
 from tinygpt.ops import build
-from tinygpt.own_layers import PARTS, check, functions, load_own_layers
+from tinygpt.own_layers import PARTS, check, load_own_layers, outcomes
 from tinygpt.sample import probabilities
 from tinygpt.tokenizer import BPETokenizer
 from tinygpt.train import TrainConfig, resume, start, train
 
-FUNCTIONS = {part.functions[0]: part for part in PARTS.values() if not part.is_layer}
-MISTAKES = [(name, mistake) for name in functions.FUNCTIONS for mistake in functions.FUNCTIONS[name][1]]
+FUNCTIONS = outcomes.FUNCTIONS
+MISTAKES = [(name, mistake) for name in FUNCTIONS for mistake in outcomes.mistakes(name)]
 LAYER_MUTANTS = [
-    next(m for m in MUTANTS if m.layer == part.name and not m.source and m.family != "forward")
-    for part in PARTS.values()
-    if part.is_layer
+    next(m for m in mutants(part.name) if m.family != "forward") for part in PARTS.values() if part.is_layer
 ]
 TEXT = "lessons/text.txt"
 PROJECT = Path(__file__).parents[1]
@@ -58,9 +58,9 @@ def run(folder, monkeypatch, **changes):
 
 
 def difference(name, call, candidate):
-    right = functions.engine(FUNCTIONS[name].source, name)
+    right = FUNCTIONS[name].DEFINITION
     names = list(inspect.signature(right).parameters)
-    return functions.difference(call, names, *(functions.outcome(f, call) for f in (candidate, right)))
+    return outcomes.difference(call, names, *(outcomes.outcome(f, call) for f in (candidate, right)))
 
 
 # Functions
@@ -68,19 +68,19 @@ def difference(name, call, candidate):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_engines_own_function_is_right_for_many_seeds(name):
-    right = functions.engine(FUNCTIONS[name].source, name)
+    right = FUNCTIONS[name].DEFINITION
     for seed in range(20):
-        for call in functions.calls(name, seed):
+        for call in outcomes.calls(name, seed):
             assert not difference(name, call, right), call.title
-        assert functions.diagnose(name, right, seed) == ""
+        assert outcomes.diagnose(name, right, seed) == ""
 
 
 @pytest.mark.parametrize("name, mistake", MISTAKES, ids=lambda x: x if isinstance(x, str) else x.says[:50])
 def test_every_usual_mistake_is_caught_and_named(name, mistake):
-    wrong = getattr(mistake.module, name)
+    wrong = getattr(mistake.wrong, FUNCTIONS[name].DEFINITION.__name__)
     for seed in range(3):
-        assert any(difference(name, call, wrong) for call in functions.calls(name, seed))
-        assert functions.diagnose(name, wrong, seed + 10) == mistake.says
+        assert any(difference(name, call, wrong) for call in outcomes.calls(name, seed))
+        assert outcomes.diagnose(name, wrong, seed + 10) == mistake.says
 
 
 def test_a_wrong_function_is_shown_what_it_gave_and_what_was_expected(tmp_path):
@@ -413,8 +413,8 @@ for _name in {part}:
 @pytest.mark.parametrize("mutant", LAYER_MUTANTS, ids=lambda mutant: f"{mutant.layer}-{mutant.name}")
 def test_a_wrong_layer_among_right_ones_is_named_and_left_out(mutant, tmp_path):
     fill(tmp_path, "linear", mutant.layer)
-    for old, new in mutant.edits:
-        spoil(tmp_path, mutant.layer, old, new)
+    path = tmp_path / f"{mutant.layer}.py"
+    path.write_text(ast.unparse(edited(path.read_text(encoding="utf-8"), mutant.edits)), encoding="utf-8")
     mine = load_own_layers(tmp_path)
     assert list(mine.left_out) == [mutant.layer] and mine.left_out[mutant.layer] == mutant.says
     assert set(mine.used) == {"linear"} - {mutant.layer}

@@ -11,7 +11,7 @@ from tests.test_own_layers import fill
 from tests.test_own_layers import run as run_of_ones_own
 from tests.test_train import TEXT, tiny
 from tinygpt.backend import to_host
-from tinygpt.gradcheck.cases import CASES
+from tinygpt.gradcheck.library import CASES
 from tinygpt.models.gpt2 import training_flops
 from tinygpt.own_layers import PARTS
 from tinygpt.train import EvalRecord, StepRecord, load_model, resume, start, train

@@ -5,7 +5,7 @@ import pytest
 
 from tinygpt import UserError
 from tinygpt.gradcheck import gradient_check
-from tinygpt.gradcheck.check import Experiment
+from tinygpt.gradcheck.experiment import Experiment
 from tinygpt.layers import attention, cross_entropy, embedding, layernorm, linear, softmax
 
 

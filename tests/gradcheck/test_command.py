@@ -6,7 +6,8 @@ import pytest
 
 from tinygpt import GPTConfig
 from tinygpt.cli import main
-from tinygpt.gradcheck import command
+from tinygpt.gradcheck import library, terminal
+from tinygpt.gradcheck.mutants import mutants
 
 RIGHT = """
 import numpy as np
@@ -117,6 +118,22 @@ def test_what_a_file_does_wrong_in_a_case_is_said_there(file, capsys, old, new, 
     assert re.search(sentence, out) and "3 of 3 checks WRONG" in out and "what is wrong:" in out
 
 
+@pytest.mark.parametrize("arguments", [["--mutants", "softmax"], ["mine.py", "--as=softmax"]])
+def test_a_mistake_that_fits_its_layer_no_more_is_one_sentence(file, arguments, monkeypatch, capsys):
+    """And never a mistake that is silently not looked for."""
+    monkeypatch.setattr(library.FILES["softmax"], "MISTAKES", [("lost", "sign", ("no_such_line", "x"), "dx is lost")])
+    mutants.cache_clear()
+    try:
+        arguments = [file(WRONG, "mine.py") if name == "mine.py" else name for name in arguments]
+        assert main(["gradcheck", *arguments]) == 1
+    finally:
+        mutants.cache_clear()
+    assert capsys.readouterr().err == (
+        "error: the mistake 'lost' of softmax does not fit tinygpt.layers.softmax any more: "
+        "'no_such_line' is found 0 times, where once is expected; mend it where the mistakes of softmax stand\n"
+    )
+
+
 def test_arguments_may_have_names_of_their_own(file):
     text = RIGHT.replace("forward(x)", "forward(scores)").replace("x - np.where", "scores - np.where")
     assert main(["gradcheck", file(text.replace("np.max(x,", "np.max(scores,"))]) == 0
@@ -151,14 +168,14 @@ def test_names_that_mean_nothing_are_explained(arguments, sentence, capsys):
 
 def test_a_size_of_gpt2_is_checked_along_directions(monkeypatch, capsys):
     small = GPTConfig(block_size=8, vocab_size=11, n_layer=1, n_head=2, n_embd=8)
-    monkeypatch.setattr(command.GPTConfig, "preset", lambda name: small)
+    monkeypatch.setattr(terminal.GPTConfig, "preset", lambda name: small)
     assert main(["gradcheck", "gpt2"]) == 0
     out = capsys.readouterr().out
     assert out.count("\nd") == 16 and "16 parameters, worst error" in out and "all right" in out
 
 
 def test_the_measurement_prints_kills_names_habits_and_false_alarms(capsys):
-    assert command.measure(["softmax", "dropout"], seed=0, seeds=1)
+    assert terminal.measure_checker(["softmax", "dropout"], seed=0, seeds=1)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[1][:4] == ["softmax", "11", "11", "11"] and lines[2][:4] == ["dropout", "7", "7", "7"]
     assert lines[3][:4] == ["backwards", "16", "16", "16"] and lines[4][:6] == ["forwards", "2", "2", "2", "2", "2.0"]

@@ -10,11 +10,13 @@ import pytest
 from tests.layers.test_contract import arrays_in
 from tinygpt import GPT, GPTConfig, layers, ops
 from tinygpt.gradcheck import check_layer
-from tinygpt.gradcheck.cases import CASES, cases
+from tinygpt.gradcheck.library import CASES, cases, definition
+from tinygpt.gradcheck.models import gpt2
 from tinygpt.gradcheck.mutants import Mutant, find
-from tinygpt.gradcheck.suite import MODELS, check_directions, definition, model_trial, random_model, twins
+from tinygpt.gradcheck.suite import check_directions, model_trial, random_model, twins
 from tinygpt.kernels import twins as twins_of
 from tinygpt.kernels.cpu import pieces as pieces_module
+from tinygpt.kernels.cuda import lm_head_loss as chunked
 from tinygpt.layers import lm_head_loss
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.ops import DEFINITIONS
@@ -44,17 +46,15 @@ def test_every_gradient_of_every_fast_twin(title, seed, pieces, monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("dw += dlogits.T", "dw = dlogits.T"),
+        ("dw += dlogits.T @ x[chunk]", "dw = dlogits.T @ x[chunk]"),
         ("loss = loss + part", "loss = part"),
-        ("targets[chunk], denominator", "targets[: len(logits)], denominator"),
-        ("dx[chunk] =", "dx[: len(logits)] ="),
+        ("targets[chunk]", "targets[: len(logits)]"),
+        ("dx[chunk] = ...", "dx[: len(logits)] = ..."),
     ],
 )
 def test_a_twin_whose_chunks_do_not_add_up_is_found(old, new):
     """The cases are smaller than one chunk of its own, so it is checked in smaller ones too, and in the model."""
-    wrong = Mutant(
-        "lm_head_loss", "chunks", "accumulation", "", ((old, new),), "tinygpt.kernels.cuda.lm_head_loss"
-    ).module
+    wrong = Mutant("lm_head_loss", "chunks", "accumulation", "", ((old, new),), chunked).wrong
     in_chunks = SimpleNamespace(forward=functools.partial(wrong.forward, rows=2), backward=wrong.backward)
     assert not all(report.passed for report in check_layer("lm_head_loss", in_chunks))
 
@@ -75,7 +75,7 @@ def twice_the_loss(loss, cache):
     return 2 * loss, cache
 
 
-@pytest.mark.parametrize("case", MODELS)
+@pytest.mark.parametrize("case", gpt2.CASES)
 def test_every_gradient_of_the_model_with_every_option(case):
     trial = model_trial(case, seed=1)
     report = trial.judge(definition("model"))

@@ -30,24 +30,24 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, _: str) -> int:
     """Check gradients; the status is 1 if any is wrong."""
-    from tinygpt.gradcheck import command as gradcheck  # here, since training should not wait for it to be imported
+    from tinygpt.gradcheck import terminal as gradcheck  # here, since training should not wait for it to be imported
 
     if arguments.mutants:
         if arguments.device != "cpu" or arguments.all_entries or arguments.layer or arguments.verbose:
             raise UserError("--mutants goes with names of layers and --seed only; leave the other flags out")
-        return 0 if gradcheck.measure(arguments.what, arguments.seed) else 1
+        return 0 if gradcheck.measure_checker(arguments.what, arguments.seed) else 1
     device, remark = resolve_device(arguments.device)
     if remark:
         print(f"note: {remark}")
     with blas_threads(1):  # the arrays are too small to share out
-        right = gradcheck.check(
+        right = gradcheck.check_named(
             arguments.what, device, arguments.all_entries, arguments.seed, arguments.layer, arguments.verbose
         )
     return 0 if right else 1
 
 
 def _layer(text: str) -> str:
-    from tinygpt.gradcheck.cases import CASES
+    from tinygpt.gradcheck.library import CASES
 
     if text not in CASES:
         raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(map(repr, CASES))})")

@@ -5,14 +5,16 @@
     diagnose("layernorm", my_module)            what is wrong with it, in words
     numerical_gradient(f, x)                    the derivative of any function of an array, entry by entry
 
-Read in this order: `numerical.py` (the idea), `check.py` (the check), `cases.py` and `suite.py` (what the layers and
-the model are checked on), `mutants.py` (a library of wrong layers), `measure.py` (how many of them the check finds),
-`diagnosis.py` (what is wrong, in words), `files.py` and `command.py` (a reader's own file; what is printed).
+Read in this order: `numerical.py` (the idea), `differences.py` and `experiment.py` (the check), `layers/` and
+`suite.py` (what the layers and the model are checked on), `mutants.py` and `edits.py` (a library of wrong layers),
+`measure.py` (how many of them the check finds), `diagnosis.py`, then `suspects.py` (what is wrong, in words),
+`own_file.py` and `terminal.py` (a reader's own file; what is printed).
 """
 
-from tinygpt.gradcheck.check import Report, Row, gradient_check
-from tinygpt.gradcheck.diagnosis import Diagnosis, diagnose
+from tinygpt.gradcheck.diagnosis import diagnose
+from tinygpt.gradcheck.experiment import gradient_check
 from tinygpt.gradcheck.numerical import numerical_gradient
+from tinygpt.gradcheck.report import Diagnosis, Report, Row
 from tinygpt.gradcheck.suite import check_layer
 
 __all__ = ["Diagnosis", "Report", "Row", "check_layer", "diagnose", "gradient_check", "numerical_gradient"]

@@ -10,14 +10,15 @@ import numpy as np
 from tinygpt.backend import to_host
 from tinygpt.device import cpu_count
 from tinygpt.errors import UserError
-from tinygpt.gradcheck.check import Experiment
-from tinygpt.gradcheck.mutants import MUTANTS, Mutant
-from tinygpt.gradcheck.suite import LAYERS, Trial, candidates, reports, trials
+from tinygpt.gradcheck.experiment import Experiment
+from tinygpt.gradcheck.library import LAYERS
+from tinygpt.gradcheck.mutants import Mutant, mutants
+from tinygpt.gradcheck.suite import Trial, candidates, reports, trials
 
 ENTRIES = 3  # of each input, and one direction: what is differentiated here, where thousands of checks are made
 
 
-class Habit(NamedTuple):
+class UsualCheck(NamedTuple):
     """A usual way of checking a gradient. It takes a layer's forward as it is and differentiates that; dout is ones.
 
     accept: whether the analytic and the numerical gradient of one input pass. initial: at weights as they are when
@@ -31,13 +32,13 @@ class Habit(NamedTuple):
     seeds: int
 
 
-HABITS = {
-    "atol 1e-4": Habit(
+USUAL_CHECKS = {
+    "atol 1e-4": UsualCheck(
         "dout = ones, absolute tolerance 1e-4, weights of 0.02, 50 entries",
         lambda analytic, numerical: bool(np.all(np.abs(analytic - numerical) <= 1e-4)),
         initial=True, entries=50, seeds=1,
     ),
-    "one index": Habit(  # minitorch's grad_check: rtol and atol 1e-2 at one random index of each input
+    "one index": UsualCheck(  # minitorch's grad_check: rtol and atol 1e-2 at one random index of each input
         "dout = ones, one entry of each input, tolerance 1e-2",
         lambda analytic, numerical: bool(np.all(np.abs(analytic - numerical) <= 1e-2 + 1e-2 * np.abs(numerical))),
         initial=False, entries=1, seeds=10,
@@ -46,7 +47,7 @@ HABITS = {
 
 
 class Verdict(NamedTuple):
-    """What became of one mutant: whether it was caught, and the share of each habit's draws that let it pass."""
+    """What became of one mutant: whether it was caught, and the share of each usual check's draws that let it pass."""
 
     mutant: Mutant
     killed: bool
@@ -54,47 +55,45 @@ class Verdict(NamedTuple):
 
 
 def verdicts(layer: str, seed: int = 0) -> Iterator[Verdict]:
-    """Every mutant of a layer held against the checker, and against the habits on the same cases."""
+    """Every mutant of a layer held against the checker, and against the usual checks on the same cases."""
     ours = list(trials(layer, seed, max_entries=ENTRIES))
     theirs = {
         name: [
-            list(trials(layer, seed + draw, max_entries=habit.entries, initial=habit.initial, dout=1.0))
-            for draw in range(habit.seeds)
+            list(trials(layer, seed + draw, max_entries=usual.entries, initial=usual.initial, dout=1.0))
+            for draw in range(usual.seeds)
         ]
-        for name, habit in HABITS.items()
+        for name, usual in USUAL_CHECKS.items()
     }
-    for mutant in MUTANTS:
-        if mutant.layer == layer:
-            passes = {
-                name: float(np.mean([all(_passes(trial, mutant, HABITS[name]) for trial in draw) for draw in draws]))
-                for name, draws in theirs.items()
-            }
-            yield Verdict(mutant, any(kills(trial, mutant) for trial in ours), passes)
+    for mutant in mutants(layer):
+        passes = {
+            name: float(np.mean([all(_passes(trial, mutant, USUAL_CHECKS[name]) for trial in draw) for draw in draws]))
+            for name, draws in theirs.items()
+        }
+        yield Verdict(mutant, any(kills(trial, mutant) for trial in ours), passes)
 
 
 def kills(trial: Trial, mutant: Mutant) -> bool:
     """Whether a trial tells a mutant from the right layer."""
+    stand_in = mutant.stand_in()
     try:
-        return not trial.judge(mutant.stand_in()).passed
+        return not trial.judge(stand_in).passed
     except (UserError, ValueError):  # a shape that does not fit
         return True
 
 
-def _passes(trial: Trial, mutant: Mutant, habit: Habit) -> bool:
+def _passes(trial: Trial, mutant: Mutant, usual: UsualCheck) -> bool:
     forward, backward = trial.functions(mutant.stand_in())
     experiment = trial.experiment
-    if mutant.family == "forward":  # which the habit knows nothing of: it differentiates what it is given
-        experiment = Experiment(forward, experiment.inputs, (), habit.entries, dout=1.0)
+    if mutant.family == "forward":  # which it knows nothing of: it differentiates what it is given
+        experiment = Experiment(forward, experiment.inputs, (), usual.entries, dout=1.0)
     try:
         _, gradients, _ = experiment.run(forward, backward)
     except (UserError, ValueError):
         return False
-    for name in experiment.arrays:
-        entries, numerical = experiment.numerical(name)
+    for name, x in experiment.arrays.items():
+        entries, numerical = experiment.derivatives.numerical(name)
         analytic = to_host(gradients[name])
-        if analytic.shape != tuple(experiment.arrays[name].shape):
-            return False
-        if not habit.accept(analytic.reshape(-1)[entries], numerical.values):
+        if analytic.shape != tuple(x.shape) or not usual.accept(analytic.reshape(-1)[entries], numerical.values):
             return False
     return True
 

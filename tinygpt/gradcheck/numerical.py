@@ -1,6 +1,6 @@
 """The derivative of any function of an array, by moving each entry a little: slow, approximate, and hard to get wrong.
 
-`check.py` does the same with more care, where a difference of 1e-9 has to mean something.
+`differences.py` does the same with more care, where a difference of 1e-9 has to mean something.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib
 import inspect
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -11,37 +10,17 @@ from typing import Any, NamedTuple
 from tinygpt import kernels
 from tinygpt.backend import to_device
 from tinygpt.errors import UserError
-from tinygpt.gradcheck.cases import CASES, Draw, cases, parameter
-from tinygpt.gradcheck.check import FIVE_POINTS, ROUNDING, Experiment, Report, Row, relative
-from tinygpt.models import gpt2
+from tinygpt.gradcheck.cases import Draw
+from tinygpt.gradcheck.differences import FIVE_POINTS, ROUNDING, relative
+from tinygpt.gradcheck.experiment import Experiment
+from tinygpt.gradcheck.library import cases, definition
+from tinygpt.gradcheck.models import gpt2
+from tinygpt.gradcheck.report import Report, Row
 from tinygpt.models.gpt2 import GPT, GPTConfig
 from tinygpt.ops import DEFINITIONS, Ops
 from tinygpt.random import generator
 
 LAYER_TOLERANCE, MODEL_TOLERANCE, DIRECTION_TOLERANCE = 1e-9, 1e-8, 1e-6
-LAYERS = (*CASES, "model")
-COMPOSITES = {"mlp": gpt2.MLP, "block": gpt2.Block, "lm_head_loss": gpt2.LMHeadLoss}
-SMALL = GPTConfig(block_size=8, vocab_size=7, n_layer=2, n_head=2, n_embd=6)
-MODELS: dict[str, dict[str, Any]] = {  # what differs from SMALL with 5 sequences of 4 tokens
-    "": {},
-    "fast twins": {"twins": True},
-    "through the logits": {"logits": True},
-    "exact GELU, no biases": {"activation_function": "gelu", "bias": False},
-    "dropout": {"dropout": 0.3},
-    "one head, one layer": {"n_head": 1, "n_layer": 1},
-    "heads of one channel": {"n_head": 6},
-    "one token": {"batch": (1, 1)},
-    "ignored targets, part of a batch": {"ignored": True, "denominator": 29.0, "twins": True},
-}
-
-
-def definition(layer: str) -> Any:
-    """The module of `tinygpt/layers/` with that name; for "model" the class GPT. Raises UserError for another name."""
-    if layer not in LAYERS:
-        raise UserError(f"there is no layer {layer!r}; expected one of {', '.join(LAYERS)}")
-    if layer == "model":
-        return GPT
-    return COMPOSITES.get(layer) or importlib.import_module(f"tinygpt.layers.{layer}")
 
 
 class Trial(NamedTuple):
@@ -63,21 +42,15 @@ class Trial(NamedTuple):
         return self.experiment.judge_forward(self.functions(candidate)[0], self.tolerance, self.title)
 
 
-def trials(
-    layer: str,
-    seed: int = 0,
-    device: str = "cpu",
-    max_entries: int | None = None,
-    initial: bool = False,
-    dout: float | None = None,
-) -> Iterator[Trial]:
-    """The cases of a layer, or of "model". Another seed gives other numbers and, but for the model, other sizes;
-    `initial` and `dout` are those of `Draw` and `Experiment`, the rest as for `gradient_check`.
+def trials(layer: str, seed: int = 0, device: str = "cpu", initial: bool = False, **options: Any) -> Iterator[Trial]:
+    """The cases of a layer, or of "model". Another seed gives other numbers and, but for the model, other sizes.
+
+    initial: as for `Draw`. options: max_entries and dout, as for `Experiment`.
     """
     original = definition(layer)
     if layer == "model":
-        for case in MODELS:
-            yield model_trial(case, seed, device, max_entries, initial, dout)
+        for case in gpt2.CASES:
+            yield model_trial(case, seed, device, initial, **options)
         return
 
     def functions(candidate: Any) -> tuple[Callable, Callable]:
@@ -93,8 +66,8 @@ def trials(
         return _by_position(layer, candidate.forward), candidate.backward
 
     for title, inputs in cases(layer, seed, device, initial):
-        experiment = Experiment(original.forward, inputs, (), max_entries, seed, dout)
-        yield Trial(_title(layer, title), experiment, functions, LAYER_TOLERANCE)
+        experiment = Experiment(original.forward, inputs, seed=seed, **options)
+        yield Trial(f"{layer}, {title}" if title else layer, experiment, functions, LAYER_TOLERANCE)
 
 
 def _by_position(layer: str, forward: Callable) -> Callable:
@@ -141,8 +114,8 @@ def twins(device: str = "cpu") -> dict[str, dict[str, Any]]:
     for name, twin in kernels.twins(device).items():
         found[name] = {f"{name}, fast twin": twin}
         if "rows" in inspect.signature(twin.forward).parameters:
-            chunked = SimpleNamespace(**{**vars(twin), "forward": _chunked(twin.forward)})
-            found[name][f"{name}, chunked twin"] = chunked
+            two_rows = functools.partial(twin.forward, rows=2)  # the cases are too small for several chunks of its own
+            found[name][f"{name}, chunked twin"] = SimpleNamespace(**vars(twin) | {"forward": two_rows})
     return found
 
 
@@ -151,43 +124,20 @@ def candidates(layer: str, device: str = "cpu") -> dict[str, Any]:
     return {layer: None} | twins(device).get(layer, {})
 
 
-def _chunked(twin: Callable) -> Callable:
-    """The twin's forward with chunks of two rows: the cases are too small for more than one of its own."""
-
-    def forward(*arguments: Any, **options: Any) -> tuple:
-        return twin(*arguments, **options, rows=2)
-
-    return forward
-
-
-def _twin_table(device: str) -> Ops:
-    return Ops({name: list(entries.values())[-1] for name, entries in twins(device).items()}, {})
-
-
-def _title(layer: str, case: str) -> str:
-    return f"{layer}, {case}" if case else layer
-
-
-def model_trial(
-    case: str,
-    seed: int = 0,
-    device: str = "cpu",
-    max_entries: int | None = None,
-    initial: bool = False,
-    dout: float | None = None,
-) -> Trial:
-    """One of MODELS: a small GPT, every parameter differentiated, right being GPT with the definitions alone."""
-    settings = dict(MODELS[case])
+def model_trial(case: str, seed: int = 0, device: str = "cpu", initial: bool = False, **options: Any) -> Trial:
+    """One of gpt2.CASES: a small GPT, every parameter differentiated, right being GPT with the definitions alone."""
+    settings = dict(gpt2.CASES[case])
     B, T = settings.pop("batch", (5, 4))
-    table = _twin_table(device) if settings.pop("twins", False) else DEFINITIONS
+    in_chunks = {name: list(found.values())[-1] for name, found in twins(device).items()}
+    table = Ops(in_chunks, {}) if settings.pop("twins", False) else DEFINITIONS
     through_logits, ignored = settings.pop("logits", False), settings.pop("ignored", False)
     denominator = settings.pop("denominator", None)
-    config = dataclasses.replace(SMALL, **settings)
+    config = dataclasses.replace(gpt2.SMALL, **settings)
     draw = Draw(seed, "model", case, initial=initial)
     idx = to_device(draw.tokens(B, T, vocab_size=config.vocab_size), device)
     draw_targets = draw.targets if ignored else draw.tokens
     targets = to_device(draw_targets(B, T, vocab_size=config.vocab_size), device)
-    params = {name: to_device(parameter(draw, name, shape), device) for name, shape in config.shapes().items()}
+    params = {name: to_device(draw.parameter(name, shape), device) for name, shape in config.shapes().items()}
 
     def functions(model_class: type[GPT], ops: Ops = table) -> tuple[Callable, Callable]:
         if model_class is GPT and ops is DEFINITIONS:
@@ -196,9 +146,8 @@ def model_trial(
 
     call = (idx, targets, denominator, through_logits)
     right = _functions(GPT(config, device, "float64", seed=seed, ops=DEFINITIONS), *call)
-    return Trial(
-        _title("model", case), Experiment(right[0], params, (), max_entries, seed, dout), functions, MODEL_TOLERANCE
-    )
+    experiment = Experiment(right[0], params, seed=seed, **options)
+    return Trial(f"model, {case}" if case else "model", experiment, functions, MODEL_TOLERANCE)
 
 
 def _functions(model: GPT, idx: Any, targets: Any, denominator: Any, logits: bool) -> tuple[Callable, Callable]:
@@ -249,5 +198,5 @@ def random_model(config: GPTConfig, seed: int = 0, device: str = "cpu") -> GPT:
     model = GPT(config, device, "float64", seed=None)
     draw = Draw(seed, "model")
     for name, shape in config.shapes().items():
-        model.params[name] = parameter(draw, name, shape)
+        model.params[name] = draw.parameter(name, shape)
     return model

@@ -50,10 +50,10 @@ class Leaves(Protocol):
     linear = linear
     layernorm = layernorm
     gelu = gelu
+    softmax = softmax
     attention = attention
     cross_entropy = cross_entropy
     dropout = dropout
-    softmax = softmax
 
 
 # Configuration, names and shapes

@@ -4,8 +4,8 @@
     own = load_own_layers("lessons/work")                     all in a folder that are right
     state = start(config, own.parts)                          a run with these in their places
 
-Read in this order: `parts.py` (the list), `judge.py` and `functions.py` (the checks of layers and of what is no
-layer), `folder.py` (the way to their places).
+Read in this order: `parts.py` (which there are), `judge.py` (how a file is checked), `functions/` and `outcomes.py`
+(the check of what is no layer), `folder.py` (the way to their places).
 """
 
 from tinygpt.own_layers.folder import OwnLayers, load_own_layers

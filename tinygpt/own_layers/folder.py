@@ -15,7 +15,7 @@ from typing import Any
 
 from tinygpt.backend import Array
 from tinygpt.errors import UserError
-from tinygpt.gradcheck.diagnosis import raised
+from tinygpt.gradcheck.runs import raised
 from tinygpt.layers import attention as engine_attention
 from tinygpt.models.gpt2 import GPT
 from tinygpt.own_layers.judge import load_and_check

@@ -12,17 +12,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygpt.errors import UserError
-from tinygpt.gradcheck import files
-from tinygpt.gradcheck.check import Experiment, Report, relative
-from tinygpt.gradcheck.command import overview
-from tinygpt.gradcheck.diagnosis import raised
-from tinygpt.gradcheck.suite import definition, trials
-from tinygpt.own_layers import functions
+from tinygpt.gradcheck import own_file
+from tinygpt.gradcheck.cases import mapped
+from tinygpt.gradcheck.differences import relative
+from tinygpt.gradcheck.experiment import Experiment
+from tinygpt.gradcheck.library import FILES, definition
+from tinygpt.gradcheck.report import Report
+from tinygpt.gradcheck.runs import raised
+from tinygpt.gradcheck.suite import trials
+from tinygpt.gradcheck.terminal import overview
+from tinygpt.own_layers import outcomes
 from tinygpt.own_layers.parts import PARTS, Part
 
 AGREES = 1e-6  # relative: what central differences are good for
 FUNCTION_SECONDS, LAYER_SECONDS = 5, 120  # that a check may take: a hundred times what it does
-REFUSED = {"gelu": ("approximate", "sigmoid")}  # what a layer answers with ValueError
 
 
 class Checked(NamedTuple):
@@ -49,7 +52,7 @@ def load_and_check(part: Part, path: Path, seed: int) -> tuple[ModuleType | None
         with _time_limit(FUNCTION_SECONDS if not part.is_layer else LAYER_SECONDS):
             return _loaded_and_checked(part, path, seed)
     except _Endless as error:
-        place = files.place(path, error)
+        place = own_file.where(path, error)
         return None, _failed(f"{place} had not come back after {error} s; is there a loop without an end?")
 
 
@@ -77,15 +80,15 @@ def _time_limit(seconds: int) -> Iterator[None]:
 
 
 def _loaded_and_checked(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
-    with files.imports_beside(path):
+    with own_file.imports_beside(path):
         try:
-            module = files.load(path, part.functions)
+            module = own_file.load(path, part.functions)
         except UserError as error:
             return None, _failed(f"{path}: {error}")
         except NotImplementedError as error:
             return None, _failed(f"{path}: {error}", written=False)
         except (Exception, SystemExit) as error:
-            return None, _failed(files.blame(path, error))
+            return None, _failed(own_file.blame(path, error))
         return module, (_check_layer if part.is_layer else _check_function)(part, module, path, seed)
 
 
@@ -95,15 +98,15 @@ def _failed(says: str, written: bool = True) -> Checked:
 
 def _check_layer(part: Part, module: ModuleType, path: Path, seed: int) -> Checked:
     made: list[Report] = []
-    judged = (files.judge(trial, module, part.name, path) for trial in trials(part.name, seed))
+    judged = (own_file.judge(trial, module, part.name, path) for trial in trials(part.name, seed))
     lines = list(overview(judged, made))
-    if any(files.UNWRITTEN.format("forward") in report.problems for report in made):
-        return _failed(f"{path}: {files.UNWRITTEN.format('forward')}", written=False)
-    half = files.UNWRITTEN.format("backward")
+    if any(own_file.UNWRITTEN.format("forward") in report.problems for report in made):
+        return _failed(f"{path}: {own_file.UNWRITTEN.format('forward')}", written=False)
+    half = own_file.UNWRITTEN.format("backward")
     if any(half in report.problems for report in made) and not any(row.problem for r in made for row in r.rows):
         return _failed(f"{path}: forward is right in all {len(made)} cases; {half}", written=False)
     if not any(report.rows for report in made):  # nothing could be compared, so there is no table to show
-        return _failed(files.what_is_wrong(part.name, module, made, seed))
+        return _failed(own_file.what_is_wrong(part.name, module, made, seed))
     if all(made):
         try:
             with np.errstate(all="ignore"):  # what overflows is seen in the numbers
@@ -113,8 +116,8 @@ def _check_layer(part: Part, module: ModuleType, path: Path, seed: int) -> Check
         if breach:
             return Checked(False, "\n".join([*lines, "", "what is wrong:", breach]), breach)
         return Checked(True, "\n".join(lines + _second_opinion(part, module, path, seed)))
-    wrong = files.what_is_wrong(part.name, module, made, seed)
-    written = not any(wrong == files.UNWRITTEN.format(name) for name in part.functions)
+    wrong = own_file.what_is_wrong(part.name, module, made, seed)
+    written = not any(wrong == own_file.UNWRITTEN.format(name) for name in part.functions)
     lines += ["", wrong] if not written else ["", "what is wrong:", wrong]
     return Checked(False, "\n".join(lines), wrong, written)
 
@@ -124,31 +127,33 @@ def _breach(part: Part, module: ModuleType, seed: int) -> str:
     gradients, something kept outside the cache, numbers that overflow, a value that it should refuse. "" if nothing.
     """
     for trial in trials(part.name, seed):
-        inputs = {name: _single(x) for name, x in trial.experiment.inputs.items()}
+        inputs = mapped(_single, trial.experiment.inputs)
         results = []
         for layer in (definition(part.name), module):
             forward, backward = trial.functions(layer)
             out, cache = forward(**inputs)
             results.append((out, backward(_single(trial.experiment.dout[0]), cache)))
         (right_out, right), (out, gradients) = results
-        if said := _form("out", out, right_out) or _form("backward's result", gradients, right):
-            return f"{said} ({trial.title})"
+        if wrong := _form("out", out, right_out) or _form("backward's result", gradients, right):
+            return f"{wrong} ({trial.title})"
         if _finite(right_out, right) and not _finite(out, gradients):
             return f"there are numbers that are not finite where the inputs are float32 ({trial.title})"
-        if not _same(gradients, _between(forward, backward, inputs, _single(trial.experiment.dout[0]))):
+        _, cache = forward(**inputs)
+        forward(**mapped(lambda x: x / 2 + x.dtype.type(0.25) if _is(x, np.float32) else x, inputs))
+        if not _same(gradients, backward(_single(trial.experiment.dout[0]), cache)):
             return (
                 "it keeps something outside its cache: with another forward between forward and backward, as in every "
                 f"model, the gradients are others ({trial.title})"
             )
-        far = {name: 30 * x if name == next(iter(trial.experiment.arrays)) else x for name, x in inputs.items()}
-        finite = [np.isfinite(trial.functions(f)[0](**far)[0]).all() for f in (definition(part.name), module)]
+        large = {name: 30 * x if name == next(iter(trial.experiment.arrays)) else x for name, x in inputs.items()}
+        finite = [np.isfinite(trial.functions(f)[0](**large)[0]).all() for f in (definition(part.name), module)]
         if finite == [True, False]:
             return (
-                f"out is not finite where {next(iter(far))} is 30 times as large: exp overflows, or a probability "
+                f"out is not finite where {next(iter(large))} is 30 times as large: exp overflows, or a probability "
                 f"becomes 0 before its logarithm is taken ({trial.title})"
             )
-    if part.name in REFUSED:
-        name, value = REFUSED[part.name]
+    if refused := getattr(FILES[part.name], "REFUSED", None):
+        name, value = refused
         try:
             forward(**inputs | {name: value})
         except ValueError:
@@ -157,19 +162,6 @@ def _breach(part: Part, module: ModuleType, seed: int) -> str:
             return f"{name}={value!r} {raised(error)}; expected ValueError"
         return f"{name}={value!r} was taken without a word; expected ValueError"
     return ""
-
-
-def _between(forward: Callable, backward: Callable, inputs: dict[str, Any], dout: Any) -> Any:
-    """The gradients for `inputs` where forward was called with others before backward."""
-    _, cache = forward(**inputs)
-    forward(**{name: _other(x) for name, x in inputs.items()})
-    return backward(dout, cache)
-
-
-def _other(x: Any) -> Any:
-    if isinstance(x, dict):
-        return {name: _other(value) for name, value in x.items()}
-    return x * 0.5 + x.dtype.type(0.25) if getattr(x, "dtype", None) == np.float32 else x
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -191,11 +183,12 @@ def _finite(*trees: Any) -> bool:
     return True
 
 
+def _is(x: Any, dtype: Any) -> bool:
+    return getattr(x, "dtype", None) == dtype
+
+
 def _single(x: Any) -> Any:
-    """Arrays of floats, and mappings of them, in float32."""
-    if isinstance(x, dict):
-        return {name: _single(value) for name, value in x.items()}
-    return x.astype(np.float32) if getattr(x, "dtype", None) == np.float64 else x
+    return x.astype(np.float32) if _is(x, np.float64) else x
 
 
 def _form(name: str, given: Any, right: Any) -> str:
@@ -206,12 +199,12 @@ def _form(name: str, given: Any, right: Any) -> str:
         if not isinstance(given, tuple | list) or len(given) != len(right):
             return f"{name} is {_kind(given)}, where {_kind(right)} belongs"
         pairs = enumerate(zip(given, right, strict=True), start=1)
-        return next((said for n, pair in pairs if (said := _form(f"gradient {n} of {len(right)}", *pair))), "")
+        return next((wrong for n, pair in pairs if (wrong := _form(f"gradient {n} of {len(right)}", *pair))), "")
     if isinstance(right, dict):
         if given.keys() != right.keys():
             names = sorted(given.keys() ^ right.keys())
             return f"{name} should hold the names of those parameters that are there, but differs in {', '.join(names)}"
-        return next((said for key in right if (said := _form(f"d{key}", given[key], right[key]))), "")
+        return next((wrong for key in right if (wrong := _form(f"d{key}", given[key], right[key]))), "")
     if not hasattr(given, "dtype"):
         return f"{name} is {_kind(given)}, where {_kind(right)} belongs"
     if given.dtype != right.dtype:
@@ -267,32 +260,32 @@ def _worst_error(experiment: Experiment, forward: Callable, backward: Callable, 
 
 def _check_function(part: Part, module: ModuleType, path: Path, seed: int) -> Checked:
     (name,) = part.functions
-    candidate, right = getattr(module, name), functions.engine(part.source, name)
+    candidate, right = getattr(module, name), part.definition
     names = list(inspect.signature(right).parameters)
     lines: list[str] = []
-    wrong: dict[str, str] = {}  # what was said, and of which call first
+    wrong: dict[str, str] = {}  # what is wrong, and of which call first
     try:
-        for call in functions.calls(name, seed):
-            given = functions.outcome(candidate, call)
-            said = functions.difference(call, names, given, functions.outcome(right, call))
-            if given.error is not None and said:  # with the line in their file, if it is there that it was raised
-                said = _where(path, given.error)
+        for call in outcomes.calls(part.name, seed):
+            given = outcomes.outcome(candidate, call)
+            problem = outcomes.difference(call, names, given, outcomes.outcome(right, call))
+            if given.error is not None and problem:  # with the line in their file, if it is there that it was raised
+                problem = _where(path, given.error)
             title = f"{name}, {call.title}" if call.title else name
-            lines.append(f"{title:<48} {'WRONG' if said else 'right'}")
-            if said:
-                lines.append(f"    {said}" if said not in wrong else "    the same")
-                wrong.setdefault(said, call.title)
+            lines.append(f"{title:<48} {'WRONG' if problem else 'right'}")
+            if problem:
+                lines.append(f"    {problem}" if problem not in wrong else "    the same")
+                wrong.setdefault(problem, call.title)
     except NotImplementedError:
-        return _failed(f"{path}: {files.UNWRITTEN.format(name)}", written=False)
+        return _failed(f"{path}: {own_file.UNWRITTEN.format(name)}", written=False)
     if not wrong:
         return Checked(True, "\n".join([*lines, "", f"all {len(lines)} checks right"]))
     first, title = next(iter(wrong.items()))
-    says = functions.diagnose(name, candidate, seed) or first + (f" ({title})" if title else "")
+    says = outcomes.diagnose(part.name, candidate, seed) or first + (f" ({title})" if title else "")
     return Checked(False, "\n".join([*lines, "", "what is wrong:", says]), says)
 
 
 def _where(path: Path, error: BaseException) -> str:
     try:
-        return files.blame(path, error)
+        return own_file.blame(path, error)
     except type(error):  # raised by what the file called in the wrong way
         return raised(error)

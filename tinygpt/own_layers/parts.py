@@ -1,47 +1,43 @@
 """The parts of the engine that a reader may write, each a file of its own."""
 
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
-from tinygpt import layers
+from tinygpt.gradcheck.library import CASES, definition
+from tinygpt.own_layers.outcomes import FUNCTIONS
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part: the file `name`.py, which holds `functions` as the engine's module `source` does, or a class in it."""
+    """One part, the file `name`.py. definition: the engine's own, a module or a class with forward and backward, or a
+    function.
+    """
 
     name: str
-    source: str
-    functions: tuple[str, ...] = ("forward", "backward")
-    within: str = ""
+    definition: Any
 
     @property
     def is_layer(self) -> bool:
-        return self.functions == ("forward", "backward")
+        return hasattr(self.definition, "forward")
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """What the file holds."""
+        return ("forward", "backward") if self.is_layer else (self.definition.__name__,)
+
+    @property
+    def source(self) -> str:
+        """The engine's module that holds it."""
+        own = self.definition
+        return own.__name__ if isinstance(own, ModuleType) else own.__module__
+
+    @property
+    def within(self) -> str:
+        """The class in that module that holds it, if one does."""
+        return self.definition.__name__ if isinstance(self.definition, type) else ""
 
 
-def _layer(name: str) -> Part:
-    return Part(name, f"{layers.__name__}.{name}")
-
-
-def _composite(name: str, within: str) -> Part:
-    return Part(name, "tinygpt.models.gpt2", within=within)
-
-
-PARTS = {  # in the order of the lessons
-    part.name: part
-    for part in (
-        Part("windows_at", "tinygpt.data.corpus", ("windows_at",)),
-        Part("merge", "tinygpt.tokenizer", ("merge",)),
-        Part("draw", "tinygpt.sample", ("draw",)),
-        Part("numerical_gradient", "tinygpt.gradcheck.numerical", ("numerical_gradient",)),
-        *map(_layer, ("embedding", "linear", "cross_entropy", "layernorm", "gelu")),
-        _composite("mlp", "MLP"),
-        *map(_layer, ("softmax", "attention")),
-        _composite("block", "Block"),
-        _composite("lm_head_loss", "LMHeadLoss"),
-        Part("adamw_update", "tinygpt.optim.adamw", ("adamw_update",)),
-        _layer("dropout"),
-        Part("probabilities", "tinygpt.sample", ("probabilities",)),
-        Part("attention_decode", "tinygpt.layers.attention", ("decode",)),
-    )
+PARTS = {name: Part(name, definition(name)) for name in CASES} | {
+    name: Part(name, file.DEFINITION) for name, file in FUNCTIONS.items()
 }

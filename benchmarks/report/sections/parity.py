@@ -21,8 +21,8 @@ OPTIMISER = "AdamW, 5 steps with clipping"
 
 def run(report: Report) -> None:
     from tinygpt.backend import tf32_products
-    from tinygpt.gradcheck.cases import CASES, cases
-    from tinygpt.gradcheck.suite import candidates, definition
+    from tinygpt.gradcheck.library import CASES, cases, definition
+    from tinygpt.gradcheck.suite import candidates
 
     title = "Largest relative error of a tensor, the CPU's definitions in float64 being right"
     right = {  # by layer: of each case, what is right

@@ -12,19 +12,13 @@ from typing import Any
 import numpy as np
 
 from tinygpt.errors import UserError
-from tinygpt.gradcheck.check import Report, gradient_check
 from tinygpt.gradcheck.diagnosis import diagnose
-from tinygpt.gradcheck.files import blame, imports_beside, judge, load, what_is_wrong
-from tinygpt.gradcheck.measure import HABITS, false_alarms, verdicts
-from tinygpt.gradcheck.suite import (
-    DIRECTION_TOLERANCE,
-    LAYERS,
-    candidates,
-    check_directions,
-    random_model,
-    reports,
-    trials,
-)
+from tinygpt.gradcheck.experiment import gradient_check
+from tinygpt.gradcheck.library import LAYERS
+from tinygpt.gradcheck.measure import USUAL_CHECKS, false_alarms, verdicts
+from tinygpt.gradcheck.own_file import blame, imports_beside, judge, load, what_is_wrong
+from tinygpt.gradcheck.report import Report
+from tinygpt.gradcheck.suite import DIRECTION_TOLERANCE, candidates, check_directions, random_model, reports, trials
 from tinygpt.models.gpt2 import GPT2_SIZES, GPTConfig
 from tinygpt.random import generator
 
@@ -33,14 +27,14 @@ FILE_ENTRIES = 500  # of each input that a reader's own file brings, likewise
 HEADING = f"{'':<45}gradients  entries    error"
 
 
-def check(names: list[str], device: str, all_entries: bool, seed: int, layer: str | None, verbose: bool) -> bool:
+def check_named(names: list[str], device: str, all_entries: bool, seed: int, layer: str | None, verbose: bool) -> bool:
     """Check layers, "model", GPT-2's sizes or files by name, all layers and the model if none; True if all is right."""
     refuse_unknown([name for name in names if not name.endswith(".py")])
     if layer is not None and not any(name.endswith(".py") for name in names):
         raise UserError(f"--as={layer} says what a file is; give the file too, such as mine.py")
     verdicts = []
     if layers := [name for name in names or LAYERS if name in LAYERS]:
-        verdicts.append(_check_layers(layers, device, all_entries, seed, verbose))
+        verdicts.append(all(_show(_check_layers(layers, device, all_entries, seed), verbose)))
     for name in names:
         if name in GPT2_SIZES:
             verdicts.append(_check_size(name, device, seed))
@@ -58,14 +52,11 @@ def refuse_unknown(names: list[str], known: tuple[str, ...] = (*LAYERS, *GPT2_SI
             raise UserError(f"there is no layer {name!r}; {hint}")
 
 
-def _check_layers(layers: list[str], device: str, all_entries: bool, seed: int, verbose: bool) -> bool:
-    def made() -> Iterator[Report]:
-        for layer in layers:
-            entries = None if all_entries or layer != "model" else MODEL_ENTRIES
-            for title, candidate in candidates(layer, device).items():
-                yield from reports(layer, candidate, title, seed=seed, device=device, max_entries=entries)
-
-    return all(_show(made(), verbose))
+def _check_layers(layers: list[str], device: str, all_entries: bool, seed: int) -> Iterator[Report]:
+    for layer in layers:
+        entries = None if all_entries or layer != "model" else MODEL_ENTRIES
+        for title, candidate in candidates(layer, device).items():
+            yield from reports(layer, candidate, title, seed=seed, device=device, max_entries=entries)
 
 
 def _show(made: Iterable[Report], verbose: bool) -> list[Report]:
@@ -153,22 +144,21 @@ def _check_by_itself(path: Path, module: ModuleType, max_entries: int | None, se
         )
     if callable(given):
         given = given(generator(seed, "inputs")) if inspect.signature(given).parameters else given()
-    report = gradient_check(
-        module.forward, module.backward, given, max_entries=max_entries, seed=seed, title=str(path)
-    )  # fmt: skip
-    print(report)
+    options: dict[str, Any] = {"max_entries": max_entries, "seed": seed, "title": str(path)}
+    print(report := gradient_check(module.forward, module.backward, given, **options))
     return report.passed
 
 
 # The checker measured
 
 
-def measure(names: list[str], seed: int, seeds: int = 100) -> bool:
+def measure_checker(names: list[str], seed: int, seeds: int = 100) -> bool:
     """How many mutants the checker kills, how many the usual habits let through, and its false alarms."""
     refuse_unknown(names, LAYERS)
     layers = names or list(LAYERS)
     found: dict[str, list[tuple]] = {}
-    print(f"{'':<14}{'mutants':>8}{'killed':>8}{'named':>7}   survive:" + "".join(f"{name:>13}" for name in HABITS))
+    heading = "".join(f"{name:>13}" for name in USUAL_CHECKS)
+    print(f"{'':<14}{'mutants':>8}{'killed':>8}{'named':>7}   survive:{heading}")
     for layer in layers:
         found[layer] = []
         for verdict in verdicts(layer, seed):
@@ -182,8 +172,8 @@ def measure(names: list[str], seed: int, seeds: int = 100) -> bool:
         print(_counts(title, [row for row in rows if row[0] == forward]))
     print("\nforwards: wrong ones with their own right derivative, which a habit cannot see")
     print("named: told from all other mutants by the diagnosis, which says what is wrong")
-    for name, habit in HABITS.items():
-        print(f"{name}: {habit.says}" + (f" (mean of {habit.seeds})" if habit.seeds > 1 else ""))
+    for name, usual in USUAL_CHECKS.items():
+        print(f"{name}: {usual.says}" + (f" (mean of {usual.seeds})" if usual.seeds > 1 else ""))
     checks, alarms = 0, Counter[str]()
     for number, failed in false_alarms(seeds):
         checks += number
@@ -195,9 +185,7 @@ def measure(names: list[str], seed: int, seeds: int = 100) -> bool:
 
 
 def _counts(title: str, rows: list[tuple[Any, ...]]) -> str:
-    _, killed, named, *survive = (
-        (sum(column) for column in zip(*rows, strict=True)) if rows else (0,) * (3 + len(HABITS))
-    )
-    digits = [0 if habit.seeds == 1 else 1 for habit in HABITS.values()]
+    _, killed, named, *survive = map(sum, zip(*rows, strict=True)) if rows else (0,) * (3 + len(USUAL_CHECKS))
+    digits = [0 if usual.seeds == 1 else 1 for usual in USUAL_CHECKS.values()]
     habits = "".join(f"{count:>13.{n}f}" for count, n in zip(survive, digits, strict=True))
     return f"{title:<14}{len(rows):>8}{killed:>8}{named:>7}           {habits}"

@@ -11,8 +11,9 @@ from types import ModuleType
 import numpy as np
 
 from tinygpt.errors import UserError
-from tinygpt.gradcheck.check import Report
-from tinygpt.gradcheck.diagnosis import diagnose, raised
+from tinygpt.gradcheck.diagnosis import diagnose
+from tinygpt.gradcheck.report import Report
+from tinygpt.gradcheck.runs import raised
 from tinygpt.gradcheck.suite import Trial
 
 UNWRITTEN = "{} is not written yet"  # it raises NotImplementedError
@@ -97,10 +98,10 @@ def blame(path: Path, error: BaseException) -> str:
     own = _lines(path, error)
     if not own and not isinstance(error, SyntaxError | ValueError):  # ValueError: a source with null bytes
         raise error
-    return f"{place(path, error)} {raised(error)}"
+    return f"{where(path, error)} {raised(error)}"
 
 
-def place(path: Path, error: BaseException) -> str:
+def where(path: Path, error: BaseException) -> str:
     """The file, and the line in it where an error was raised or passed through, if there is one."""
     lines = [getattr(error, "lineno", None)] if isinstance(error, SyntaxError) else _lines(path, error)
     return f"{path}, line {lines[-1]}," if lines and lines[-1] else str(path)

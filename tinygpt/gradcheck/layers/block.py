@@ -1,0 +1,67 @@
+"""The block: what it is checked on, and the mistakes it is usually made with."""
+
+from tinygpt.gradcheck.cases import Case, Draw
+from tinygpt.models.gpt2 import Block, BlockOps, GPTConfig
+from tinygpt.ops import DEFINITIONS
+
+DEFINITION = Block
+MADE_OF = "layernorm", "attention", "linear", "dropout", "mlp"
+NAMES = {
+    "forward": "x params n_head approximate eps dropout key row ops "
+    "get a ln_1 qkv c_attn attention c_proj drop_1 m ln_2 mlp drop_2",
+    "backward": "dout cache ln_1 c_attn attention c_proj drop_1 ln_2 mlp drop_2 ops d dm dx da dqkv name gradient",
+}
+
+
+def cases(draw: Draw) -> list[Case]:
+    H, D, B, T = *draw.sizes(2, most=3), *draw.sizes(2, least=4, most=5)
+    shapes = GPTConfig(n_layer=1, n_head=H, n_embd=H * D).shapes()
+    params = {name.removeprefix("h.0."): draw.parameter(name, shapes[name]) for name in shapes if "h.0." in name}
+    weights = {name: array for name, array in params.items() if name.endswith("weight")}
+    x, ops = draw.array(B, T, H * D), BlockOps(DEFINITIONS)
+    return [
+        Case("", {"x": x, "params": params, "n_head": H, "ops": ops}),
+        Case("dropout, no biases, exact GELU", {
+            "x": x, "params": weights, "n_head": H, "approximate": "none", "dropout": 0.3, "key": 5, "ops": ops,
+        }),
+        Case("one token, large eps", {
+            "x": draw.array(1, 1, H * D), "params": params, "n_head": H, "eps": 0.1, "ops": ops,
+        }),
+    ]  # fmt: skip
+
+
+# fmt: off
+MISTAKES = [
+    ("attention_residual_forgotten", "term", ("return dx + da, ...", "return da, ..."),
+     "the residual path around attention is missing: dx is only what comes back through attention",
+     "the residual path around attention"),
+    ("mlp_residual_forgotten", "term", ("dx = dout + dm", "dx = dm"),
+     "the residual path around the MLP is missing: only what comes back through the MLP goes on",
+     "the residual path around the MLP"),
+    ("mlp_branch_forgotten", "term", ("dx = dout + dm", "dx = dout"),
+     "what comes back through the MLP is not added to the residual stream", "what comes back through the MLP"),
+    ("attention_branch_forgotten", "term", ("return dx + da, ...", "return dx, ..."),
+     "what comes back through attention is not added to the residual stream", "what comes back through attention"),
+    ("mlp_residual_twice", "term", ("dx = dout + dm", "dx = dout + dout + dm"),
+     "the residual path around the MLP is added twice"),
+    ("stream_without_mlp", "term", ("return dx + da, ...", "return dout + da, ..."),
+     "dout + da is returned, where dx + da belongs: what came back through the MLP is lost on its way to x"),
+    ("attention_residual_twice", "term", ("return dx + da, ...", "return dx + dx + da, ..."),
+     "the residual path around attention is added twice"),
+    ("attention_from_dout", "term", ("ops.dropout.backward(dx, drop_1)", "ops.dropout.backward(dout, drop_1)"),
+     "attention's branch starts from dout and misses what came back through the MLP"),
+    ("ln_1_skipped", "formula", ("ops.layernorm.backward(da, ln_1)", "(da, *ops.layernorm.backward(da, ln_1)[1:])"),
+     "the gradient goes around ln_1: it does not pass through its backward"),
+    ("ln_2_skipped", "formula", ("ops.layernorm.backward(dm, ln_2)", "(dm, *ops.layernorm.backward(dm, ln_2)[1:])"),
+     "the gradient goes around ln_2: it does not pass through its backward"),
+    ("layernorms_swapped", "layout",
+     ('dm, d["ln_2.weight"], d["ln_2.bias"] = ...', 'dm, d["ln_1.weight"], d["ln_1.bias"] = ...'),
+     ('da, d["ln_1.weight"], d["ln_1.bias"] = ...', 'da, d["ln_2.weight"], d["ln_2.bias"] = ...'),
+     "the gradients of ln_1 and ln_2 stand in each other's place"),
+    ("mlp_dropout_skipped", "mask", ("ops.dropout.backward(dout, drop_2)", "dout"),
+     "what goes back into the MLP does not pass through its dropout mask"),
+    ("attention_dropout_skipped", "mask", ("ops.dropout.backward(dx, drop_1)", "dx"),
+     "what goes back into attention's projection does not pass through its dropout mask"),
+    ("forward_without_mlp_residual", "forward", ("return x + m, ...", "return m, ..."), ("dx = dout + dm", "dx = dm"),
+     "forward leaves the residual path around the MLP out"),
+]

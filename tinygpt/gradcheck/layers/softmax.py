@@ -1,0 +1,46 @@
+"""Softmax: what it is checked on, and the mistakes it is usually made with."""
+
+import numpy as np
+
+from tinygpt.gradcheck.cases import Case, Draw, far_from_zero
+
+AXES = {"x": "BTV"}
+NAMES = {"forward": "x xp largest exps total out", "backward": "dout cache out"}
+
+
+def cases(draw: Draw) -> list[Case]:
+    B, T, V = draw.sizes(3, least=3)
+    masked = draw.product(T, V, fan_in=V)
+    masked[0, 1:] = masked[1, 0] = -np.inf
+    masked[-1] = -np.inf  # all of a row
+    return [
+        Case("", {"x": draw.product(B, T, V, fan_in=V) * 2}),
+        Case("masked", {"x": masked}),
+        Case("far from zero", {"x": draw.product(T, V, fan_in=V) + far_from_zero(T)}),
+    ]
+
+
+# fmt: off
+MISTAKES = [
+    ("diagonal_only", "term", ("return out * ...", "return out * (1 - out) * dout"),
+     "only the diagonal of the Jacobian is there: out * (1 - out) * dout, as for a sigmoid"),
+    ("without_the_sum", "term", ("dout - ...", "dout"), "dx lacks the term through the normalising sum",
+     "in dx the term through the normalising sum"),
+    ("factor_out_forgotten", "formula", ("return out * ...", "return ..."), "dx lacks the factor out in front"),
+    ("sum_of_dout", "formula", ("(dout * out).sum", "dout.sum"),
+     "the term through the normalising sum takes dout, where dout * out belongs"),
+    ("mean_for_sum", "scale", ("(dout * out).sum", "(dout * out).mean"),
+     "the term through the normalising sum is 1/V times what it should be: a mean, where a sum belongs"),
+    ("sum_over_rows", "axis", ("(dout * out).sum(axis=-1, keepdims=True)", "(dout * out).sum(axis=-2, keepdims=True)"),
+     "dout * out is summed over the rows, where the sum over the last axis belongs"),
+    ("sum_over_everything", "axis", ("(dout * out).sum(...)", "(dout * out).sum()"),
+     "dout * out is summed over the whole array, where each row has its own sum"),
+    ("sign", "sign", ("return out * ...", "return -out * ..."), "dx has the wrong sign"),
+    ("sum_added", "sign", ("dout - ...", "dout + ..."), "the term through the normalising sum has the wrong sign"),
+    ("not_computed", "zero", ("return out * ...", "return 0 * out * ..."),
+     "dx is zero, as softmax's is for a dout that is the same along each row"),
+    ("forward_over_rows", "forward", ("x.max(axis=-1, keepdims=True)", "x.max(axis=-2, keepdims=True)"),
+     ("exps.sum(axis=-1, keepdims=True)", "exps.sum(axis=-2, keepdims=True)"),
+     ("(dout * out).sum(axis=-1, keepdims=True)", "(dout * out).sum(axis=-2, keepdims=True)"),
+     "forward normalises over the rows, where the last axis belongs"),
+]

@@ -1,0 +1,32 @@
+"""`draw`, which takes the next token: its calls, and the mistakes it is usually made with."""
+
+import numpy as np
+
+from tinygpt.own_layers.calls import Call, Calls, Uniform
+from tinygpt.sample import draw
+
+DEFINITION = draw
+
+
+def calls(rng: np.random.Generator) -> Calls:
+    probs = rng.dirichlet(np.ones(6), size=5)
+    yield Call("", (probs, Uniform(*rng.random(5))))
+    yield Call("many rows of the same", (np.repeat(probs[:1], 40, axis=0), Uniform(*rng.random(40))))
+    yield Call("probabilities of zero", (np.array([[0, 0.5, 0, 0.5], [0, 0, 0, 1.0]]), Uniform(0.0, 0.0)))
+    yield Call("sums a little below 1", (np.array([[0.5, 0.25, 0.25 - 1e-9]]), Uniform(1 - 1e-12)))
+
+
+# fmt: off
+MISTAKES = [
+    ("the likeliest token is taken, where one is to be drawn",
+     ("cumulative > threshold", "probs >= probs.max(axis=-1, keepdims=True)")),
+    ("a token of probability 0 can be drawn: its cumulative probability is equal to a threshold of 0, not above it",
+     ("cumulative > threshold", "cumulative >= threshold")),
+    ("one random number serves all rows, where each row has its own",
+     ("rng.random((len(probs), 1))", "rng.random((1, 1))")),
+    ("a row's probabilities add up to 1 only nearly, and a number above their sum finds no token: scale it by the sum",
+     ("rng.random(...) * ...", "rng.random((len(probs), 1))")),
+    ("the token after the right one is taken",
+     ("(cumulative > threshold).argmax(axis=-1)",
+      "np.minimum((cumulative > threshold).argmax(axis=-1) + 1, probs.shape[-1] - 1)")),
+]

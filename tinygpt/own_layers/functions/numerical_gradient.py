@@ -1,0 +1,33 @@
+"""`numerical_gradient`: its calls, and the mistakes it is usually made with."""
+
+import numpy as np
+
+from tinygpt.gradcheck.numerical import numerical_gradient
+from tinygpt.own_layers.calls import Call, Calls
+
+DEFINITION = numerical_gradient
+
+
+def calls(rng: np.random.Generator) -> Calls:
+    a = rng.standard_normal((2, 3))
+    yield Call("a polynomial", (lambda x: float((a * x * x + x**4).sum()), rng.standard_normal((2, 3)), 1e-3))
+    yield Call("exp", (lambda x: float(np.exp(x).sum()), rng.standard_normal(5), 1e-3))
+    yield Call("entries that depend on each other", (lambda x: float(np.prod(x)), rng.uniform(1, 2, (2, 2)), 1e-3))
+    yield Call("a single number", (lambda x: np.sin(x), np.array(rng.standard_normal()), 1e-3))
+    yield Call("a large step", (lambda x: float(np.exp(x).sum()), rng.standard_normal(4), 0.1))
+    yield Call("the usual step", (lambda x: float(np.sin(3 * x).sum()), rng.standard_normal((1, 2, 2))))
+
+
+# fmt: off
+MISTAKES = [
+    ("the difference is one-sided, (f(x + h) - f(x)) / h, whose error is of the order of h: use both sides",
+     ("x[place] = kept - h", "x[place] = kept"), ("2 * h", "h")),
+    ("the difference is one-sided, (f(x) - f(x - h)) / h, whose error is of the order of h: use both sides",
+     ("x[place] = kept + h", "x[place] = kept"), ("2 * h", "h")),
+    ("f(x + h) and f(x - h) are 2h apart, but the difference is divided by h", ("2 * h", "h")),
+    ("the difference is not divided by 2h", ("... / (2 * h)", "...")),
+    ("the sign is wrong: it is f(x + h) - f(x - h)", ("above - below", "below - above")),
+    ("an entry is not put back before the next one is moved", ("x[place] = kept", "")),
+    ("its numbers are those of a step of 1e-5, whatever h it is given",
+     ("kept + h", "kept + 1e-5"), ("kept - h", "kept - 1e-5"), ("2 * h", "2e-5")),
+]

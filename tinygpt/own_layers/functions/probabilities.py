@@ -1,0 +1,58 @@
+"""`probabilities`, the rules of sampling: its calls, and the mistakes it is usually made with."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from tinygpt.layers import softmax
+from tinygpt.own_layers.calls import Call, Calls
+from tinygpt.sample import probabilities
+
+DEFINITION = probabilities
+SOFTER = SimpleNamespace(forward=lambda x: softmax.forward(x / 3))  # whoever does not ask it, shows
+
+
+def calls(rng: np.random.Generator) -> Calls:
+    logits = rng.standard_normal((3, 9)).astype(np.float32) * 2
+    ties = np.array([[1.0, 3.0, 2.0, 2.0, 0.0]])
+    yield Call("", (logits,))
+    yield Call("temperature", (logits, 0.7))
+    yield Call("temperature 0", (logits, 0))
+    yield Call("a low temperature", (logits * 100, 1e-3))
+    yield Call("a temperature next to 0", (logits, 1e-310))
+    yield Call("top_k", (logits * np.array([[1], [4], [0.25]], np.float32), 1.0, 4))
+    yield Call("top_k, equal logits", (ties, 1.0, 2))
+    yield Call("top_k beyond the vocabulary", (logits, 1.0, 50))
+    yield Call("top_p", (logits, 1.0, None, 0.7))
+    yield Call("top_p below the likeliest", (logits, 1.0, None, 1e-3))
+    yield Call("top_p, exactly reached", (np.log(np.array([[0.5, 0.25, 0.125, 0.125]])), 1.0, None, 0.5))
+    yield Call("top_k, then top_p", (np.log(np.array([[0.4, 0.3, 0.2, 0.1]])), 1.0, 2, 0.5))
+    yield Call("all three", (logits, 1.3, 5, 0.8))
+    yield Call("another softmax", (logits, 1.0, None, None, SOFTER))
+    yield Call("logits that are not a number", (np.array([[0.0, np.nan]]),))
+    yield Call("logits that are infinite", (np.array([[0.0, np.inf]]),))
+
+
+# fmt: off
+MISTAKES = [
+    ("logits are multiplied by the temperature, where they are to be divided by it",
+     ("... / temperature", "... * temperature")),
+    ("the softmax that it was given is not asked",
+     ("probs, _ = softmax.forward(logits)", "probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)")),
+    ("the temperature is not used", ("... / temperature", "...")),
+    ("top_k keeps one token too many",
+     ("np.partition(logits, -top_k, axis=-1)[:, -top_k, None]",
+      "np.sort(logits, axis=-1)[:, max(-top_k - 1, -logits.shape[-1]), None]")),
+    ("of equal logits at the edge of top_k only some are kept, or more are dropped than asked for",
+     ("logits < smallest_kept", "logits <= smallest_kept")),
+    ("top_k keeps the smallest logits",
+     ("logits < smallest_kept", "logits > np.partition(logits, top_k - 1, axis=-1)[:, top_k - 1, None]")),
+    ("the token that crosses top_p is dropped: it belongs to those that together reach it",
+     ("before < top_p", "(before + ordered <= top_p) | (np.arange(ordered.shape[-1]) == 0)")),
+    ("one token too many is kept where the likeliest reach top_p exactly", ("before < top_p", "before <= top_p")),
+    ("what is left after top_p is not divided by its sum", ("probs /= probs.sum(...)", "")),
+    ("top_p keeps the unlikeliest tokens",
+     ("np.argsort(-probs, axis=-1, kind='stable')", "np.argsort(probs, axis=-1, kind='stable')")),
+    ("the kept probabilities are left in the order of their size, not put back in their tokens' places",
+     ("np.put_along_axis(...)", "probs = ordered")),
+]

@@ -1,0 +1,150 @@
+"""A function that is no layer held against the engine's own: the same calls to both, and the same results expected."""
+
+import copy
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygpt.backend import to_host
+from tinygpt.gradcheck.differences import relative
+from tinygpt.gradcheck.library import modules_in
+from tinygpt.gradcheck.mutants import Mutant
+from tinygpt.own_layers import functions as folder
+from tinygpt.own_layers.calls import Call, Uniform
+from tinygpt.random import generator
+
+TOLERANCE = 1e-9  # of every array, relative
+SHORT = 8  # items of a list that are shown
+FUNCTIONS = modules_in(folder)
+
+
+class Outcome(NamedTuple):
+    """What a call gave: what it returned, its arguments afterwards, or the error that it raised."""
+
+    result: Any
+    arguments: tuple
+    error: BaseException | None
+
+
+def calls(name: str, seed: int) -> list[Call]:
+    """The calls that a function is held to, by its file's name; another seed draws other numbers and sizes."""
+    return list(FUNCTIONS[name].calls(generator(seed, FUNCTIONS[name].DEFINITION.__name__)))
+
+
+@functools.cache
+def mistakes(name: str) -> list[Mutant]:
+    """The ways in which a function is usually got wrong: mutants of the module that the engine's own stands in."""
+    file = FUNCTIONS[name]
+    source = importlib.import_module(file.DEFINITION.__module__)
+    return [Mutant(name, says, "", says, tuple(edits), source) for says, *edits in file.MISTAKES]
+
+
+def outcome(function: Callable, call: Call) -> Outcome:
+    """One call, on copies of its arguments. NotImplementedError passes: what is not written has no outcome."""
+    arguments = copy.deepcopy(call.arguments)
+    try:
+        with np.errstate(all="ignore"):
+            return Outcome(function(*arguments), arguments, None)
+    except NotImplementedError:
+        raise
+    except (Exception, SystemExit) as error:
+        return Outcome(None, arguments, error)
+
+
+def difference(call: Call, names: Sequence[str], given: Outcome, right: Outcome) -> str:
+    """How the outcome of a call differs from the right one, in a sentence; "" if it does not. names: the arguments'."""
+    if right.error is not None:
+        expected = type(right.error).__name__
+        return "" if isinstance(given.error, type(right.error)) else f"raised nothing; expected {expected}"
+    if given.error is not None:
+        return f"raised {type(given.error).__name__}: {given.error}"
+    if right.result is None and given.result is not None:
+        return f"returned {_say(given.result)}, where nothing is to be returned: it works in place"
+    found = [f"returned {differs}"] if (differs := _differs(given.result, right.result)) else []
+    for name, before, mine, theirs in zip(names, call.arguments, given.arguments, right.arguments, strict=False):
+        if isinstance(before, Uniform) and found and mine.numbers == before.numbers:
+            found.append(f"{name} was not asked: take one number for each row from {name}.random")
+        elif isinstance(before, list | np.ndarray) and np.array_equal(before, theirs):  # the engine only reads it
+            if not np.array_equal(before, mine):
+                found.append(f"left {name} changed: it should be as it was, to the last bit")
+        elif isinstance(before, list | np.ndarray) and (differs := _differs(mine, theirs)):
+            found.append(f"made of {name} {differs}")
+    return "; ".join(found)
+
+
+def diagnose(name: str, candidate: Callable, seed: int) -> str:
+    """The usual mistake that gives the candidate's outcomes in every call; "" if none does."""
+    made = calls(name, seed)
+    given = [outcome(candidate, call) for call in made]
+    for mistake in mistakes(name):
+        wrong = getattr(mistake.wrong, FUNCTIONS[name].DEFINITION.__name__)
+        theirs = (outcome(wrong, call) for call in made)
+        if not any(_unlike(a, b) for a, b in zip(given, theirs, strict=True)):
+            return mistake.says
+    return ""
+
+
+def _unlike(a: Outcome, b: Outcome) -> bool:
+    """Whether two outcomes are not the same."""
+    if a.error is not None or b.error is not None:
+        return type(a.error) is not type(b.error)
+    arguments = zip(a.arguments, b.arguments, strict=True)
+    return bool(_differs(a.result, b.result)) or any(
+        isinstance(x, list | np.ndarray) and _differs(x, y) for x, y in arguments
+    )
+
+
+def _differs(given: Any, right: Any) -> str:
+    """What was given and what was expected, where they differ."""
+    if isinstance(right, tuple):
+        if not isinstance(given, tuple | list) or len(given) != len(right):
+            return f"{_say(given)}; expected {len(right)} arrays"
+        found = (
+            f"{differs}, in number {n} of {len(right)}"
+            for n, (a, b) in enumerate(zip(given, right, strict=True), 1)
+            if (differs := _differs(a, b))
+        )
+        return next(found, "")
+    if isinstance(right, list):
+        return _lists_differ(given, right)
+    if not hasattr(right, "shape"):
+        same = type(given) is type(right) and given == right
+        return "" if same else f"{_say(given)}; expected {_say(right)}"
+    if not hasattr(given, "shape"):
+        return f"{_say(given)}; expected an array of shape {right.shape}"
+    if given.shape != right.shape or given.dtype != right.dtype:
+        return f"{given.dtype} of shape {given.shape}; expected {right.dtype} of shape {right.shape}"
+    a, b = (to_host(x).astype(np.float64) for x in (given, right))
+    if not np.isfinite(a).all() and np.isfinite(b).all():
+        return "numbers that are not finite"
+    error = relative(np.linalg.norm(a - b), np.linalg.norm(a), np.linalg.norm(b))
+    if error <= TOLERANCE or np.array_equal(a, b):
+        return ""
+    worst = np.unravel_index(int(np.argmax(np.abs(a - b))), a.shape)
+    at = f" at {[int(i) for i in worst]}" if a.ndim else ""
+    whole = f" (relative error of the whole {error:.1e})" if right.dtype.kind == "f" else ""
+    return f"{a[worst]:.6g}{at}; expected {b[worst]:.6g}{whole}"
+
+
+def _lists_differ(given: Any, right: list) -> str:
+    if not isinstance(given, list):
+        return f"{_say(given)}; expected {_say(right)}"
+    if given == right:
+        strange = {type(x).__name__ for x in given} - {type(x).__name__ for x in right}
+        return f"a list that holds {', '.join(strange)}; expected int" if strange else ""
+    parting = (n for n, (a, b) in enumerate(zip(given, right, strict=False)) if a != b)
+    start = max(0, next(parting, min(len(given), len(right))) - 2) if len(right) > SHORT else 0
+    return f"{_say(given, start)}; expected {_say(right, start)}"
+
+
+def _say(x: Any, start: int = 0) -> str:
+    if hasattr(x, "shape"):
+        return f"an array of {x.dtype} of shape {x.shape}"
+    if isinstance(x, list) and len(x) > SHORT:
+        text = ", ".join(map(repr, x[start : start + SHORT]))
+        return f"[{'..., ' if start else ''}{text}{', ...' if len(x) > start + SHORT else ''}]"
+    text = repr(x)
+    return text if len(text) <= 60 else f"{text[:57]}..."
