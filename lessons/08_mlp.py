@@ -442,7 +442,7 @@ stated("2.7", 32 / 12)
 stated("1.6", 8 / 5)
 
 # %% [markdown]
-# ## Your turn
+# ## Your turn: gelu, mlp
 #
 # ```
 # python -m lessons start 8        writes lessons/work/gelu.py

@@ -386,7 +386,7 @@ print(f"parameters of a block of {C} channels: {n_params:,}")
 assert n_params == 12 * C * C + 13 * C
 
 # %% [markdown]
-# ## Your turn
+# ## Your turn: block (backward)
 #
 # ```
 # python -m lessons start 11       writes lessons/work/block.py

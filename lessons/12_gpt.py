@@ -429,7 +429,7 @@ stated("1.6", logits_bytes / 1e9)
 # dwte, and the whole of the logits never exists. What the twins have to agree with is a definition of a few lines,
 # which is yours to write.
 #
-# ## Your turn
+# ## Your turn: lm_head_loss
 #
 # ```
 # python -m lessons start 12     writes lessons/work/lm_head_loss.py

@@ -545,7 +545,7 @@ assert not ours[1].any()
 stated("2.0", GPTConfig().n_params * 4 * 4 / 1e9)
 
 # %% [markdown]
-# ## Your turn
+# ## Your turn: adamw_update
 #
 # ```
 # python -m lessons start 13       writes lessons/work/adamw_update.py

@@ -493,7 +493,7 @@ assert 0.8 < rule / per_token < 1.2
 # Dropout does nothing but move numbers: forward reads x and writes out and the mask, which is one byte for each
 # element beside float32's four. The bits are a dozen integer operations each, which is why p = 0 returns x itself.
 #
-# ## Your turn
+# ## Your turn: dropout
 #
 # ```
 # python -m lessons start 14     writes lessons/work/dropout.py

@@ -436,7 +436,7 @@ with plot("cache") as axes:
 # (README; 2 cores of a shared server, AMD EPYC)
 # ```
 #
-# ## Your turn
+# ## Your turn: probabilities, attention_decode
 #
 # ```
 # python -m lessons start 15       writes probabilities.py and attention_decode.py
