@@ -346,7 +346,7 @@ except TypeError as error:
 # The engine keeps what the two libraries do not share in one file, `tinygpt/backend.py`. Its layers are written
 # like `fade`, and so are those that you will write.
 #
-# ## Your turn
+# ## Your turn: windows_at
 #
 # ```
 # python -m lessons start 1        writes lessons/work/windows_at.py

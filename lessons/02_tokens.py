@@ -322,7 +322,7 @@ stated("1.0%", changed / len(rows) / len(merges))
 # entry of the vocabulary is a row of numbers to be learned, and a score to be computed whenever the next token is
 # asked for.
 #
-# ## Your turn
+# ## Your turn: merge
 #
 # ```
 # python -m lessons start 2        writes lessons/work/merge.py

@@ -382,7 +382,7 @@ stated("10.82", np.log(gpt2.vocab_size))
 # A table that looks one token back in GPT-2's vocabulary has 2,526 million entries. The smallest GPT-2 looks back
 # as far as 1,024 tokens, and has 124 million numbers.
 #
-# ## Your turn
+# ## Your turn: draw
 #
 # ```
 # python -m lessons start 3        writes lessons/work/draw.py

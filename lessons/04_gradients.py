@@ -395,7 +395,7 @@ print(f"gradient · u {(gradient * u).sum():.9f}   measured along u {along:.9f}"
 assert np.isclose((gradient * u).sum(), along)
 
 # %% [markdown]
-# ## Your turn
+# ## Your turn: numerical_gradient
 #
 # ```
 # python -m lessons start 4        writes lessons/work/numerical_gradient.py

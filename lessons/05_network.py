@@ -405,7 +405,7 @@ print(diagnose("embedding", mutant))
 # whose operations are in linear layers. The embedding computes nothing, it moves numbers: C of them for each token,
 # where the one-hot product would have cost 2NVC operations.
 #
-# ## Your turn
+# ## Your turn: embedding, linear
 #
 # ```
 # python -m lessons start 5        writes lessons/work/embedding.py

@@ -320,7 +320,7 @@ stated("50,257", vocabulary)
 stated("206", N * vocabulary * 4 / 1e6)
 
 # %% [markdown]
-# ## Your turn
+# ## Your turn: cross_entropy
 #
 # ```
 # python -m lessons start 6     writes lessons/work/cross_entropy.py

@@ -313,7 +313,7 @@ stated("2.3", 7 / 3)
 stated("192", 1.5 * 128)
 
 # %% [markdown]
-# ## Your turn
+# ## Your turn: layernorm
 #
 # ```
 # python -m lessons start 7     writes lessons/work/layernorm.py

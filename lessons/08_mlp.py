@@ -23,6 +23,7 @@ from kit import plot, stated
 from tinygpt.gradcheck import check_layer, diagnose, gradient_check
 from tinygpt.gradcheck.mutants import find
 from tinygpt.layers import gelu, layernorm, mlp
+from tinygpt.models.gpt2 import Leaves
 from tinygpt.ops import DEFINITIONS
 
 # %% [markdown]
@@ -347,7 +348,7 @@ assert report.passed
 # Here the engine's MLP runs on the GELU of this lesson, and says what the long way said:
 
 # %%
-print("entries:", ", ".join(vars(DEFINITIONS)))
+print("entries that GPT-2 uses:", ", ".join(name for name in vars(Leaves) if not name.startswith("_")))
 ours = SimpleNamespace(forward=lambda x, approximate: forward(x), backward=backward)
 dout = rng.standard_normal((N, C))
 out, cache = long_forward(*inputs.values())
@@ -442,7 +443,7 @@ stated("2.7", 32 / 12)
 stated("1.6", 8 / 5)
 
 # %% [markdown]
-# ## Your turn
+# ## Your turn: gelu, mlp
 #
 # ```
 # python -m lessons start 8        writes lessons/work/gelu.py
@@ -477,4 +478,4 @@ stated("1.6", 8 / 5)
 # - Hendrycks, Gimpel: "Gaussian Error Linear Units (GELUs)", 2016, arXiv:1606.08415.
 # - Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762, section 3.3: the MLP, there with ReLU.
 # - Goodfellow, Bengio, Courville: "Deep Learning", 2016, chapter 6.
-# - `tinygpt/layers/gelu.py` and `mlp.py`, the definitions; `tinygpt/ops.py`, the table.
+# - `tinygpt/layers/gelu.py`, and `MLP` in `tinygpt/models/gpt2.py`, the definitions; `tinygpt/ops.py`, the table.

@@ -386,7 +386,7 @@ for length, operations, size in (("64", "524,288", "16,384"), ("128", "2,097,152
     stated(size, 4 * int(length) ** 2)
 
 # %% [markdown]
-# ## Your turn
+# ## Your turn: softmax
 #
 # ```
 # python -m lessons start 9     writes lessons/work/softmax.py

@@ -362,7 +362,7 @@ for width, length, texts in ((128, 64, ("98,304", "32,768", "32,768")),
 stated("50,331,648", 12 * 1024**2 * 4)
 
 # %% [markdown]
-# ## Your turn
+# ## Your turn: attention (forward, backward, _causal_softmax)
 #
 # ```
 # python -m lessons start 10    writes lessons/work/attention.py

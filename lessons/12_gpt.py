@@ -290,7 +290,7 @@ def backward(dout, cache):
 # %% [markdown]
 # ## Is it right?
 #
-# Asked twice. The gradients are compared with those of `tinygpt.model.GPT`, which computes with fast layers of its
+# Asked twice. The gradients are compared with those of `tinygpt.GPT`, which computes with fast layers of its
 # own. And they are compared with numerical derivatives, at twelve entries of each array and along a random
 # direction. The sequences are shorter than the block size, so the last rows of `wpe` must get nothing. The weights
 # are larger than a fresh model's, for lesson 11's reason.
@@ -429,7 +429,7 @@ stated("1.6", logits_bytes / 1e9)
 # dwte, and the whole of the logits never exists. What the twins have to agree with is a definition of a few lines,
 # which is yours to write.
 #
-# ## Your turn
+# ## Your turn: lm_head_loss
 #
 # ```
 # python -m lessons start 12     writes lessons/work/lm_head_loss.py

@@ -178,22 +178,22 @@ w, m, v, lr, beta1, beta2, eps = 1.0, 0.0, 0.0, 0.01, 0.9, 0.95, 1e-8
 for step, dw in ((1, 0.5), (2, -0.1)):
     m = beta1 * m + (1 - beta1) * dw
     v = beta2 * v + (1 - beta2) * dw**2
-    mhat = m / (1 - beta1**step)
-    vhat = v / (1 - beta2**step)
-    w = w - lr * mhat / (np.sqrt(vhat) + eps)
-    print(f"step {step}: m {m:.4f}  v {v:.6f}  mhat {mhat:.4f}  vhat {vhat:.4f}  w {w:.5f}")
+    m_hat = m / (1 - beta1**step)
+    v_hat = v / (1 - beta2**step)
+    w = w - lr * m_hat / (np.sqrt(v_hat) + eps)
+    print(f"step {step}: m {m:.4f}  v {v:.6f}  m_hat {m_hat:.4f}  v_hat {v_hat:.4f}  w {w:.5f}")
     if step == 1:
         stated("0.05", m)
         stated("0.0125", v)
-        stated("0.5", mhat)
-        stated("0.25", vhat)
+        stated("0.5", m_hat)
+        stated("0.25", v_hat)
         stated("0.99", w)
 stated("0.035", m)
 stated("0.012375", v)
 stated("0.19", 1 - beta1**2)
 stated("0.0975", 1 - beta2**2)
-stated("0.1842", mhat)
-stated("0.1269", vhat)
+stated("0.1842", m_hat)
+stated("0.1269", v_hat)
 stated("0.98483", w)
 
 # %% [markdown]
@@ -242,10 +242,10 @@ stated("0.45", 0.1 / np.sqrt(0.05))
 def adamw(w, dw, m, v, step, lr, beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.0):
     m = beta1 * m + (1 - beta1) * dw
     v = beta2 * v + (1 - beta2) * dw**2
-    mhat = m / (1 - beta1**step)
-    vhat = v / (1 - beta2**step)
+    m_hat = m / (1 - beta1**step)
+    v_hat = v / (1 - beta2**step)
     decay = lr * weight_decay * w
-    move = lr * mhat / (np.sqrt(vhat) + eps)
+    move = lr * m_hat / (np.sqrt(v_hat) + eps)
     return w - decay - move, m, v
 
 
@@ -533,7 +533,7 @@ assert not ours[1].any()
 #
 # ## What it costs
 #
-# For each parameter the update reads w, dw, m and v and writes w, m and v: seven numbers moved, for some thirteen
+# For each parameter the update reads w, dw, m and v and writes w, m and v: seven numbers moved, for some fifteen
 # operations. Like LayerNorm it is bound by memory. The engine keeps all parameters in one long array and goes
 # through it in pieces that stay in the cache. Beside the model's own work it is little: forward and backward cost
 # about six operations for each parameter *and token*, and a step has hundreds of tokens.
@@ -545,7 +545,7 @@ assert not ours[1].any()
 stated("2.0", GPTConfig().n_params * 4 * 4 / 1e9)
 
 # %% [markdown]
-# ## Your turn
+# ## Your turn: adamw_update
 #
 # ```
 # python -m lessons start 13       writes lessons/work/adamw_update.py
@@ -555,7 +555,7 @@ stated("2.0", GPTConfig().n_params * 4 * 4 / 1e9)
 #
 # `adamw_update` changes w, m and v in place and returns nothing. dw is only read. It must run on NumPy and CuPy
 # alike, so ask `array_module(w)` for `sqrt`, and float32 arrays must stay float32. The two corrections are plain
-# numbers, the same for all parameters, and need no arrays of their own.
+# numbers, the same for all parameters. m̂ and v̂ are new arrays: m and v themselves go on uncorrected.
 #
 # `python train.py --mine lessons/work` then takes each of its steps with your update.
 

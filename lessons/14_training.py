@@ -346,7 +346,7 @@ print(diagnose("dropout", find("dropout", "mask_forgotten").stand_in()))
 # ## What a bug does to the curve
 #
 # Now the second question of the beginning. Eight short runs, each with one thing wrong: three settings, and five
-# bugs put in through the table of layers. Before you read on, guess: which of them would you notice?
+# bugs, each put into the place of a layer. Before you read on, guess: which of them would you notice?
 
 
 # %%
@@ -437,17 +437,17 @@ assert honest > marks["nothing"]
 # validation   4.34-4.43  2.32-2.38  2.07-2.16  1.93-2.01    1.74      1.51
 # normal       4.2-4.7    2.2-2.5    2.0-2.3    1.8-2.1    1.65-1.85  1.4-1.6
 #
-# from step 1,500 on: seed 1337 alone, the run in the README
+# from step 1,500 on: seed 1337 alone
 # gradient norm before clipping: 7-8 at first, then 0.7-2
-# speed: 15,000-21,000 tokens/s (README, benchmarks/results/cpu.txt)
+# speed: 15,000-21,000 tokens/s; in a quieter hour 26,000 (docs/using.md)
 # ```
 #
 # ```recorded
 # run                                      validation loss     source
-# tiny Shakespeare, cpu, 2,000 steps       1.76, 1.78, 1.79    README, three seeds
-#   learning rate 1e-3                     1.90, 1.91, 1.92    README, three seeds
+# tiny Shakespeare, cpu, 2,000 steps       1.76, 1.78, 1.79    docs/gradients.md
+#   learning rate 1e-3                     1.90, 1.91, 1.92    docs/gradients.md
 #   nanoGPT's own code, 1e-3               1.88                nanoGPT's README
-# tiny Shakespeare, baby, on a card        1.46 at its best    README, on a card
+# tiny Shakespeare, baby, on a card        1.46 at its best    docs/cuda.md
 #   nanoGPT's own code                     1.47 at its best    nanoGPT's README
 # gpt2 on OpenWebText, 8 A100, 4 days      about 2.85          nanoGPT's README
 #
@@ -460,7 +460,7 @@ assert honest > marks["nothing"]
 #   last.
 # - *Does it jump up and come back?* A rare batch. If it jumps often, lower the learning rate.
 # - *Is validation below train?* By luck in a few batches, or the validation text is the easier one.
-# - *Does it begin below ln V?* With the README's 97 characters ln 97 is 4.57, and all three seeds of the `cpu`
+# - *Does it begin below ln V?* With 97 characters, as above, ln 97 is 4.57, and all three seeds of the `cpu`
 #   preset begin below it. The head is tied to the embeddings, so an untrained model bets on the token that it has
 #   just read, and source code has runs of spaces:
 
@@ -493,7 +493,7 @@ assert 0.8 < rule / per_token < 1.2
 # Dropout does nothing but move numbers: forward reads x and writes out and the mask, which is one byte for each
 # element beside float32's four. The bits are a dozen integer operations each, which is why p = 0 returns x itself.
 #
-# ## Your turn
+# ## Your turn: dropout
 #
 # ```
 # python -m lessons start 14     writes lessons/work/dropout.py

@@ -432,11 +432,11 @@ with plot("cache") as axes:
 #
 # ```recorded
 # python benchmarks/sample_cpu.py: 1,000 tokens with the baby preset's shapes,
-# beside PyTorch, which recomputes: 14 times as fast with memory, 0.93 without
-# (README; 2 cores of a shared server, AMD EPYC)
+# beside PyTorch, which recomputes: 12 to 14 times as fast with memory,
+# 0.86 to 0.93 without (docs/speed.md; 2 cores of a shared server, AMD EPYC)
 # ```
 #
-# ## Your turn
+# ## Your turn: probabilities, attention_decode
 #
 # ```
 # python -m lessons start 15       writes probabilities.py and attention_decode.py
@@ -479,5 +479,5 @@ stated("1.56", xl.n_params / 1e9)
 # - Shazeer: "Fast Transformer Decoding: One Write-Head is All You Need", 2019, arXiv:1911.02150: what the memory of
 #   keys and values costs, and how to make it smaller.
 # - Pope et al.: "Efficiently Scaling Transformer Inference", 2022, arXiv:2211.05102.
-# - `tinygpt/sample.py`: the rules, and the memory; `tinygpt/layers/attention.py`: `decode`; `GPT.stream` in
-#   `tinygpt/models/model.py`.
+# - `tinygpt/sample.py`: the rules; `tinygpt/layers/attention.py`: `decode`; `KeyValueCache`, the memory, and
+#   `Model.stream` in `tinygpt/models/model.py`; `Block.decode` in `tinygpt/models/gpt2.py`.

@@ -196,8 +196,9 @@ for exponent in (14, 16, 18, 20, 23):
 # ## A training step, layer by layer
 #
 # The ops table is where the model finds its layers (`tinygpt/ops.py`), so it is also the place for a stopwatch.
-# `timed` wraps a layer. The head with its loss, which the model's page makes of two layers and a twin computes as one,
-# stands in the model itself; where it calls other timed layers, their time is taken off its own.
+# `timed` wraps a layer. The head with its loss stands in no table: the model makes it of two layers (lesson 12), or
+# takes a twin that computes both as one. So it is given to the model itself. Where a timed layer calls others, their
+# time is taken off its own.
 
 
 # %%
@@ -214,7 +215,8 @@ def timed(layer, name, seconds):
     return SimpleNamespace(forward=clocked(layer.forward), backward=clocked(layer.backward))
 
 
-LAYERS = "linear", "lm_head_loss", "attention", "gelu", "layernorm", "cross_entropy", "embedding"
+LEAVES = "linear", "cross_entropy", "attention", "gelu", "layernorm", "embedding"
+TIMED = *LEAVES, "lm_head_loss"
 
 
 def step_times(rounds=3, **tables):
@@ -223,10 +225,10 @@ def step_times(rounds=3, **tables):
     with blas_threads(1):
         for _ in range(rounds):
             for label, ops in tables.items():
-                seconds = dict.fromkeys(LAYERS, 0.0)
-                layers = {name: timed(getattr(ops, name), name, seconds) for name in LAYERS if hasattr(ops, name)}
+                seconds = dict.fromkeys(TIMED, 0.0)
+                leaves = {name: timed(getattr(ops, name), name, seconds) for name in LEAVES}
                 head = timed(ops.fused("lm_head_loss") or lm_head_loss, "lm_head_loss", seconds)
-                model = GPT(config, ops=ops.replace(**layers), parts={"lm_head_loss": head})
+                model = GPT(config, ops=ops.replace(**leaves), parts={"lm_head_loss": head})
                 grads = model.params.zeros_like()
                 start = time.perf_counter()
                 _, cache = model.loss(idx, targets)
@@ -390,8 +392,8 @@ assert spellings["np.sqrt(2 / np.pi)"](x32[:1]).dtype == np.float64
 #
 # ## The engine's twins
 #
-# `tinygpt/kernels/cpu/` holds a twin for six entries of the table, and `build("auto", "cpu")` puts them in. What
-# each of them does:
+# `tinygpt/kernels/cpu/` holds a twin for five entries of the table, which `build("auto", "cpu")` puts in their places,
+# and one for the head with its loss. What each of them does:
 #
 # - *layernorm*: blocks, in place, sums by BLAS, as above. The sums over rows for dw and db are products with ones.
 # - *gelu*: blocks. The derivative is taken in forward, while x and Φ are in the cache, so backward is one product.
@@ -414,7 +416,7 @@ for name, twin in twins("cpu").items():
 # %%
 both = step_times(definitions=DEFINITIONS, twins=build("auto", "cpu"))
 print(f"{'':<15}definitions       twins")
-for name in (*LAYERS, "other", "whole"):
+for name in (*TIMED, "other", "whole"):
     print(f"{name:<15}" + "".join(f"{1e3 * seconds[name]:8.2f} ms " for seconds in both.values()))
 reached = [flops["whole"] / seconds["whole"] / peak for seconds in both.values()]
 print(f"{'of the peak':<15}{reached[0]:11.0%} {reached[1]:11.0%}")

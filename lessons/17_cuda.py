@@ -563,4 +563,4 @@ if device == "cuda":
 #
 # - The CuPy documentation, "Performance Best Practices", on benchmarking and synchronisation.
 # - NVIDIA's "CUDA C++ Programming Guide", on asynchronous concurrent execution.
-# - `tinygpt/backend.py`, the only file that imports CuPy, and `tinygpt/optim/adamw.py`, where nothing asks.
+# - `tinygpt/backend.py`, the only file that imports CuPy, and `tinygpt/optim/`, where nothing asks.

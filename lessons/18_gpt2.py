@@ -412,7 +412,7 @@ else:
 # Each of these changes a page of code that you know. Write forward and backward, hold them against
 # `gradient_check`, put them into the ops table, and see what the loss says.
 #
-# - RMSNorm in place of LayerNorm: Zhang and Sennrich, 2019, arXiv:1910.07467. The README has it.
+# - RMSNorm in place of LayerNorm: Zhang and Sennrich, 2019, arXiv:1910.07467. `docs/using.md` has it.
 # - SwiGLU in place of GELU: Shazeer, 2020, arXiv:2002.05202.
 # - Rotary positions in place of `wpe`: Su et al., 2021, arXiv:2104.09864.
 # - Fine-tuning a few numbers instead of all: LoRA, Hu et al., 2021, arXiv:2106.09685.

@@ -5,22 +5,19 @@ import re
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lessons import display
 from lessons.course import Course
+from lessons.exercises import Exercise
 from lessons.progress import changing, load, numbered
 from tinygpt.errors import UserError
 from tinygpt.files import write_atomically
-
-if TYPE_CHECKING:
-    from lessons.exercises import Exercise
 
 TWO_COLUMNS = 130  # characters from which two files fit side by side
 WATCH_SECONDS = 0.2
 
 
-def start(course: Course, exercises: list["Exercise"]) -> int:
+def start(course: Course, exercises: list[Exercise]) -> int:
     """Write the files to fill in; one that is there already is left alone."""
     for exercise in exercises:
         path = course.file(exercise)
@@ -32,7 +29,7 @@ def start(course: Course, exercises: list["Exercise"]) -> int:
     return 0
 
 
-def check(course: Course, exercises: list["Exercise"], watch: bool) -> int:
+def check(course: Course, exercises: list[Exercise], watch: bool) -> int:
     """Check the learner's files, once or after every save; the status is 1 if one of them is not right."""
     if watch:
         return _watch(course, exercises)
@@ -46,7 +43,7 @@ def check(course: Course, exercises: list["Exercise"], watch: bool) -> int:
     return 0 if all(right) else 1
 
 
-def _check(course: Course, exercise: "Exercise") -> bool:
+def _check(course: Course, exercise: Exercise) -> bool:
     path = course.file(exercise)
     if not path.is_file():
         course.say(
@@ -62,7 +59,7 @@ def _check(course: Course, exercise: "Exercise") -> bool:
     try:
         checked = exercise.check(path, seed=load(course.work).exercise(exercise.name).attempts)
     except KeyboardInterrupt as interrupt:
-        course.say(f"\nStopped{_place(path, interrupt)}.")
+        course.say(f"\nStopped{_line_reached(path, interrupt)}.")
         return False
     with changing(course.work) as progress:
         kept = progress.exercise(exercise.name)
@@ -78,13 +75,13 @@ def _check(course: Course, exercise: "Exercise") -> bool:
     return checked.passed
 
 
-def _place(path: Path, interrupt: KeyboardInterrupt) -> str:
-    """Where in the learner's file Ctrl-C found the program, such as an endless loop."""
+def _line_reached(path: Path, interrupt: KeyboardInterrupt) -> str:
+    """The line of the learner's file at which Ctrl-C stopped the program, such as in an endless loop."""
     lines = [frame.lineno for frame in traceback.extract_tb(interrupt.__traceback__) if Path(frame.filename) == path]
     return f" in {display.shown_path(path)}, line {lines[-1]}" if lines else ""
 
 
-def _watch(course: Course, exercises: list["Exercise"]) -> int:
+def _watch(course: Course, exercises: list[Exercise]) -> int:
     """Check now and after every save, until Ctrl-C."""
     right = dict.fromkeys((exercise.name for exercise in exercises), False)
     checked: dict[str, tuple[int, int] | None] = {}
@@ -118,7 +115,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def hint(course: Course, exercises: list["Exercise"], all: bool) -> int:
+def hint(course: Course, exercises: list[Exercise], all: bool) -> int:
     """Give the next hint, or show those given so far."""
     for exercise in exercises:
         hints = read_hints(course.folder, exercise.name)
@@ -152,7 +149,7 @@ def read_hints(folder: Path, name: str) -> list[str]:
     return [part.strip() for part in re.split(r"^---+\s*$", path.read_text(encoding="utf-8"), flags=re.M)]
 
 
-def solution(course: Course, exercises: list["Exercise"], yes: bool) -> int:
+def solution(course: Course, exercises: list[Exercise], yes: bool) -> int:
     """Show the engine's own file beside the learner's, once they have tried or if they insist."""
     for exercise in exercises:
         if not yes and not load(course.work).exercise(exercise.name).attempts:
@@ -174,7 +171,7 @@ def solution(course: Course, exercises: list["Exercise"], yes: bool) -> int:
     return 0
 
 
-def reset(course: Course, exercises: list["Exercise"]) -> int:
+def reset(course: Course, exercises: list[Exercise]) -> int:
     """Write the blank anew; what the learner wrote is kept beside it."""
     for exercise in exercises:
         path = course.file(exercise)
@@ -194,7 +191,7 @@ def reset(course: Course, exercises: list["Exercise"]) -> int:
     return 0
 
 
-def _is_blank(path: Path, exercise: "Exercise") -> bool:
+def _is_blank(path: Path, exercise: Exercise) -> bool:
     return path.read_bytes().replace(b"\r\n", b"\n") == exercise.blank().encode()
 
 

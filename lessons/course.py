@@ -5,18 +5,15 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from lessons import display
 from lessons.cells import Lesson, find_lessons
+from lessons.exercises import Exercise, find_exercises
 from lessons.progress import Progress, load
 from tinygpt.errors import UserError
-
-if TYPE_CHECKING:
-    from lessons.exercises import Exercise
 
 NARROW = 60  # characters below which a column of its own for the exercises leaves too little for the titles
 COMMANDS = ("start", "check", "hint", "solution", "reset")
@@ -35,16 +32,14 @@ class Course:
         return find_lessons(self.folder)
 
     @cached_property
-    def exercises(self) -> dict[str, "Exercise"]:
-        from lessons.exercises import EXERCISES  # here, since --help should not wait for it
+    def exercises(self) -> dict[str, Exercise]:
+        return find_exercises(self.lessons)
 
-        return EXERCISES
-
-    def of(self, lesson: Lesson) -> list["Exercise"]:
+    def of(self, lesson: Lesson) -> list[Exercise]:
         """The exercises of a lesson."""
         return [exercise for exercise in self.exercises.values() if exercise.lesson == lesson.number]
 
-    def file(self, exercise: "Exercise") -> Path:
+    def file(self, exercise: Exercise) -> Path:
         """The learner's file."""
         return self.work / f"{exercise.name}.py"
 
@@ -79,7 +74,7 @@ class Course:
     def _known(self) -> str:
         return f"the lessons are {min(self.lessons, default=0)} to {max(self.lessons, default=0)}"
 
-    def selected(self, words: list[str]) -> list["Exercise"]:
+    def selected(self, words: list[str]) -> list[Exercise]:
         """The exercises that words name: one by its name or its file, all of a lesson by its number."""
         chosen: dict[str, Exercise] = {}
         for word in words:

@@ -1,81 +1,102 @@
-"""The exercises: files to write, made from the engine's own by leaving bodies out, so that there is one solution."""
+"""The exercises: files to write, made from the engine's own by leaving bodies out, so that there is one solution.
+
+A lesson asks for them in a heading: "## Your turn: embedding, linear", each a part of the engine by its name. Where
+other functions than the part's own are to be written, it says which: "## Your turn: block (backward)".
+"""
 
 import ast
 import importlib
 import inspect
+import re
+import symtable
+import sys
 import textwrap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-from tinygpt.own_layers import PARTS, Checked, check
+from lessons.cells import Lesson, find_lessons
+from tinygpt.errors import UserError
+
+if TYPE_CHECKING:
+    from tinygpt.own_layers import Checked, Part
+
+HEADING = re.compile(r"^# ## Your turn: (.+)$", re.MULTILINE)
+ASKED = re.compile(r"(\w+)(?: \((.+?)\))?")  # a part, and the functions to be written
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One file to write, `name`.py, in one lesson.
-
-    given: of the part's functions, those that the learner finds written; also_blank: helpers of theirs that are to be
-    written too; without: functions of the engine's file that are another exercise's.
-    """
+    """One file to write, `name`.py, in one lesson. functions: those to be written, if they are not the part's own."""
 
     name: str
     lesson: int
-    given: tuple[str, ...] = ()
-    also_blank: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
 
     @property
-    def blanks(self) -> list[str]:
+    def part(self) -> "Part":
+        """The part of the engine that the file takes the place of."""
+        from tinygpt.own_layers import PARTS  # here, since neither --help nor the list should wait for it
+
+        if self.name not in PARTS:
+            raise UserError(
+                f"lesson {self.lesson} asks for {self.name}, which is no part of the engine; expected one of "
+                f"{', '.join(PARTS)}"
+            )
+        return PARTS[self.name]
+
+    @property
+    def blanks(self) -> tuple[str, ...]:
         """The functions whose bodies are left out."""
-        return [name for name in PARTS[self.name].functions if name not in self.given] + list(self.also_blank)
+        return self.functions or self.part.functions
 
     def solution(self) -> str:
-        """The engine's own text of the file: a layer's module, or a function with what it imports."""
-        part = PARTS[self.name]
-        source = inspect.getsource(importlib.import_module(part.source))
+        """The engine's own text of the file: a layer's module, or functions with what they import."""
+        from tinygpt.own_layers import PARTS
+
+        part = self.part
+        module = importlib.import_module(part.source)
         if part.is_layer and not part.within:
-            return _without(source, self.without)
-        return _extracted(source, part.source, part.functions, part.within)
+            others = [other for other in PARTS.values() if other.source == part.source and other is not part]
+            return _without(inspect.getsource(module), [name for other in others for name in other.functions])
+        return _extracted(module, part.functions, part.within)
 
     def blank(self) -> str:
         """The solution with the bodies left out, and signatures and docstrings kept."""
         return _blanked(self.solution(), self.blanks)
 
-    def check(self, path: Path, seed: int) -> Checked:
+    def check(self, path: Path, seed: int) -> "Checked":
         """The verdict on the learner's file; another seed, other numbers and shapes."""
+        from tinygpt.own_layers import check
+
         return check(self.name, path, seed)
 
 
-EXERCISES = {
-    exercise.name: exercise
-    for exercise in (
-        Exercise("windows_at", 1),
-        Exercise("merge", 2),
-        Exercise("draw", 3),
-        Exercise("numerical_gradient", 4),
-        Exercise("embedding", 5),
-        Exercise("linear", 5),
-        Exercise("cross_entropy", 6),
-        Exercise("layernorm", 7),
-        Exercise("gelu", 8),
-        Exercise("mlp", 8),
-        Exercise("softmax", 9),
-        Exercise("attention", 10, also_blank=("_causal_softmax",), without=("decode",)),
-        Exercise("block", 11, given=("forward",)),
-        Exercise("lm_head_loss", 12),
-        Exercise("adamw_update", 13),
-        Exercise("dropout", 14),
-        Exercise("probabilities", 15),
-        Exercise("attention_decode", 15),
-    )
-}
+def asked_in(lesson: Lesson) -> list[Exercise]:
+    """What a lesson asks for. Its text is read, and nothing in it is run."""
+    return [
+        Exercise(name, lesson.number, tuple(re.findall(r"\w+", functions)))
+        for heading in HEADING.findall(lesson.path.read_text(encoding="utf-8"))
+        for name, functions in ASKED.findall(heading)
+    ]
+
+
+def find_exercises(lessons: Mapping[int, Lesson]) -> dict[str, Exercise]:
+    """What all lessons ask for, by name and in their order."""
+    return {exercise.name: exercise for lesson in lessons.values() for exercise in asked_in(lesson)}
+
+
+EXERCISES = find_exercises(find_lessons(Path(__file__).parent))
 
 
 def _functions(source: str) -> dict[str, ast.FunctionDef]:
     return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
 
 
-def _blanked(source: str, names: list[str]) -> str:
+def _blanked(source: str, names: tuple[str, ...]) -> str:
     lines = source.splitlines()
     for name, function in reversed(_functions(source).items()):
         if name in names:
@@ -87,7 +108,7 @@ def _blanked(source: str, names: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _without(source: str, names: tuple[str, ...]) -> str:
+def _without(source: str, names: list[str]) -> str:
     lines = source.splitlines()
     for name, function in reversed(_functions(source).items()):
         if name in names:
@@ -95,41 +116,41 @@ def _without(source: str, names: tuple[str, ...]) -> str:
             while last < len(lines) and not lines[last]:
                 last += 1
             del lines[function.lineno - 1 : last]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).rstrip() + "\n"
 
 
-def _extracted(source: str, module: str, names: tuple[str, ...], within: str = "") -> str:
+def _extracted(module: ModuleType, names: tuple[str, ...], within: str) -> str:
     """Functions of a module, or of a class in it, as a file of their own: what they use of the module's imports is
     imported as there, what they use of the module itself from the module.
     """
-    tree, head = ast.parse(source), f"`{names[0]}`, as {module.replace('.', '/')}.py has it."
-    home = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == within), tree)
-    if home is not tree:
-        head = ast.get_docstring(home) or ""
-    functions = [node for node in home.body if isinstance(node, ast.FunctionDef) and node.name in names]
-    body = [node for function in functions for statement in function.body for node in ast.walk(statement)]
-    outer = [node for function in functions for node in ast.walk(function) if node not in body]
-    local = {node.id for node in body if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    local |= {node.arg for node in (*body, *outer) if isinstance(node, ast.arg)}
-    used = {node.id for node in body if isinstance(node, ast.Name)} - local
-    used |= {node.id for node in outer if isinstance(node, ast.Name)}
-    outside, own = [], set()
-    for node in tree.body:
+    home = getattr(module, within) if within else module
+    says = f"`{names[0]}`, as {module.__name__.replace('.', '/')}.py has it."
+    says = inspect.getdoc(home) or says if within else says
+    texts = [textwrap.dedent(inspect.getsource(getattr(home, name))).rstrip() for name in names]
+    texts = [text.removeprefix("@staticmethod\n") for text in texts]
+    used = set(_globals(symtable.symtable("\n".join(texts), module.__name__, "exec"))).difference(names)
+    imports = []
+    for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             node.names = [alias for alias in node.names if (alias.asname or alias.name) in used]
-            outside += [node] if node.names else []
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef) and node not in functions:
-            own |= {node.name} & used
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            stored = {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
-            own |= stored & used
-    theirs = [node for node in outside if (getattr(node, "module", "") or "").startswith("tinygpt")]
-    standard = [ast.unparse(node) for node in outside if node not in theirs and "numpy" not in ast.unparse(node)]
-    third = [ast.unparse(node) for node in outside if "numpy" in ast.unparse(node)]
-    engine = sorted(map(ast.unparse, theirs))
-    engine += [f"from {module} import {', '.join(sorted(own))}"] if own else []
-    lines = source.splitlines()
-    texts = [textwrap.dedent("\n".join(lines[f.lineno - 1 : f.end_lineno])) for f in functions]
-    blocks = ["\n".join(block) for block in (standard, third, engine) if block]
-    return "\n\n".join([f'"""{head}"""', *blocks]) + "".join(f"\n\n\n{text}" for text in texts) + "\n"
+            used -= {alias.asname or alias.name for alias in node.names}
+            imports += [ast.unparse(node)] if node.names else []
+    if own := sorted(used & vars(module).keys()):
+        imports.append(f"from {module.__name__} import {', '.join(own)}")
+    groups = ["\n".join(lines) for _, lines in groupby(sorted(imports, key=_group), _group)]
+    head = f'"""{says}\n"""' if "\n" in says else f'"""{says}"""'
+    return "\n\n\n".join(["\n\n".join([head, *groups]), *texts]) + "\n"
+
+
+def _globals(table: symtable.SymbolTable) -> Iterator[str]:
+    """The names that a piece of code finds outside its functions."""
+    whole = table.get_type() == "module"
+    yield from (symbol.get_name() for symbol in table.get_symbols() if whole or symbol.is_global())
+    for inner in table.get_children():
+        yield from _globals(inner)
+
+
+def _group(line: str) -> int:
+    """Where an import stands: the standard library's first, then others', then the engine's."""
+    root = re.split(r"[ .]", line)[1]
+    return 2 if root == "tinygpt" else root not in sys.stdlib_module_names

@@ -63,12 +63,12 @@ def _understood(content: Any) -> Progress:
     if content["version"] != VERSION:
         raise ValueError(f"version {content['version']}")
     return Progress(
-        {str(int(number)): _checked(LessonProgress(**kept)) for number, kept in content["lessons"].items()},
-        {name: _checked(ExerciseProgress(**kept)) for name, kept in content["exercises"].items()},
+        {str(int(number)): _valid(LessonProgress(**kept)) for number, kept in content["lessons"].items()},
+        {name: _valid(ExerciseProgress(**kept)) for name, kept in content["exercises"].items()},
     )
 
 
-def _checked(kept: Any) -> Any:
+def _valid(kept: Any) -> Any:
     for name, default in vars(type(kept)()).items():
         value = getattr(kept, name)
         if type(value) is not type(default) or value < 0:

@@ -30,12 +30,16 @@ y = 10 * x
 print("y is", y)
 
 # %% [markdown]
+# ## Your turn: windows_at
+#
 # The last words.
 """
 
 SECOND = """\
 # %% [markdown]
 # # 2. Trouble
+#
+# ## Your turn: merge, draw (draw)
 
 # %%
 import time
@@ -60,46 +64,18 @@ print("waited")
 
 THIRD = "# %% [markdown]\n# # 3. To read\n\n# %%\nprint('nothing to write here')\n"
 
-EXERCISES = '''\
-from typing import NamedTuple
-
-
-class Checked(NamedTuple):
-    passed: bool
-    text: str
-
-
-class Exercise(NamedTuple):
-    name: str
-    lesson: int
-
-    def blank(self):
-        return f'"""{self.name}: what is written here?"""\\n\\nanswer = ...\\n'
-
-    def solution(self):
-        return f'"""{self.name}: what is written here?"""\\n\\nanswer = {self.lesson}\\n'
-
-    def check(self, path, seed):
-        right = path.read_text() == self.solution()
-        return Checked(right, f"seed {seed}: the answer is {'right' if right else 'wrong'}\\n")
-
-
-EXERCISES = {name: Exercise(name, lesson) for name, lesson in {"arrays": 1, "half": 2, "other_half": 2}.items()}
-'''
-
 HINTS = "Which number?\n\n---\n\nA **small** one.\n\n---\n\n`1`\n"
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """The lessons' programs, in a folder of their own with three small lessons and three small exercises."""
+    """The lessons' programs, in a folder of their own with three small lessons that ask for three parts."""
     folder = tmp_path / "lessons"
     (folder / "hints").mkdir(parents=True)
     for path in LESSONS.glob("[!0-9]*.py"):
         shutil.copy(path, folder)
     for name, text in {"01_arrays.py": FIRST, "02_trouble.py": SECOND, "03_reading.py": THIRD}.items():
         (folder / name).write_text(text)
-    (folder / "exercises.py").write_text(EXERCISES)
-    for name in ("arrays", "half", "other_half"):
+    for name in ("windows_at", "merge", "draw"):
         (folder / "hints" / f"{name}.md").write_text(HINTS)
     return folder

@@ -1,6 +1,5 @@
 """`python -m lessons`: the list, and start, check, hint, solution, reset."""
 
-import importlib.util
 import json
 import os
 import re
@@ -11,15 +10,15 @@ import sys
 import pytest
 
 from lessons.__main__ import main
+from lessons.cells import find_lessons
+from lessons.exercises import Exercise, find_exercises
+
+WRONG = "def windows_at(tokens, starts, block_size):\n    return 3\n"
 
 
 @pytest.fixture
 def lessons(folder, capsys, monkeypatch):
     """Runs a command on the small lessons; returns its status, what it printed and what it complained of."""
-    spec = importlib.util.spec_from_file_location("small_exercises", folder / "exercises.py")
-    exercises = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(exercises)
-    monkeypatch.setitem(sys.modules, "lessons.exercises", exercises)
     monkeypatch.chdir(folder.parent)
     monkeypatch.setenv("COLUMNS", "80")
 
@@ -31,7 +30,7 @@ def lessons(folder, capsys, monkeypatch):
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
-    run.exercises = exercises.EXERCISES
+    run.exercises = find_exercises(find_lessons(folder))
     return run
 
 
@@ -66,41 +65,41 @@ def test_the_list_says_what_is_done_in_progress_and_next(lessons, work):
     status, out, err = lessons("")
     assert status == 0 and err == "" and not work.exists()
     rows = [re.split(r"  +", line.strip()) for line in out.splitlines()[:3]]
-    assert rows == [["1", "Small arrays", "next", "arrays"], ["2", "Trouble", "half, other_half"], ["3", "To read"]]
+    assert rows == [["1", "Small arrays", "next", "windows_at"], ["2", "Trouble", "merge, draw"], ["3", "To read"]]
     assert out.endswith("\n\nNext: python -m lessons 1\n")
 
     read(work, 1)
     assert "in progress" in lessons("")[1] and "Next: python -m lessons start 1" in lessons("")[1]
     lessons("start 1")
-    assert "arrays begun" in lessons("")[1] and "Next: python -m lessons check 1" in lessons("")[1]
-    solve(lessons, work, "arrays")
+    assert "windows_at begun" in lessons("")[1] and "Next: python -m lessons check 1" in lessons("")[1]
+    solve(lessons, work, "windows_at")
     lessons("check 1")
     rows = [re.split(r"  +", line.strip()) for line in lessons("")[1].splitlines()[:2]]
-    assert rows == [["1", "Small arrays", "done", "arrays done"], ["2", "Trouble", "next", "half, other_half"]]
+    assert rows == [["1", "Small arrays", "done", "windows_at done"], ["2", "Trouble", "next", "merge, draw"]]
 
     read(work, 2)
-    solve(lessons, work, "half")
-    lessons("check half")
+    solve(lessons, work, "merge")
+    lessons("check merge")
     out = lessons("")[1]
-    assert "in progress  half done, other_half" in out and "Next: python -m lessons start other_half" in out
-    solve(lessons, work, "other_half")
-    lessons("check other_half")
+    assert "in progress  merge done, draw" in out and "Next: python -m lessons start draw" in out
+    solve(lessons, work, "draw")
+    lessons("check draw")
     assert "3  To read       next" in lessons("")[1]  # it has no exercise: reading it is all
     read(work, 3)
     assert "All lessons are done." in lessons("")[1] and "python train.py --mine lessons" in lessons("")[1]
 
 
 def test_a_finished_exercise_does_not_make_a_lesson_done_that_was_not_read(lessons, work):
-    solve(lessons, work, "arrays")
-    lessons("check arrays")
+    solve(lessons, work, "windows_at")
+    lessons("check windows_at")
     out = lessons("")[1]
-    assert "in progress  arrays done" in out and "Next: python -m lessons 1" in out
+    assert "in progress  windows_at done" in out and "Next: python -m lessons 1" in out
 
 
 def test_the_list_fits_a_narrow_terminal(lessons, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     out = lessons("")[1]
-    assert max(map(len, out.splitlines())) <= 40 and "other_half" in out
+    assert max(map(len, out.splitlines())) <= 40 and "draw" in out
 
 
 # start
@@ -108,20 +107,20 @@ def test_the_list_fits_a_narrow_terminal(lessons, monkeypatch):
 
 def test_start_writes_the_blank_and_never_over_a_file(lessons, work):
     status, out, _ = lessons("start 2")
-    assert status == 0 and out.count("is written") == 2 and "python -m lessons check other_half" in out
-    assert contents(work) == {f"{name}.py": lessons.exercises[name].blank().encode() for name in ("half", "other_half")}
-    (work / "half.py").write_text("mine = True\n")
+    assert status == 0 and out.count("is written") == 2 and "python -m lessons check draw" in out
+    assert contents(work) == {f"{name}.py": lessons.exercises[name].blank().encode() for name in ("merge", "draw")}
+    (work / "merge.py").write_text("mine = True\n")
     before = contents(work)
-    status, out, _ = lessons("start half")
+    status, out, _ = lessons("start merge")
     assert status == 0 and contents(work) == before
-    path = os.path.join("lessons", "work", "half.py")
-    assert out == f"{path} is there already and was left alone; to begin anew: python -m lessons reset half\n"
+    path = os.path.join("lessons", "work", "merge.py")
+    assert out == f"{path} is there already and was left alone; to begin anew: python -m lessons reset merge\n"
 
 
 def test_another_work_folder(lessons, tmp_path, work):
     status, out, _ = lessons("start 1 --work elsewhere")
-    assert status == 0 and (tmp_path / "elsewhere" / "arrays.py").exists() and not work.exists()
-    assert "python -m lessons check arrays --work elsewhere" in out
+    assert status == 0 and (tmp_path / "elsewhere" / "windows_at.py").exists() and not work.exists()
+    assert "python -m lessons check windows_at --work elsewhere" in out
     assert lessons("--work elsewhere check 1")[0] == 1 and lessons("--work elsewhere")[0] == 0
 
 
@@ -131,28 +130,40 @@ def test_another_work_folder(lessons, tmp_path, work):
 def test_check_says_what_is_wrong_and_what_is_right(lessons, work):
     lessons("start 1")
     status, out, _ = lessons("check 1")
-    assert status == 1 and "is as it was given; fill in what is missing" in out and "seed" not in out
-    (work / "arrays.py").write_text("answer = 3\n")
-    for attempt in range(2):  # each with another seed
-        status, out, _ = lessons("check arrays")
-        assert status == 1 and f"seed {attempt}: the answer is wrong" in out
-        assert "arrays is not right yet. For a hint: python -m lessons hint arrays" in out
-    solve(lessons, work, "arrays")
-    status, out, _ = lessons("check lessons/work/arrays.py")  # a file says which exercise it is
-    assert status == 0 and "seed 2: the answer is right" in out and "arrays is right." in out
+    assert status == 1 and "is as it was given; fill in what is missing" in out and "WRONG" not in out
+    (work / "windows_at.py").write_text(WRONG)
+    for _ in range(2):
+        status, out, _ = lessons("check windows_at")
+        assert status == 1 and "WRONG" in out and "what is wrong:" in out
+        assert "windows_at is not right yet. For a hint: python -m lessons hint windows_at" in out
+    solve(lessons, work, "windows_at")
+    status, out, _ = lessons("check lessons/work/windows_at.py")  # a file says which exercise it is
+    assert status == 0 and "checks right" in out and "windows_at is right." in out
     assert out.endswith("Next: python -m lessons 2\n")
-    (work / "arrays.py").write_text("answer = 3\n")
+    (work / "windows_at.py").write_text(WRONG)
     assert lessons("check 1")[0] == 1
-    assert "arrays begun" in lessons("")[1]  # done means that it is right, and no longer that it was
+    assert "windows_at begun" in lessons("")[1]  # done means that it is right, and no longer that it was
+
+
+def test_every_attempt_is_checked_with_other_numbers(lessons, work, monkeypatch):
+    seeds, check = [], Exercise.check
+    monkeypatch.setattr(Exercise, "check", lambda self, path, seed: seeds.append(seed) or check(self, path, seed))
+    lessons("start 1")
+    lessons("check 1")  # of the blank: no attempt
+    (work / "windows_at.py").write_text(WRONG)
+    lessons("check 1")
+    solve(lessons, work, "windows_at")
+    lessons("check 1")
+    assert seeds == [0, 1]
 
 
 def test_check_of_two_exercises_needs_both(lessons, work):
-    solve(lessons, work, "half")
+    solve(lessons, work, "merge")
     status, out, _ = lessons("check 2")
-    assert status == 1 and "half is right." in out and "other_half is not begun: there is no" in out
-    assert "python -m lessons start other_half" in out
-    solve(lessons, work, "other_half")
-    assert lessons("check 2")[0] == 0 and lessons("check half other_half")[0] == 0
+    assert status == 1 and "merge is right." in out and "draw is not begun: there is no" in out
+    assert "python -m lessons start draw" in out
+    solve(lessons, work, "draw")
+    assert lessons("check 2")[0] == 0 and lessons("check merge draw")[0] == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process on Windows")
@@ -168,9 +179,9 @@ def test_check_watch_checks_again_after_every_save_until_ctrl_c(folder, lessons,
             if line.startswith("Watching"):
                 watched = sum(line.startswith("Watching") for line in shown)
                 if watched == 1:
-                    (work / "arrays.py").write_text("answer = 3\n")
+                    (work / "windows_at.py").write_text(WRONG)
                 elif watched == 2:
-                    solve(lessons, work, "arrays")
+                    solve(lessons, work, "windows_at")
                 else:
                     process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
@@ -178,31 +189,31 @@ def test_check_watch_checks_again_after_every_save_until_ctrl_c(folder, lessons,
         process.kill()
         process.stdout.close()
     text = "".join(shown)
-    assert "as it was given" in text and "seed 0: the answer is wrong" in text and "seed 1: the answer is right" in text
+    assert "as it was given" in text and "windows_at is not right yet" in text and "windows_at is right." in text
     assert text.count("was saved") == 2
-    assert json.loads((work / "progress.json").read_text())["exercises"]["arrays"]["done"] is True
+    assert json.loads((work / "progress.json").read_text())["exercises"]["windows_at"]["done"] is True
 
 
 # hint
 
 
 def test_hints_come_one_after_the_other_and_the_last_again(lessons):
-    assert "No hint for arrays was given yet" in lessons("hint 1 --all")[1]
+    assert "No hint for windows_at was given yet" in lessons("hint 1 --all")[1]
     for number, words in enumerate(["Which number?", "A **small** one.", "`1`"], start=1):
         status, out, _ = lessons("hint 1")
-        assert status == 0 and out == f"arrays, hint {number} of 3\n\n{words}\n\n"
-    status, out, _ = lessons("hint arrays")
+        assert status == 0 and out == f"windows_at, hint {number} of 3\n\n{words}\n\n"
+    status, out, _ = lessons("hint windows_at")
     assert status == 0 and out.startswith("That was the last hint; here it is again.")
-    assert "hint 3 of 3" in out and "python -m lessons solution arrays" in out
+    assert "hint 3 of 3" in out and "python -m lessons solution windows_at" in out
     assert re.findall(r"hint \d of 3", lessons("hint 1 --all")[1]) == ["hint 1 of 3", "hint 2 of 3", "hint 3 of 3"]
-    assert "half, hint 1 of 3" in lessons("hint half")[1]  # each exercise has its own count
-    assert re.findall(r"\w+, hint \d", lessons("hint 2")[1]) == ["half, hint 2", "other_half, hint 1"]
+    assert "merge, hint 1 of 3" in lessons("hint merge")[1]  # each exercise has its own count
+    assert re.findall(r"\w+, hint \d", lessons("hint 2")[1]) == ["merge, hint 2", "draw, hint 1"]
 
 
 def test_an_exercise_without_hints_says_so(lessons, folder):
-    (folder / "hints" / "arrays.md").unlink()
+    (folder / "hints" / "windows_at.md").unlink()
     status, _, err = lessons("hint 1")
-    assert status == 1 and err == "error: there are no hints for arrays; the lesson says what is to be written\n"
+    assert status == 1 and err == "error: there are no hints for windows_at; the lesson says what is to be written\n"
 
 
 # solution
@@ -212,25 +223,24 @@ def test_the_solution_is_shown_after_an_attempt_or_to_who_insists(lessons, work)
     lessons("start 1")
     lessons("check 1")  # of the blank: no attempt
     status, out, err = lessons("solution 1")
-    assert status == 1 and out == "" and "arrays was not tried yet" in err and "solution arrays --yes" in err
+    assert status == 1 and out == "" and "windows_at was not tried yet" in err and "solution windows_at --yes" in err
     status, out, _ = lessons("solution 1 --yes")
-    assert status == 0 and "answer = 1" in out and "yours" not in out  # beside a blank there is nothing to compare
-    (work / "arrays.py").write_text("answer = 3\n")
+    assert status == 0 and "tokens[places]" in out and "yours" not in out  # beside a blank there is nothing to compare
+    (work / "windows_at.py").write_text(WRONG)
     lessons("check 1")
     status, out, _ = lessons("solution 1")
-    assert status == 0 and out.index("yours") < out.index("answer = 3") < out.index("engine's") < out.index(
-        "answer = 1"
-    )
+    places = [out.index(words) for words in ("yours", "return 3", "engine's", "tokens[places]")]
+    assert status == 0 and places == sorted(places)
 
 
 def test_where_there_is_room_the_solution_stands_beside_the_learners_file(lessons, work, monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     work.mkdir()
-    (work / "arrays.py").write_text("# mine\n" + lessons.exercises["arrays"].solution().replace("1", "3"))
-    out = lessons("solution 1 --yes")[1]
+    (work / "merge.py").write_text("# mine\n" + lessons.exercises["merge"].solution().replace("i += 2", "i += 3"))
+    out = lessons("solution merge --yes")[1]
     assert re.search(r"\n# mine\n", out)  # what only one of them has stands alone
-    assert re.search(r'\n"""arrays: what is written here\?""" +"""arrays: what is written here\?"""\n', out)
-    assert re.search(r"\nanswer = 3 +answer = 1\n", out)
+    assert re.search(r"\n    merged = \[\] +merged = \[\]\n", out)
+    assert re.search(r"\n +i \+= 3 +i \+= 2\n", out)
     assert max(map(len, out.splitlines())) <= 140
 
 
@@ -238,18 +248,18 @@ def test_where_there_is_room_the_solution_stands_beside_the_learners_file(lesson
 
 
 def test_reset_keeps_what_was_written_each_time_under_a_new_name(lessons, work):
-    blank = lessons.exercises["arrays"].blank().encode()
-    assert lessons("reset 1")[0] == 0 and contents(work) == {"arrays.py": blank}
-    assert "still as it was given" in lessons("reset 1")[1] and contents(work) == {"arrays.py": blank}
-    solve(lessons, work, "arrays")
+    blank = lessons.exercises["windows_at"].blank().encode()
+    assert lessons("reset 1")[0] == 0 and contents(work) == {"windows_at.py": blank}
+    assert "still as it was given" in lessons("reset 1")[1] and contents(work) == {"windows_at.py": blank}
+    solve(lessons, work, "windows_at")
     assert lessons("check 1")[0] == 0
-    for number, text in enumerate([(work / "arrays.py").read_bytes(), b"\xff no UTF-8"], start=1):
-        (work / "arrays.py").write_bytes(text)
+    for number, text in enumerate([(work / "windows_at.py").read_bytes(), b"\xff no UTF-8"], start=1):
+        (work / "windows_at.py").write_bytes(text)
         status, out, _ = lessons("reset 1")
-        assert status == 0 and f"arrays.{number}.py.bak" in out
-        assert (work / "arrays.py").read_bytes() == blank and (work / f"arrays.{number}.py.bak").read_bytes() == text
-    assert (work / "arrays.1.py.bak").read_bytes() == lessons.exercises["arrays"].solution().encode()
-    assert "arrays begun" in lessons("")[1]
+        assert status == 0 and f"windows_at.{number}.py.bak" in out
+        assert contents(work)["windows_at.py"] == blank and contents(work)[f"windows_at.{number}.py.bak"] == text
+    assert (work / "windows_at.1.py.bak").read_bytes() == lessons.exercises["windows_at"].solution().encode()
+    assert "windows_at begun" in lessons("")[1]
 
 
 # Mistakes
@@ -261,7 +271,7 @@ def test_reset_keeps_what_was_written_each_time_under_a_new_name(lessons, work):
         ("27", 1, "there is no lesson 27; the lessons are 1 to 3"),
         ("check 27", 1, "there is no lesson 27; the lessons are 1 to 3"),
         ("check 3", 1, "lesson 3, To read, has no exercise, and no lesson after it has one"),
-        ("check arays", 1, "there is no lesson, exercise or command 'arays'; did you mean arrays?"),
+        ("check window_at", 1, "there is no lesson, exercise or command 'window_at'; did you mean windows_at?"),
         ("chekc 1", 1, "there is no lesson, exercise or command 'chekc'; did you mean check?"),
         ("1 2", 1, "one lesson at a time: python -m lessons 1"),
         ("start xyzzy", 1, "'xyzzy'; the lessons are 1 to 3"),
@@ -306,7 +316,7 @@ def test_help_names_every_command(lessons):
         b'{"version": 1, "lessons": {"one": {"place": 0, "ended": true}}, "exercises": {}}',
         b'{"version": 1, "lessons": {"1": {"place": "0", "ended": true}}, "exercises": {}}',
         b'{"version": 1, "lessons": {"1": {"place": -1, "ended": true}}, "exercises": {}}',
-        b'{"version": 1, "lessons": {}, "exercises": {"arrays": {"tries": 1}}}',
+        b'{"version": 1, "lessons": {}, "exercises": {"windows_at": {"tries": 1}}}',
     ],
 )
 def test_progress_that_cannot_be_understood_is_kept_aside(lessons, work, content):
@@ -325,9 +335,9 @@ def test_progress_of_two_commands_at_once_is_not_lost(work):
     with changing(work) as progress:
         progress.lesson(1).place = 3
     with changing(work) as progress:
-        progress.exercise("arrays").hints = 2
+        progress.exercise("windows_at").hints = 2
     kept = load(work)
-    assert kept.lesson(1).place == 3 and kept.exercise("arrays").hints == 2
+    assert kept.lesson(1).place == 3 and kept.exercise("windows_at").hints == 2
     with pytest.raises(RuntimeError), changing(work) as progress:
         progress.lesson(1).place = 9
         raise RuntimeError
