@@ -1,8 +1,10 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tinygpt import kernels
 from tinygpt.backend import BLOCK
 from tinygpt.errors import UserError
 from tinygpt.optim import AdamW, Optimizer, adamw_update, cosine_schedule, find, global_norm
@@ -139,3 +141,25 @@ def test_an_optimiser_is_found_by_the_name_of_its_file():
     assert find("adamw") is AdamW
     with pytest.raises(UserError, match="--optimizer is 'adam'; expected adamw"):
         find("adam")
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("float64", 1e-14)])
+def test_the_fast_twin_of_adamw_computes_the_same(rng, dtype, tolerance):
+    both = []
+    for rule in (adamw_update, kernels.modules("cpu")["adamw"].adamw_update):
+        rng = np.random.default_rng(5)
+        w, m, v = (np.zeros((7, 5), dtype) + start for start in (1.5, 0, 0))
+        for step in range(1, 20):
+            rule(w, rng.standard_normal((7, 5)).astype(dtype), m, v, step, 0.01, 0.9, 0.99, 1e-8, 0.1)
+        both.append(np.stack((w, m, v)))
+        assert w.dtype == dtype
+    np.testing.assert_allclose(*both, rtol=tolerance, atol=tolerance)
+
+
+def test_adamw_takes_the_fast_twin_where_there_is_one(rng):
+    params = filled(rng)
+    assert AdamW(params).update is kernels.modules("cpu")["adamw"].adamw_update
+    assert AdamW(params, update=adamw_update).update is adamw_update
+    for name, rule in (("auto", AdamW(params).update), ("reference", adamw_update)):
+        config = SimpleNamespace(kernels=name, beta1=0.9, beta2=0.95, weight_decay=0.1)
+        assert AdamW.from_config(params, config).update is rule

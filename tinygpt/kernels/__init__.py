@@ -12,9 +12,13 @@ from typing import Any
 
 
 @functools.cache
-def twins(device: str) -> dict[str, Any]:
-    """The twins of a device, "cpu" or "cuda", by name."""
+def modules(device: str) -> dict[str, Any]:
+    """What the folder of a device, "cpu" or "cuda", holds, by name."""
     folder = importlib.import_module(f"{__name__}.{device}")
     names = [module.name for module in pkgutil.iter_modules(folder.__path__)]
-    modules = {name: importlib.import_module(f"{folder.__name__}.{name}") for name in names}
-    return {name: module for name, module in modules.items() if hasattr(module, "forward")}
+    return {name: importlib.import_module(f"{folder.__name__}.{name}") for name in names}
+
+
+def twins(device: str) -> dict[str, Any]:
+    """The twins of layers, by name."""
+    return {name: module for name, module in modules(device).items() if hasattr(module, "forward")}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygpt.backend import Array, array_module
+from tinygpt.kernels import modules
 from tinygpt.optim.optimizer import Optimizer
 from tinygpt.parameters import Parameters
 
@@ -32,7 +33,7 @@ class AdamW(Optimizer):
     """AdamW over the flat buffer of `params`, which it updates in place.
 
     Weight decay acts on the parameters of two or more dimensions only. `m` and `v` are the first and second moments.
-    `update` is the rule for one array.
+    `update` is the rule for one array, `adamw_update` or the device's fast twin of it if None.
     """
 
     state_names = ("m", "v")
@@ -43,17 +44,18 @@ class AdamW(Optimizer):
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
         weight_decay: float = 0.1,
-        update: Callable[..., None] = adamw_update,
+        update: Callable[..., None] | None = None,
     ):
         super().__init__(params)
         self.betas = betas
         self.eps = eps
         self.weight_decay = weight_decay
-        self.update = update
+        self.update = update or getattr(modules(params.device).get("adamw"), "adamw_update", adamw_update)
         self.m, self.v = self.state["m"], self.state["v"]
 
     @classmethod
     def from_config(cls, params: Parameters, config: Any, **own: Any) -> "AdamW":
+        own.setdefault("update", adamw_update if config.kernels == "reference" else None)
         return cls(params, (config.beta1, config.beta2), weight_decay=config.weight_decay, **own)
 
     def apply(self, w: Array, dw: Array, lr: float, decayed: bool, **state: Array) -> None:
