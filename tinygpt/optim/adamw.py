@@ -50,7 +50,8 @@ class AdamW(Optimizer):
         self.betas = betas
         self.eps = eps
         self.weight_decay = weight_decay
-        self.update = update or getattr(modules(params.device).get("adamw"), "adamw_update", adamw_update)
+        twin = getattr(modules(params.device).get("adamw"), "adamw_update", adamw_update)
+        self.update: Callable[..., None] = update or twin
         self.m, self.v = self.state["m"], self.state["v"]
 
     @classmethod

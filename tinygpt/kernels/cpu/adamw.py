@@ -1,4 +1,4 @@
-"""AdamW with its corrections folded into two numbers: no corrected moment is an array, and a block stays in the cache."""
+"""AdamW whose corrections are two numbers, not two arrays, so that a block stays in the cache."""
 
 import math
 
@@ -9,7 +9,7 @@ def adamw_update(
     w: np.ndarray, dw: np.ndarray, m: np.ndarray, v: np.ndarray, step: int,
     lr: float, beta1: float, beta2: float, eps: float, weight_decay: float,
 ) -> None:  # fmt: skip
-    """As the definition, `tinygpt/optim/adamw.py`: lr m_hat = (lr / (1 - beta1^step)) m, and so with v under the root."""
+    """As the definition, `tinygpt/optim/adamw.py`: lr m_hat = (lr / (1 - beta1^step)) m, and likewise v's root."""
     m *= beta1
     m += (1 - beta1) * dw
     v *= beta2
