@@ -34,21 +34,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     hints = typing.get_type_hints(TrainConfig)
     groups: dict[str, Any] = {}
     for field in fields(TrainConfig):
-        group = field.metadata["group"]
-        if group not in groups:
-            groups[group] = parser.add_argument_group(group)
-        help = field.metadata["help"] + ("" if field.default is None else f" (default: {field.default})")
-        kind = plain_type(hints[field.name])
-        options = boolean(argparse.SUPPRESS) if kind is bool else {"type": kind, "default": argparse.SUPPRESS}
+        title, help, kind = field.metadata["group"], field.metadata["help"], plain_type(hints[field.name])
+        group = groups[title] = groups.get(title) or parser.add_argument_group(title)
+        help += "" if field.default is None else f" (default: {field.default})"
+        options = boolean(argparse.SUPPRESS)
         if kind is not bool:
-            options["metavar"] = {int: "N", float: "X", str: "TEXT"}[kind]
-        groups[group].add_argument(f"--{field.name}", help=help.replace("%", "%%"), **options)
+            options = {"type": kind, "metavar": {int: "N", float: "X", str: "TEXT"}[kind], "default": argparse.SUPPRESS}
+        group.add_argument(f"--{field.name}", help=help.replace("%", "%%"), **options)
     for name in WITHOUT_MEANING:
         parser.add_argument(f"--{name}", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace, command: str) -> int:
-    """Train, showing and writing down what happens."""
     changes, notes = _train_settings(arguments)
     preset = PRESETS[arguments.preset]
     own = asked_for(changes)
