@@ -12,6 +12,7 @@ one atomic step; a run killed at any moment leaves the earlier state or the new 
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -61,16 +62,12 @@ def start(config: TrainConfig, parts: Parts = OURS) -> TrainState:
 
 def _corpus(config: TrainConfig, tokenizer: Any, model: GPT, source: str | Path) -> Corpus:
     """The run's text in the tokens of a model that was loaded from `source`."""
+    tokens = (config.tokenizer, config.vocab_size) if tokenizer is None else (tokenizer,)
     try:
-        if tokenizer is None:
-            corpus = load_corpus(config.dataset, config.data, config.tokenizer, config.vocab_size)
-        else:
-            corpus = load_corpus(config.dataset, config.data, tokenizer)
+        corpus = load_corpus(config.dataset, config.data, *tokens)
     except UserError as error:
-        text = config.data or config.dataset
-        raise UserError(
-            f"{text} cannot be used with the model in {source}: {error}; choose the text with --data"
-        ) from None
+        problem = f"{config.data or config.dataset} cannot be used with the model in {source}"
+        raise UserError(f"{problem}: {error}; choose the text with --data") from None
     check_vocabulary(corpus, model, source)
     return corpus
 
@@ -150,7 +147,7 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
     try:
         saved = meta["config"]
         config = TrainConfig(**(saved | changes | {"init_from": "resume", "out_dir": str(out_dir)}))
-        numbers = {name: meta[name] for name in ("step", "evaluated_step", "best_val_loss")}
+        step, evaluated_step, best_val_loss = meta["step"], meta["evaluated_step"], meta["best_val_loss"]
         config.threads = config.threads or meta["threads"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / 'state.json'} is of another version of tinygpt ({error}); start anew") from None
@@ -179,11 +176,10 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
         prefix = f"{name}."
         own = {key.removeprefix(prefix): array for key, array in kept.items() if key.startswith(prefix)}
         copy_tensors(own, target, folder / OPTIMIZER_STATE)
-    state.optimizer.steps = state.step = state.saved_step = numbers["step"]
-    state.evaluated_step = numbers["evaluated_step"]
-    state.best_val_loss = math.inf if numbers["best_val_loss"] is None else numbers["best_val_loss"]
-    if meta["text"] != corpus.fingerprint:  # losses on another text do not compare
-        state.best_val_loss, state.evaluated_step = math.inf, -1
+    state.optimizer.steps = state.step = state.saved_step = step
+    if meta["text"] == corpus.fingerprint:  # losses on another text do not compare
+        state.evaluated_step = evaluated_step
+        state.best_val_loss = math.inf if best_val_loss is None else best_val_loss
     return state
 
 
@@ -200,11 +196,8 @@ def save(state: TrainState) -> None:
 
     def write(folder: Path) -> None:
         save_weights(state, folder)
-        kept = {
-            f"{name}.{key}": array
-            for name, buffer in state.optimizer.state.items()
-            for key, array in buffer.on_host().items()
-        }
+        buffers = {name: buffer.on_host() for name, buffer in state.optimizer.state.items()}
+        kept = {f"{name}.{key}": array for name, arrays in buffers.items() for key, array in arrays.items()}
         write_tensors(folder / OPTIMIZER_STATE, kept)
 
     save_state(state.config.out_dir, state.step, write, meta)
@@ -228,9 +221,7 @@ def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], me
     cannot be written, and then leaves the earlier one as it is.
     """
     last = Path(out_dir) / "last"
-    attempt = 1
-    while (folder := last / f"step-{step:08d}.{attempt}").exists():
-        attempt += 1
+    folder = _unused(last, f"step-{step:08d}.")
     try:
         folder.mkdir(parents=True)
         write(folder)
@@ -284,9 +275,7 @@ def set_aside(out_dir: str | Path) -> Path | None:
     parts += [path for path in out_dir.glob("step-*") if path.is_dir()]
     if not any((out_dir / saved).exists() for saved in ("last/current", f"best/{WEIGHTS}")):
         return None
-    number = 1
-    while (folder := out_dir / f"run-{number}").exists():
-        number += 1
+    folder = _unused(out_dir, "run-")
     try:
         folder.mkdir()
         for part in parts:
@@ -294,6 +283,11 @@ def set_aside(out_dir: str | Path) -> Path | None:
     except OSError as error:
         raise UserError(f"could not move the earlier run to {folder}: {error}; choose another --out_dir") from error
     return folder
+
+
+def _unused(folder: Path, stem: str) -> Path:
+    """The first of `stem`1, `stem`2, ... that does not exist in `folder`."""
+    return next(path for number in itertools.count(1) if not (path := folder / f"{stem}{number}").exists())
 
 
 def _sha256(path: Path) -> str:
