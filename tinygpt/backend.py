@@ -153,14 +153,11 @@ def _cublas_bmm(a: Array, b: Array, transpose_a: bool, transpose_b: bool) -> Arr
     if out.size == 0 or K == 0:
         return cupy.zeros_like(out)
     tf32 = linalg.get_compute_type(np.float32) == linalg.COMPUTE_TYPE_TF32
+    single = cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if tf32 else cublas.CUBLAS_COMPUTE_32F
     stored, computed, scalar = {
         "float16": (runtime.CUDA_R_16F, cublas.CUBLAS_COMPUTE_32F, np.float32),
         "bfloat16": (runtime.CUDA_R_16BF, cublas.CUBLAS_COMPUTE_32F, np.float32),
-        "float32": (
-            runtime.CUDA_R_32F,
-            cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if tf32 else cublas.CUBLAS_COMPUTE_32F,
-            np.float32,
-        ),
+        "float32": (runtime.CUDA_R_32F, single, np.float32),
         "float64": (runtime.CUDA_R_64F, cublas.CUBLAS_COMPUTE_64F, np.float64),
     }[a.dtype.name]
     one, zero = np.ones((), scalar), np.zeros((), scalar)

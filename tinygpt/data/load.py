@@ -16,12 +16,9 @@ TOKENIZERS = ("char", "bpe", "gpt2")
 
 
 def load_corpus(
-    dataset: str = "stdlib",
-    data: str | Path | None = None,
-    tokenizer: str | Tokenizer = "char",
-    vocab_size: int | None = None,
-    merge: Merge = merge,
-) -> Corpus:
+    dataset: str = "stdlib", data: str | Path | None = None, tokenizer: str | Tokenizer = "char",
+    vocab_size: int | None = None, merge: Merge = merge,
+) -> Corpus:  # fmt: skip
     """The corpus of that name, or of the user's own `data`: a UTF-8 text file or a folder with train.bin and val.bin.
 
     `tokenizer` is "char", "bpe" (with `vocab_size` tokens, 1024 if None), "gpt2", or a tokenizer made before. `merge`

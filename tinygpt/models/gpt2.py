@@ -9,7 +9,7 @@ is the same lines from bottom to top.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -144,20 +144,10 @@ class GPTConfig:
 
     def to_pretrained(self) -> dict[str, Any]:
         """What Hugging Face's config.json says of this model."""
-        return {
-            "architectures": ["GPT2LMHeadModel"],
-            "model_type": "gpt2",
-            "vocab_size": self.vocab_size,
-            "n_positions": self.block_size,
-            "n_embd": self.n_embd,
-            "n_layer": self.n_layer,
-            "n_head": self.n_head,
-            "activation_function": self.activation_function,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            **dict.fromkeys(DROPOUTS, self.dropout),
-            "tie_word_embeddings": True,
-            "bias": self.bias,
-        }
+        ours = asdict(self)
+        n_positions, dropout = ours.pop("block_size"), ours.pop("dropout")
+        fixed = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "tie_word_embeddings": True}
+        return fixed | ours | {"n_positions": n_positions} | dict.fromkeys(DROPOUTS, dropout)
 
     @classmethod
     def from_pretrained(cls, settings: Mapping[str, Any], source: Path) -> "GPTConfig":
@@ -171,7 +161,7 @@ class GPTConfig:
                 raise UserError(f"{source} has {key} = {settings[key]!r}; this library computes only {expected!r}")
         try:
             sizes = {name: settings[name] for name in ("vocab_size", "n_layer", "n_head", "n_embd")}
-            sizes = {"block_size": settings["n_positions"], **sizes}
+            sizes["block_size"] = settings["n_positions"]
         except KeyError as missing:
             raise UserError(f"{source} lacks {missing}; expected the config of a GPT-2 model") from None
         if settings.get("n_inner") is not None and settings["n_inner"] != 4 * settings["n_embd"]:

@@ -233,10 +233,10 @@ class Model:
         """
         if str(folder) in cls.sizes and not Path(folder).exists():
             folder = checkpoint.download_model(str(folder))
-        files = checkpoint.model_files(Path(folder))
-        config = cls.config_class.from_pretrained(checkpoint.read_json(files.config), files.config)
-        model = cls(config, device, dtype, seed=None, ops=ops, parts=parts)
-        tensors = model.understand_tensors(checkpoint.read_tensors(files.weights), files.weights)
+        config, weights = checkpoint.model_files(Path(folder))
+        shape = cls.config_class.from_pretrained(checkpoint.read_json(config), config)
+        model = cls(shape, device, dtype, seed=None, ops=ops, parts=parts)
+        tensors = model.understand_tensors(checkpoint.read_tensors(weights), weights)
         checkpoint.copy_tensors(tensors, model.params, folder)
         return model
 

@@ -38,18 +38,11 @@ class AdamW(Optimizer):
     state_names = ("m", "v")
 
     def __init__(
-        self,
-        params: Parameters,
-        betas: tuple[float, float] = (0.9, 0.95),
-        eps: float = 1e-8,
-        weight_decay: float = 0.1,
-        update: Callable[..., None] = adamw_update,
-    ):
+        self, params: Parameters, betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-8,
+        weight_decay: float = 0.1, update: Callable[..., None] = adamw_update,
+    ):  # fmt: skip
         super().__init__(params)
-        self.betas = betas
-        self.eps = eps
-        self.weight_decay = weight_decay
-        self.update = update
+        self.betas, self.eps, self.weight_decay, self.update = betas, eps, weight_decay, update
         self.m, self.v = self.state["m"], self.state["v"]
 
     @classmethod
