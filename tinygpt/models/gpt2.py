@@ -77,11 +77,19 @@ class GPTConfig:
     layer_norm_epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise UserError(f"{name} is {value!r}; expected a whole number of at least 1")
-            object.__setattr__(self, name, int(value))  # NumPy's numbers would follow the model into files and dtypes
+        number = int | float | np.floating
+        whole = int | np.integer, lambda n: n >= 1, "a whole number of at least 1"
+        rules: dict[str, tuple] = dict.fromkeys(("block_size", "vocab_size", "n_layer", "n_head", "n_embd"), whole) | {
+            "dropout": (number, lambda p: 0 <= p < 1, "a probability, at least 0 and below 1"),
+            "layer_norm_epsilon": (number, lambda eps: 0 < eps < math.inf, "a number above 0"),
+            "bias": (bool | np.bool_, lambda _: True, "True or False"),
+            "activation_function": (str, GELUS.__contains__, "gelu_new (tanh) or gelu (exact)"),
+        }
+        for name, (types, allowed, expected) in rules.items():
+            value, plain = getattr(self, name), type(getattr(type(self), name))  # the type of its default
+            if not isinstance(value, types) or (isinstance(value, bool) and plain is not bool) or not allowed(value):
+                raise UserError(f"{name} is {value!r}; expected {expected}")
+            object.__setattr__(self, name, plain(value))  # NumPy's numbers would follow the model into files and dtypes
         size = self.n_embd * (self.vocab_size + self.block_size + 12 * self.n_layer * self.n_embd)
         if size > 10**13:
             raise UserError(
@@ -91,21 +99,6 @@ class GPTConfig:
             raise UserError(
                 f"n_embd is {self.n_embd} and n_head is {self.n_head}, but every head takes an equal share of the "
                 f"channels; make n_embd a multiple of n_head, such as {-(-self.n_embd // self.n_head) * self.n_head}"
-            )
-        for name, allowed, expected in (
-            ("dropout", lambda p: 0 <= p < 1, "a probability, at least 0 and below 1"),
-            ("layer_norm_epsilon", lambda eps: 0 < eps < math.inf, "a number above 0"),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not allowed(value):
-                raise UserError(f"{name} is {value!r}; expected {expected}")
-            object.__setattr__(self, name, float(value))
-        if not isinstance(self.bias, bool | np.bool_):
-            raise UserError(f"bias is {self.bias!r}; expected True or False")
-        object.__setattr__(self, "bias", bool(self.bias))
-        if self.activation_function not in tuple(GELUS):
-            raise UserError(
-                f"activation_function is {self.activation_function!r}; expected gelu_new (tanh) or gelu (exact)"
             )
 
     @classmethod
@@ -120,21 +113,15 @@ class GPTConfig:
         """Every parameter's name and shape, in the order data flows: a Hugging Face GPT-2 checkpoint's."""
         V, T, C = self.vocab_size, self.block_size, self.n_embd
         shapes: dict[str, tuple[int, ...]] = {"wte.weight": (V, C), "wpe.weight": (T, C)}
-        for layer in range(self.n_layer):
-            for name, shape in (
-                ("ln_1", (C,)),
-                ("attn.c_attn", (C, 3 * C)),
-                ("attn.c_proj", (C, C)),
-                ("ln_2", (C,)),
-                ("mlp.c_fc", (C, 4 * C)),
-                ("mlp.c_proj", (4 * C, C)),
-            ):
-                shapes[f"h.{layer}.{name}.weight"] = shape
-                if self.bias:
-                    shapes[f"h.{layer}.{name}.bias"] = shape[-1:]
-        shapes["ln_f.weight"] = (C,)
-        if self.bias:
-            shapes["ln_f.bias"] = (C,)
+        block = {
+            "ln_1": (C,), "attn.c_attn": (C, 3 * C), "attn.c_proj": (C, C),
+            "ln_2": (C,), "mlp.c_fc": (C, 4 * C), "mlp.c_proj": (4 * C, C),
+        }  # fmt: skip
+        layers = {f"h.{layer}.{name}": shape for layer in range(self.n_layer) for name, shape in block.items()}
+        for name, shape in {**layers, "ln_f": (C,)}.items():
+            shapes[f"{name}.weight"] = shape
+            if self.bias:
+                shapes[f"{name}.bias"] = shape[-1:]
         return shapes
 
     @property
