@@ -118,7 +118,7 @@ def evaluate(state: TrainState, workers: Workers) -> EvalRecord | None:
         state.evaluated_step = state.step
         _check_weights(state)
         if best:
-            save_weights(state, state.best_folder)
+            save_weights(state, Path(config.out_dir) / "best")
         if config.always_save_checkpoint:
             save_weights(state, Path(config.out_dir) / f"step-{state.step:08d}")
         save(state)

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -45,27 +45,24 @@ def heading(state: TrainState, remark: str = "", more: Mapping[str, str] | None 
     batch = f"{config.batch_size} sequences of {shape.block_size}"
     if config.gradient_accumulation_steps > 1:
         batch += f", {config.gradient_accumulation_steps} times"
+    computes_on = (  # the device, how much of it or its name, the dtype, the kernels
+        model.device,
+        device_name(model.device) or counted(state.threads, "thread"),
+        f"{model.dtype}" + (" with products in TF32" if state.tf32 else ""),
+        f"{config.kernels} kernels",
+    )
     rows = {
         "corpus": corpus.describe(),
         "vocabulary": f"{corpus.vocab_size:,} " + (f"({corpus.tokenizer.name})" if corpus.tokenizer else "tokens"),
         "model": f"{counted(shape.n_layer, 'layer')}, {counted(shape.n_head, 'head')}, "
         f"{counted(shape.n_embd, 'channel')}, context {shape.block_size}, {shape.n_params:,} parameters",
         "step": f"{state.tokens_per_step:,} tokens ({batch})",
-        "device": ", ".join(_computes_on(state)) + (f" ({remark.split(';')[0]})" if remark else ""),
+        "device": ", ".join(computes_on) + (f" ({remark.split(';')[0]})" if remark else ""),
     }
     rows |= more or {}
     if not config.eval_only:
         rows["writes to"] = f"{Path(config.out_dir)}{os.sep}"
     return facts(rows)
-
-
-def _computes_on(state: TrainState) -> Iterator[str]:
-    """What a run computes on and in: the device, how much of it or its name, the dtype, the kernels."""
-    device = state.model.device
-    yield device
-    yield device_name(device) or counted(state.threads, "thread")
-    yield f"{state.model.dtype}" + (" with products in TF32" if state.tf32 else "")
-    yield f"{state.config.kernels} kernels"
 
 
 def counted(number: int, noun: str) -> str:
@@ -90,12 +87,10 @@ class Screen:
         self.progress: Progress | None = None
         if self.console.is_terminal:
             self.progress = Progress(
-                TextColumn("step {task.completed:,.0f} of {task.total:,.0f}"),
-                BarColumn(bar_width=20),
-                TextColumn("{task.fields[numbers]}"),
-                console=self.console,
+                TextColumn("step {task.completed:,.0f} of {task.total:,.0f}"), BarColumn(bar_width=20),
+                TextColumn("{task.fields[numbers]}"), console=self.console,
                 auto_refresh=False,  # nothing moves between steps, and a refreshing thread costs training time
-            )
+            )  # fmt: skip
             self.task = self.progress.add_task("", total=state.config.max_iters, completed=state.step, numbers="")
 
     def __enter__(self) -> "Screen":
@@ -221,16 +216,16 @@ def plot(out_dir: str | Path) -> Path | None:
     except ImportError:
         return None
     rows = read_metrics(Path(out_dir) / "metrics.jsonl")
-    steps = [row for row in rows if "loss" in row]
-    evaluations = [row for row in rows if "val_loss" in row]
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    axes.plot([row["step"] for row in steps], [row["loss"] for row in steps], color="0.75", lw=0.8, label="batch")
-    for name, color in (("train_loss", "tab:blue"), ("val_loss", "tab:red")):
-        label = name.removesuffix("_loss")
-        axes.plot(
-            [e["step"] for e in evaluations], [e[name] for e in evaluations], "o-", color=color, ms=3, label=label
-        )
+
+    def curve(name: str, *style: str, **looks: Any) -> None:
+        measured = [row for row in rows if name in row]
+        axes.plot([row["step"] for row in measured], [row[name] for row in measured], *style, **looks)
+
+    curve("loss", color="0.75", lw=0.8, label="batch")
+    curve("train_loss", "o-", color="tab:blue", ms=3, label="train")
+    curve("val_loss", "o-", color="tab:red", ms=3, label="val")
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

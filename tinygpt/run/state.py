@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,11 +60,6 @@ class TrainState:
     def tokens_per_step(self) -> int:
         """Tokens in a step, over all its micro-batches."""
         return self.config.gradient_accumulation_steps * self.config.batch_size * self.model.config.block_size
-
-    @property
-    def best_folder(self) -> Path:
-        """The folder of the best weights so far."""
-        return Path(self.config.out_dir) / "best"
 
 
 @dataclass(frozen=True)
