@@ -6,7 +6,6 @@ memory. A folder that already holds such files, as nanoGPT writes them, is read 
 
 from tinygpt.data.addition import AdditionCorpus
 from tinygpt.data.corpus import Batch, Corpus, first_prompt, windows_at
-from tinygpt.data.load import load_corpus
-from tinygpt.data.texts import STDLIB_CHARACTERS
+from tinygpt.data.load import STDLIB_CHARACTERS, load_corpus
 
 __all__ = ["STDLIB_CHARACTERS", "AdditionCorpus", "Batch", "Corpus", "first_prompt", "load_corpus", "windows_at"]

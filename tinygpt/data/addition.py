@@ -30,11 +30,9 @@ class AdditionCorpus(Corpus):
         rng = np.random.default_rng(12345)
         unseen = rng.integers(1000, size=(12_000, 2))
         self.unseen = unseen[self.held_out(*unseen.T)][:1000]  # (1000, 2), each pair equally likely
-        super().__init__(
-            "addition", np.empty(0), np.empty(0), tokenizer, tokenizer.vocab_size, fingerprint="addition 1"
-        )
-        self.train = self.lines(self.draw(10_000, rng)).reshape(-1).astype(np.uint16)
-        self.val = self.lines(self.unseen).reshape(-1).astype(np.uint16)
+        extracts = self.draw(10_000, rng), self.unseen
+        train, val = (self.lines(pairs).reshape(-1).astype(np.uint16) for pairs in extracts)
+        super().__init__("addition", train, val, tokenizer, tokenizer.vocab_size, fingerprint="addition 1")
 
     @staticmethod
     def held_out(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -97,8 +97,6 @@ def token_folder(folder: Path, tokenizer: Any) -> Corpus:
     largest = int(max(train[:10_000_000].max(initial=0), val.max(initial=0)))  # not all: it may be many gigabytes
     if tokenizer == "char":
         tokenizer = _guess_tokenizer(folder, train, largest)
-    elif tokenizer == "gpt2":
-        tokenizer = GPT2Tokenizer()
     vocab_size = tokenizer.vocab_size if tokenizer else largest + 1
     if largest >= vocab_size:
         raise UserError(
