@@ -76,9 +76,6 @@ def compute_capability() -> int:
     return int(device_module("cuda").cuda.Device().compute_capability)
 
 
-# How exact products of matrices are
-
-
 def has_tf32(device: str) -> bool:
     """Whether the card can multiply float32 matrices in TF32."""
     return device == "cuda" and compute_capability() >= TF32_CARD
@@ -103,9 +100,6 @@ def tf32_products(enabled: bool, device: str) -> Iterator[None]:
         yield
     finally:
         linalg.set_compute_type(np.float32, before)
-
-
-# Arrays with names in one buffer
 
 
 def aligned_zeros(size: int, dtype: Any, device: str) -> Array:

@@ -1,7 +1,4 @@
-"""A model's folder: `config.json` and `model.safetensors`, as Hugging Face has them.
-
-What they hold is a model's page to say; nothing is converted on the way in or out.
-"""
+"""A model's folder: `config.json` and `model.safetensors` as Hugging Face has them; nothing is converted."""
 
 import functools
 import json
@@ -69,9 +66,6 @@ def _reads(reader: Callable[[Path], Any], path: Path) -> bool:
     except UserError:
         return False
     return True
-
-
-# Reading with sentences for errors
 
 
 def read_json(path: Path) -> dict[str, Any]:

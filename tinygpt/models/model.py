@@ -96,8 +96,6 @@ class Model:
         if seed is not None:
             self.initialise(seed)
 
-    # Forward
-
     def forward(self, idx: Array) -> tuple[Array, tuple]:
         """The logits of the token after each position.
 
@@ -132,8 +130,6 @@ class Model:
         """The head with its loss: the page's, or a fused twin of that, or whatever took the page's place."""
         ours = self.lm_head_loss is type(self).lm_head_loss
         return ours and self.ops.fused("lm_head_loss") or self.lm_head_loss
-
-    # Backward
 
     def backward(self, cache: tuple | None, grads: Any = None, dout: Array | None = None) -> Any:
         """The gradient of every parameter, added into `grads`.

@@ -40,8 +40,6 @@ from tinygpt.tokenizer import load as load_tokenizer
 OPTIMIZER_STATE, TOKENIZER = "moments.safetensors", "tokenizer.tinygpt.json"
 RUN_FILES = "metrics.jsonl", "loss.png", "best", "last"  # in this order, so that what is left is still a run
 
-# Starting and resuming
-
 
 def start(config: TrainConfig, parts: Parts = OURS) -> TrainState:
     """A new run: corpus, model and optimiser. Raises UserError for whatever does not fit together.
