@@ -31,10 +31,7 @@ TF32_CARD = 80  # Ampere, the first with TF32
 
 
 def array_module(x: Array) -> Any:
-    """The module whose functions compute on `x`: `numpy` for host arrays, `cupy` for arrays on a CUDA card.
-
-    Raises TypeError if `x` is an array of neither.
-    """
+    """What computes on `x`: `numpy` for a host array, `cupy` for one on a CUDA card. Raises TypeError for neither."""
     if isinstance(x, np.ndarray | np.generic | np.lib.mixins.NDArrayOperatorsMixin):  # the last: what acts like one
         return np
     cupy = sys.modules.get("cupy")  # an array of cupy's exists only if cupy was imported
@@ -53,10 +50,7 @@ def device_module(device: str) -> Any:
 
 
 def to_device(x: np.ndarray, device: str) -> Array:
-    """`x` as an array on `device` ("cpu" or "cuda"); copies only where it must.
-
-    To a card nobody waits: CuPy copies `x` into pinned memory and queues its transfer.
-    """
+    """`x` on `device`, copied only where it must be. For a card CuPy pins a copy and queues it, and nobody waits."""
     return device_module(device).asarray(x)
 
 

@@ -18,10 +18,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def model_files(folder: Path) -> tuple[Path, Path]:
-    """The config and the weights of a model's folder, or of the best weights in a run's.
-
-    Raises UserError if there is no folder.
-    """
+    """Config and weights in a model's folder, or in a run's of the best. Raises UserError if there is no folder."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; expected one with {CONFIG} and {WEIGHTS}")
     if not (folder / CONFIG).exists() and (folder / "best" / CONFIG).exists():  # a run's folder

@@ -42,10 +42,7 @@ class Parameters(Mapping):
         return self._views[name]
 
     def __setitem__(self, name: str, value: Array) -> None:
-        """Copy `value`, a host array or one on this device, into the array called `name`.
-
-        Raises KeyError for an unknown name, UserError for another shape.
-        """
+        """Copy `value`, from the host or this device. Raises KeyError for an unknown name, UserError for a shape."""
         view = self._views[name]
         if value is view:  # what `params[name] += d` stores back
             return

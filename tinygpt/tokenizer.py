@@ -67,9 +67,8 @@ class Tokenizer(ABC):
         """text -> ids, uint32 of shape (number of tokens,). UserError for what the vocabulary cannot express."""
 
     def decode_bytes(self, ids: Sequence[int] | np.ndarray) -> bytes:
-        """ids, a list or array of shape (n,) -> the bytes of all tokens. UserError for what is no id.
-
-        This is what a stream of tokens needs, since a token may end in the middle of a character.
+        """ids, a list or array of shape (n,) -> the bytes of all tokens. UserError for what is no id. This is what a
+        stream of tokens needs, since a token may end in the middle of a character.
         """
         ids = np.asarray(ids)
         if ids.size == 0:

@@ -60,9 +60,8 @@ class AdditionCorpus(Corpus):
         return self.alphabet.encode(text).astype(np.int64).reshape(-1, self.LINE)
 
     def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
-        """Rows of whole lines, the last one cut where the row ends; shapes and dtypes as every corpus's.
-
-        For "train" the pairs are drawn anew, for "val" from the unseen ones.
+        """Rows of whole lines, the last one cut where the row ends; shapes and dtypes as every corpus's. For "train"
+        the pairs are drawn anew, for "val" from the unseen ones.
         """
         if block_size < self.LINE - 1:
             raise UserError(f"--block_size is {block_size}; addition needs at least {self.LINE - 1}, one whole sum")

@@ -27,7 +27,6 @@ def windows_at(tokens: np.ndarray, starts: np.ndarray, block_size: int) -> Batch
 @dataclass
 class Corpus:
     """Two streams of token ids, `train` and `val`: 1-D, memory-mapped, uint16 (uint32 beyond 65,536 tokens).
-
     `tokenizer` is None, and the numbers of bytes and characters too, where a folder of token files does not tell.
     """
 
@@ -57,9 +56,8 @@ class Corpus:
         return self.cut(tokens, rng.integers(len(tokens) - block_size, size=batch_size), block_size)
 
     def windows(self, tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[Batch]:
-        """All of `tokens`, (n,), as batches of idx and targets, int64 (B, T) each, in order and without overlap.
-
-        Every token but the first is a target once; what fills up the last window is ignored (-1).
+        """All of `tokens`, (n,), as batches of idx and targets, int64 (B, T) each, in order and without overlap. Every
+        token but the first is a target once; what fills up the last window is ignored (-1).
         """
         per_batch = batch_size * block_size
         for start in range(0, len(tokens) - 1, per_batch):

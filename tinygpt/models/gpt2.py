@@ -61,9 +61,8 @@ class Leaves(Protocol):
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The shape of a GPT. The defaults are GPT-2's smallest, 124,439,808 parameters.
-
-    Raises UserError, naming the field, for a value that no model can have.
+    """The shape of a GPT. The defaults are GPT-2's smallest, 124,439,808 parameters. Raises UserError, naming the
+    field, for a value that no model can have.
     """
 
     block_size: int = 1024  # the longest sequence, in tokens
@@ -138,10 +137,8 @@ class GPTConfig:
 
     @classmethod
     def from_pretrained(cls, settings: Mapping[str, Any], source: Path) -> "GPTConfig":
-        """The configuration that a config.json, read from `source`, stands for.
-
-        Three different dropout probabilities, which GPTConfig cannot say, become 0. Raises UserError for a model that
-        is not GPT-2's architecture.
+        """The configuration that a config.json, read from `source`, stands for. Three different dropout probabilities,
+        which GPTConfig cannot say, become 0. Raises UserError for a model that is not GPT-2's architecture.
         """
         for key, expected in NOT_GPT2.items():
             if settings.get(key, expected) != expected:
@@ -406,10 +403,7 @@ class GPT(Model):
         grads["wte.weight"] += ops.embedding.backward(dx, wte)  # added to the head's part: the weights are tied
 
     def decode(self, idx: Array, start: int, memory: KeyValueCache) -> Array:
-        """`hidden` of the t tokens from position `start` on, where `memory` holds what is before, and takes them in.
-
-        idx: (B, t). Returns (B, t, C).
-        """
+        """`hidden` of the t tokens from position `start` on, (B, t) -> (B, t, C); `memory`, of those before, grows."""
         config, ops, params = self.config, self.ops, self.params
         approximate, eps = GELUS[config.activation_function], config.layer_norm_epsilon
         positions = device_module(self.device).arange(start, start + idx.shape[1])
@@ -480,10 +474,7 @@ class Cost(NamedTuple):
 
 
 def costs(config: GPTConfig) -> list[Cost]:
-    """Parameters, floating-point operations and memory: embeddings, the parts of one block times n_layer, ln_f, head.
-
-    FLOPs count a multiplication and an addition as two, matrix products only.
-    """
+    """All layers' costs, those of a block's times n_layer; FLOPs of matrix products, 2 for each multiply and add."""
     L, H, T = config.n_layer, config.n_head, config.block_size
     C, V = config.n_embd, config.vocab_size
     b = int(config.bias)

@@ -34,10 +34,7 @@ PRECISIONS = {name: Precision(name, name, name) for name in ("float32", "float64
 
 
 class KeyValueCache(NamedTuple):
-    """The keys and values of the positions seen so far, for every layer: what generation need not compute again.
-
-    keys, values: (n_layer, B, H, S, D).
-    """
+    """The keys and values of all positions so far, which generation need not compute again: (n_layer, B, H, S, D)."""
 
     keys: Array
     values: Array

@@ -29,10 +29,8 @@ def adamw_update(
 
 
 class AdamW(Optimizer):
-    """AdamW over the flat buffer of `params`, which it updates in place.
-
-    Weight decay acts on the parameters of two or more dimensions only. `m` and `v` are the first and second moments.
-    `update` is the rule for one array.
+    """AdamW over the flat buffer of `params`, which it updates in place. Weight decay acts on the parameters of two or
+    more dimensions only. `m` and `v` are the first and second moments. `update` is the rule for one array.
     """
 
     state_names = ("m", "v")

@@ -96,9 +96,8 @@ def _step(state: TrainState, workers: Workers, grads: Parameters, lr: float, bat
 
 
 def evaluate(state: TrainState, workers: Workers) -> EvalRecord | None:
-    """Measure the loss on both splits, and save the run and the weights as the configuration says.
-
-    None, with nothing saved, if `state.stop` was set meanwhile.
+    """Measure the loss on both splits, and save the run and the weights as the configuration says. None, with nothing
+    saved, if `state.stop` was set meanwhile.
     """
     config, model, corpus = state.config, state.model, state.corpus
     shape = config.batch_size, model.config.block_size

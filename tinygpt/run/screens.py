@@ -103,10 +103,8 @@ class Screen:
             self.progress.stop()
 
     def line(self, text: str, style: str | None = None) -> None:
-        """Print a line, above the progress line where there is one.
-
-        If whoever read the output has left (a pipe into `head`, or into a `tee` that Ctrl-C ended), the run is asked to
-        stop, so that it is saved, and says no more.
+        """Print a line, above the progress line where there is one. If whoever read the output has left (a pipe into
+        `head`, or into a `tee` that Ctrl-C ended), the run is asked to stop, so that it is saved, and says no more.
         """
         try:
             self.console.print(text, style=style)
@@ -279,9 +277,8 @@ def silence() -> None:
 
 
 def interrupt(state: TrainState) -> None:
-    """What Ctrl-C does: the first ends the run after the step under way, the second leaves at once, with status 130.
-
-    It writes past Python's own buffers, which may be in the middle of something when the signal comes.
+    """What Ctrl-C does: the first ends the run after the step under way, the second leaves at once, with status 130. It
+    writes past Python's own buffers, which may be in the middle of something when the signal comes.
     """
     if not state.stop:
         state.stop = True

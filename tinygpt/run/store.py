@@ -239,10 +239,7 @@ def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], me
 
 
 def load_state(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
-    """The last state's meta, and the folder with its files, all of which are checked against their digests.
-
-    Raises UserError if there is none or a file is missing or damaged.
-    """
+    """The last state's meta, and the folder of its files. Raises UserError if one is missing, or not as its digest."""
     last = Path(out_dir) / "last"
     if not (last / "current").exists():
         raise UserError(f"{out_dir} holds no run to resume; expected {last / 'current'}, which training writes")
