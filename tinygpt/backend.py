@@ -13,12 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tinygpt import special
-from tinygpt.random import fold_in, random_bits
-
-__all__ = [
-    "Array", "aligned_zeros", "array_module", "bmm", "device_module", "erf", "fold_in", "random_bits", "scatter_add",
-    "sum_by_index", "synchronize", "tf32_products", "to_device", "to_host",
-]  # fmt: skip
+from tinygpt.random import fold_in as fold_in
+from tinygpt.random import random_bits as random_bits
 
 Array: TypeAlias = Any  # numpy.ndarray or cupy.ndarray: the same interface, two libraries without a common type
 
@@ -178,10 +174,9 @@ def _matrices(x: Array) -> tuple[Array, int, int]:
 def scatter_add(out: Array, index: Array, values: Array) -> None:
     """`out[index[n]] += values[n]` for every n, in place, counting repeated indices each time.
 
-    out: (V, C); index: (N,) integers in [0, V); values: (N, C).
-
-    On NumPy the rows are sorted by index and each run of equal ones is summed at once, in their original order: the
-    same bits every time, and several times the speed of `np.add.at`.
+    out: (V, C); index: (N,) integers in [0, V); values: (N, C). On NumPy the rows are sorted by index and each run of
+    equal ones is summed at once, in their original order: the same bits every time, and several times the speed of
+    `np.add.at`.
     """
     xp = array_module(out)
     if xp is not np:

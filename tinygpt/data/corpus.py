@@ -90,9 +90,7 @@ class Corpus:
 
     def bits_per_character(self, loss: float) -> float | None:
         """Loss on `val` in nats per token -> bits per character, comparable between tokenizers; None if unknown."""
-        if not self.val_characters:
-            return None
-        return loss / math.log(2) * len(self.val) / self.val_characters
+        return loss / math.log(2) * len(self.val) / self.val_characters if self.val_characters else None
 
 
 def first_prompt(tokenizer: Tokenizer) -> str:

@@ -403,7 +403,7 @@ class GPT(Model):
         grads["wte.weight"] += ops.embedding.backward(dx, wte)  # added to the head's part: the weights are tied
 
     def decode(self, idx: Array, start: int, memory: KeyValueCache) -> Array:
-        """`hidden` of the t tokens from position `start` on, (B, t) -> (B, t, C); `memory`, of those before, grows."""
+        """`hidden` of t tokens from `start` on, (B, t) -> (B, t, C); `memory` has those before and takes these in."""
         config, ops, params = self.config, self.ops, self.params
         approximate, eps = GELUS[config.activation_function], config.layer_norm_epsilon
         positions = device_module(self.device).arange(start, start + idx.shape[1])
@@ -445,10 +445,8 @@ class GPT(Model):
         if not self.config.bias:
             biases = [name for name in tensors if name.endswith(".bias")]
             if any(tensors.pop(name).any() for name in biases):
-                raise UserError(
-                    f"{source.with_name('config.json')} says the model has no biases, but {source.name} has some that "
-                    f"are not zero"
-                )
+                config = source.with_name("config.json")
+                raise UserError(f"{config} says the model has no biases, but {source.name} has some that are not zero")
         return tensors
 
     def cropped(self, block_size: int) -> "GPT":

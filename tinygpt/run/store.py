@@ -127,11 +127,6 @@ def load_model(
     return model, GPT2Tokenizer() if model.config.vocab_size == GPT2Tokenizer.vocab_size else None
 
 
-def saved_setting(out_dir: str | Path, name: str) -> Any:
-    """A setting of the run saved in `out_dir`, None if it knows no such setting. Raises UserError as `resume` does."""
-    return load_state(out_dir)[0].get("config", {}).get(name)
-
-
 def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Parts = OURS) -> TrainState:
     """The run saved in `out_dir`, as it was; `changes` are settings to change from here on. parts: see `start`.
 
