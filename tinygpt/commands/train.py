@@ -66,10 +66,8 @@ def run(arguments: argparse.Namespace, command: str) -> int:
         notes += own.remarks()
     _, remark = resolve_device(state.config.device)
     if state.evaluated_step == state.step >= state.config.max_iters and not state.config.eval_only:
-        raise UserError(
-            f"the run in {state.config.out_dir} has finished its {state.step:,} steps; "
-            f"to go on, give --max_iters more than that"
-        )
+        done = f"the run in {state.config.out_dir} has finished its {state.step:,} steps"
+        raise UserError(f"{done}; to go on, give --max_iters more than that")
 
     began = time.perf_counter()
     metrics = None if state.config.eval_only else screens.Metrics(state)

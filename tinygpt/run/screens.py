@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -256,9 +255,9 @@ def closing(state: TrainState, seconds: float, command: str) -> str:
 
 def text_flags(state: TrainState) -> str:
     """The flags that choose the run's text and tokens, as to be typed."""
-    defaults = {field.name: field.default for field in fields(TrainConfig)}
     chosen = {name: getattr(state.config, name) for name in ("dataset", "data", "tokenizer", "vocab_size")}
-    return "".join(f" --{name}={quoted(str(value))}" for name, value in chosen.items() if value != defaults[name])
+    chosen = {name: value for name, value in chosen.items() if value != getattr(TrainConfig, name)}  # not the defaults
+    return "".join(f" --{name}={quoted(str(value))}" for name, value in chosen.items())
 
 
 def out_dir_flag(out_dir: str) -> str:

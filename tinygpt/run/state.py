@@ -19,9 +19,8 @@ from tinygpt.tokenizer import merge
 class Parts:
     """What a run computes with where that is not the engine's own.
 
-    leaves: put into the table of leaves, by name; model: the parts of a model, as GPT takes them; optimizers: by an
-    optimiser's name, what it is to be made with; merge: the step of training byte pairs; windows_at: what cuts batches
-    out of a text.
+    leaves: put into the table of leaves, by name; model: the parts of a model, as GPT takes them; optimizers: by name,
+    what one is made with; merge: the step of training byte pairs; windows_at: what cuts batches out of a text.
     """
 
     leaves: Mapping[str, Any] = field(default_factory=dict)

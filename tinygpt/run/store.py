@@ -130,8 +130,7 @@ def load_model(
 def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Parts = OURS) -> TrainState:
     """The run saved in `out_dir`, as it was; `changes` are settings to change from here on. parts: see `start`.
 
-    Raises UserError if nothing is saved there, a file is damaged, the text is no longer the same, or a change would
-    make it another model.
+    Raises UserError if nothing is saved, a file is damaged, the text is another, or a change makes it another model.
     """
     changes = {name: value for name, value in (changes or {}).items() if name != "init_from"}
     if "dataset" in changes:
@@ -144,17 +143,14 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
         config.threads = config.threads or meta["threads"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / 'state.json'} is of another version of tinygpt ({error}); start anew") from None
+    way_out = "leave the flag out, or start a new run with another --out_dir"
     for name in (*MODEL_SHAPE, "dtype", "tokenizer", "vocab_size"):
         if name in changes and changes[name] != saved[name]:
-            raise UserError(
-                f"--{name}={changes[name]} would be another model: the run in {out_dir} has {name}={saved[name]}; "
-                f"leave the flag out, or start a new run with another --out_dir"
-            )
+            problem = f"--{name}={changes[name]} would be another model: the run in {out_dir} has {name}={saved[name]}"
+            raise UserError(f"{problem}; {way_out}")
     if config.optimizer != (before := saved.get("optimizer", "adamw")):
-        raise UserError(
-            f"--optimizer={config.optimizer} cannot go on from what {before} has kept in {out_dir}; leave the flag "
-            f"out, or start a new run with another --out_dir"
-        )
+        problem = f"--optimizer={config.optimizer} cannot go on from what {before} has kept in {out_dir}"
+        raise UserError(f"{problem}; {way_out}")
     model, tokenizer = load_model(folder, config.device, config.dtype, config.kernels, parts)
     model = _fit(model, config)
     corpus = _corpus(config, tokenizer, model, folder)
@@ -179,13 +175,10 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
 def save(state: TrainState) -> None:
     """Save the run in `out_dir/last`, so that `resume` goes on bit for bit. Raises UserError if it cannot."""
     meta = {
-        "step": state.step,
-        "evaluated_step": state.evaluated_step,
+        "step": state.step, "evaluated_step": state.evaluated_step,
         "best_val_loss": None if math.isinf(state.best_val_loss) else state.best_val_loss,
-        "threads": state.threads,
-        "text": state.corpus.fingerprint,
-        "config": dataclasses.asdict(state.config),
-    }
+        "threads": state.threads, "text": state.corpus.fingerprint, "config": dataclasses.asdict(state.config),
+    }  # fmt: skip
 
     def write(folder: Path) -> None:
         save_weights(state, folder)
@@ -210,8 +203,7 @@ def save_weights(state: TrainState, folder: Path) -> None:
 def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], meta: Mapping[str, Any]) -> None:
     """Make a state the run's last one; the one before is removed when the new one is safely on disk.
 
-    write: puts the state's files into the folder it is given; meta: anything JSON holds. Raises UserError if the state
-    cannot be written, and then leaves the earlier one as it is.
+    write: puts the state's files into a folder; meta: what JSON holds. A UserError leaves the state before as it is.
     """
     last = Path(out_dir) / "last"
     folder = _unused(last, f"step-{step:08d}.")
