@@ -109,8 +109,7 @@ def aligned_zeros(size: int, dtype: Any, device: str) -> Array:
 def bmm(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False) -> Array:
     """Batched matrix product over the last two axes, either operand transposed first without copying it.
 
-    a: (..., M, K), or (..., K, M) with `transpose_a`; b: (..., K, N), or (..., N, K) with `transpose_b`; the axes
-    before the last two are the same. Returns (..., M, N).
+    a: (..., M, K), or (..., K, M) transposed; b: (..., K, N), or (..., N, K); outer axes alike. Returns (..., M, N).
     """
     if array_module(a) is not np:
         return _cublas_bmm(a, b, transpose_a, transpose_b)
@@ -157,8 +156,7 @@ def _cublas_bmm(a: Array, b: Array, transpose_a: bool, transpose_b: bool) -> Arr
 def _matrices(x: Array) -> tuple[Array, int, int]:
     """`x` as a batch that cuBLAS can read, and the elements from a row to the next and from a matrix to the next.
 
-    A row's elements must be neighbours and the matrices equally far apart. Where they are not, as the heads in packed
-    queries, keys and values, `x` is copied.
+    A row's elements must be neighbours and the matrices equally far apart; else, as for packed heads, `x` is copied.
     """
     *_, rows, columns = x.shape
     if not x.flags.c_contiguous:

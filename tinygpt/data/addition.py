@@ -17,8 +17,7 @@ class AdditionCorpus(Corpus):
     The sum comes last digit first, the order in which it is computed and carried; zeros make every line 13 characters,
     so that a digit's place is its value. A batch's lines are drawn anew; each starts a row, and the loss counts only
     what can be known: the sum and the newline after it. A tenth of all pairs, chosen by a hash of the two numbers in
-    either order, is never trained on. `train` and `val` are extracts: 10,000 lines, and the 1,000 sums that `accuracy`
-    asks.
+    either order, is never trained on. `train` and `val` are extracts: 10,000 lines, and the 1,000 sums of `accuracy`.
     """
 
     CHARACTERS = "\n+0123456789="

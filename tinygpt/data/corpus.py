@@ -17,8 +17,7 @@ Batch: TypeAlias = tuple[np.ndarray, np.ndarray]  # idx and targets, int64 (B, T
 def windows_at(tokens: np.ndarray, starts: np.ndarray, block_size: int) -> Batch:
     """The windows of `tokens` that begin at `starts`, and what is to be predicted in them: the tokens one place on.
 
-    tokens: (N,) integers; starts: (B,) integers, at most N - block_size - 1. Returns idx and targets, int64 of shape
-    (B, block_size) each.
+    tokens: (N,) integers; starts: (B,), at most N - block_size - 1. Returns idx, targets, int64 (B, block_size) each.
     """
     places = starts[:, None] + np.arange(block_size)  # (B, 1) + (T,) -> (B, T)
     return tokens[places].astype(np.int64), tokens[places + 1].astype(np.int64)
@@ -44,8 +43,7 @@ class Corpus:
     def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
         """Windows at random places of `split`, "train" or "val", each equally likely.
 
-        Returns idx and targets, int64 arrays of shape (batch_size, block_size); targets are the tokens one place on.
-        UserError for a split of fewer than block_size + 1 tokens.
+        Returns idx and targets, int64 (batch_size, block_size) each. UserError for fewer than block_size + 1 tokens.
         """
         tokens = {"train": self.train, "val": self.val}[split]
         if len(tokens) <= block_size:
@@ -62,11 +60,9 @@ class Corpus:
         per_batch = batch_size * block_size
         for start in range(0, len(tokens) - 1, per_batch):
             piece = tokens[start : start + per_batch + 1].astype(np.int64)
-            rows = -(-(len(piece) - 1) // block_size)
-            idx = np.zeros(rows * block_size, np.int64)
-            targets = np.full(rows * block_size, IGNORED)
-            idx[: len(piece) - 1], targets[: len(piece) - 1] = piece[:-1], piece[1:]
-            yield idx.reshape(rows, block_size), targets.reshape(rows, block_size)
+            filling = 0, -(len(piece) - 1) % block_size
+            idx, targets = np.pad(piece[:-1], filling), np.pad(piece[1:], filling, constant_values=IGNORED)
+            yield idx.reshape(-1, block_size), targets.reshape(-1, block_size)
 
     def describe(self) -> str:
         """What there is to learn from, in a line."""

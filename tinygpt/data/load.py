@@ -28,8 +28,7 @@ def load_corpus(
     """The corpus of that name, or of the user's own `data`: a UTF-8 text file or a folder with train.bin and val.bin.
 
     `tokenizer` is "char", "bpe" (with `vocab_size` tokens, 1024 if None), "gpt2", or a tokenizer made before. `merge`
-    is the step that training "bpe" takes for each new token.
-    UserError, in a sentence, for whatever cannot be found, read, encoded or fetched.
+    is the step of training "bpe". UserError, in a sentence, for whatever cannot be found, read, encoded or fetched.
     """
     if not isinstance(tokenizer, Tokenizer) and tokenizer not in TOKENIZERS:
         raise UserError(_unknown("tokenizer", tokenizer, TOKENIZERS))
@@ -79,9 +78,6 @@ def _read_file(path: Path) -> bytes:
     if not text:
         raise UserError(f"{path} is empty; --data takes a text to learn from")
     return text
-
-
-# The texts that have a name
 
 
 def stdlib(cache: Path) -> tuple[bytes, str]:

@@ -32,12 +32,9 @@ GPT2_SIZES = {  # name: n_layer, n_head, n_embd
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")  # Hugging Face's names
 BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that some GPT-2 files carry along
 NOT_GPT2 = {  # settings of Hugging Face's GPT2Config that change the computation to one we do not have
-    "model_type": "gpt2",
-    "tie_word_embeddings": True,
-    "scale_attn_weights": True,
-    "scale_attn_by_inverse_layer_idx": False,
-    "add_cross_attention": False,
-}
+    "model_type": "gpt2", "tie_word_embeddings": True, "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False,
+}  # fmt: skip
 
 
 class Leaves(Protocol):
@@ -153,12 +150,10 @@ class GPTConfig:
         activation = settings.get("activation_function", "gelu_new")
         dropouts = [settings.get(name, 0.0) for name in DROPOUTS]
         return cls(
-            **sizes,
+            **sizes, layer_norm_epsilon=settings.get("layer_norm_epsilon", 1e-5), bias=settings.get("bias", True),
             activation_function="gelu_new" if activation == "gelu_pytorch_tanh" else activation,  # the same function
-            layer_norm_epsilon=settings.get("layer_norm_epsilon", 1e-5),
             dropout=dropouts[0] if dropouts.count(dropouts[0]) == 3 else 0.0,
-            bias=settings.get("bias", True),
-        )
+        )  # fmt: skip
 
 
 # What the page makes of leaves. Each has a layer's two functions; `ops` is the table of leaves to use.
@@ -184,10 +179,7 @@ class MLP:
 
     @staticmethod
     def backward(dout: Array, cache: tuple) -> tuple[Array, Array, Array | None, Array, Array | None]:
-        """dx: (B, T, C), dw_fc, db_fc, dw_proj, db_proj.
-
-        dout: (B, T, C).
-        """
+        """dx: (B, T, C), dw_fc, db_fc, dw_proj, db_proj. dout: (B, T, C)."""
         fc_cache, gelu_cache, proj_cache, ops = cache
         da, dw_proj, db_proj = ops.linear.backward(dout, proj_cache)  # (B, T, C) -> (B, T, 4C)
         dh = ops.gelu.backward(da, gelu_cache)  # (B, T, 4C)
@@ -324,10 +316,7 @@ class LMHeadLoss:
 
     @staticmethod
     def backward(dout: Array, cache: tuple) -> tuple[Array, Array]:
-        """dx: (N, C), dw: (V, C).
-
-        dout: ().
-        """
+        """dx: (N, C), dw: (V, C). dout: ()."""
         linear_cache, loss_cache, ops = cache
         dlogits = ops.cross_entropy.backward(dout, loss_cache)  # (N, V)
         dx, dw_transposed, _ = ops.linear.backward(dlogits, linear_cache)  # (N, V) -> (N, C), (C, V)
@@ -338,12 +327,7 @@ class LMHeadLoss:
 
 
 class GPT(Model):
-    """A GPT with its parameters on a device. See `Model` for what it does.
-
-    Initialisation is nanoGPT's: weights normal with standard deviation 0.02, those of the projections back into the
-    residual stream (`c_proj`) smaller by sqrt(2 * n_layer); biases 0, LayerNorm weights 1. The same seed gives the
-    same numbers on every device and in either dtype.
-    """
+    """A GPT with its parameters on a device. See `Model` for what it does."""
 
     config: GPTConfig
     ops: Leaves
@@ -356,6 +340,9 @@ class GPT(Model):
     layer_prefix = "h.{}."
 
     def initialise(self, seed: int) -> None:
+        """nanoGPT's: weights normal with standard deviation 0.02, smaller by sqrt(2 * n_layer) for the projections back
+        into the residual stream (`c_proj`); biases 0, LayerNorm weights 1; the same on every device, in either dtype.
+        """
         rng = generator(seed, "initialisation")
         for name, shape in self.config.shapes().items():
             if len(shape) == 2:

@@ -132,8 +132,7 @@ class Model:
         """The gradient of every parameter, added into `grads`.
 
         cache: from `loss` or `forward`. grads: a mapping with the keys and shapes of `params`; new zeros if None.
-        dout: the gradient with respect to what forward returned: for `loss` (), 1 if None; for `forward` (B, T, V),
-        required. Returns grads.
+        dout: the gradient with respect to what came with it: a loss (), 1 if None; logits (B, T, V). Returns grads.
         """
         if cache is None:
             raise UserError("backward got no cache: loss(..., need_grad=False) keeps none; call it with need_grad=True")
@@ -238,8 +237,7 @@ class Model:
     def upload(self, idx: Array, targets: Array) -> tuple[Array, Array]:
         """A batch, checked as `loss` checks it, on the model's device, from where `loss` takes it as it is.
 
-        idx, targets: (B, T) integers. To a card the transfer is queued, and nobody waits for it. Raises UserError for
-        ids or shapes that do not fit.
+        idx, targets: (B, T) integers. Nobody waits for a card. Raises UserError for ids or shapes that do not fit.
         """
         idx, targets = self._tokens(idx), self._tokens(targets, "targets", lowest=IGNORED)
         if idx.shape != targets.shape:

@@ -40,8 +40,7 @@ class Optimizer:
         """Update the parameters from `grads`, first scaled so that their global norm is at most `max_norm` (0: not).
 
         each: calls a function for every piece of the work; `Workers.map` spreads the calls over threads. Returns the
-        norm before scaling, a 0-d array on the parameters' device: reading it is left to the caller, because on a card
-        that waits.
+        norm before scaling, a 0-d array on the parameters' device, where reading it may mean waiting.
         """
         norm = global_norm(grads, each)
         xp = array_module(grads.flat)
