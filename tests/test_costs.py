@@ -3,10 +3,10 @@ import pytest
 
 from tests.layers.test_contract import arrays_in
 from tinygpt import GPT, GPTConfig
+from tinygpt.commands.info import cost_table
 from tinygpt.kernels.cuda import lm_head_loss as chunked_lm_head_loss
 from tinygpt.models.gpt2 import costs
 from tinygpt.ops import DEFINITIONS
-from tinygpt.run.costs import cost_table
 
 CONFIG = GPTConfig(block_size=6, vocab_size=11, n_layer=3, n_head=2, n_embd=8)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygpt.data import Corpus, load_corpus, texts, token_files
+from tinygpt.data import Corpus, load, load_corpus, token_files
 from tinygpt.errors import UserError
 from tinygpt.files import cache_folder, download, write_atomically
 from tinygpt.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer
@@ -423,7 +423,7 @@ def test_stdlib_takes_top_level_modules_in_order_and_only_printable_ascii(tmp_pa
         "c.txt": b"no module",
     }
     fake_stdlib(monkeypatch, lib, modules)
-    text, characters = texts.TEXTS["stdlib"](tmp_path)
+    text, characters = load.TEXTS["stdlib"](tmp_path)
     assert text == b"x" * 500_000 + b"\none\ntwo\nthree\n\n" + b"?????|\t~ ??"
     assert set(text.decode()) <= set(characters)
 
@@ -444,9 +444,9 @@ def shakespeare(tmp_path, monkeypatch):
     server.write_bytes(text)
     monkeypatch.undo()
     monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(texts, "SHAKESPEARE_URL", server.as_uri())
-    monkeypatch.setattr(texts, "SHAKESPEARE_BYTES", len(text))
-    monkeypatch.setattr(texts, "SHAKESPEARE_SHA256", hashlib.sha256(text).hexdigest())
+    monkeypatch.setattr(load, "SHAKESPEARE_URL", server.as_uri())
+    monkeypatch.setattr(load, "SHAKESPEARE_BYTES", len(text))
+    monkeypatch.setattr(load, "SHAKESPEARE_SHA256", hashlib.sha256(text).hexdigest())
     return server
 
 

@@ -13,12 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tinygpt import special
-from tinygpt.random import fold_in, random_bits
-
-__all__ = [
-    "Array", "aligned_zeros", "array_module", "bmm", "device_module", "erf", "fold_in", "random_bits", "scatter_add",
-    "sum_by_index", "synchronize", "tf32_products", "to_device", "to_host",
-]  # fmt: skip
+from tinygpt.random import fold_in as fold_in
+from tinygpt.random import random_bits as random_bits
 
 Array: TypeAlias = Any  # numpy.ndarray or cupy.ndarray: the same interface, two libraries without a common type
 
@@ -31,10 +27,7 @@ TF32_CARD = 80  # Ampere, the first with TF32
 
 
 def array_module(x: Array) -> Any:
-    """The module whose functions compute on `x`: `numpy` for host arrays, `cupy` for arrays on a CUDA card.
-
-    Raises TypeError if `x` is an array of neither.
-    """
+    """What computes on `x`: `numpy` for a host array, `cupy` for one on a CUDA card. Raises TypeError for neither."""
     if isinstance(x, np.ndarray | np.generic | np.lib.mixins.NDArrayOperatorsMixin):  # the last: what acts like one
         return np
     cupy = sys.modules.get("cupy")  # an array of cupy's exists only if cupy was imported
@@ -53,10 +46,7 @@ def device_module(device: str) -> Any:
 
 
 def to_device(x: np.ndarray, device: str) -> Array:
-    """`x` as an array on `device` ("cpu" or "cuda"); copies only where it must.
-
-    To a card nobody waits: CuPy copies `x` into pinned memory and queues its transfer.
-    """
+    """`x` on `device`, copied only where it must be. For a card CuPy pins a copy and queues it, and nobody waits."""
     return device_module(device).asarray(x)
 
 
@@ -74,9 +64,6 @@ def synchronize(device: str) -> None:
 def compute_capability() -> int:
     """The card's generation: 80 for 8.0, and so on."""
     return int(device_module("cuda").cuda.Device().compute_capability)
-
-
-# How exact products of matrices are
 
 
 def has_tf32(device: str) -> bool:
@@ -105,9 +92,6 @@ def tf32_products(enabled: bool, device: str) -> Iterator[None]:
         linalg.set_compute_type(np.float32, before)
 
 
-# Arrays with names in one buffer
-
-
 def aligned_zeros(size: int, dtype: Any, device: str) -> Array:
     """`size` zeros whose first byte is aligned to `ALIGNMENT` bytes (a card's allocator aligns further by itself)."""
     xp = device_module(device)
@@ -125,8 +109,7 @@ def aligned_zeros(size: int, dtype: Any, device: str) -> Array:
 def bmm(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False) -> Array:
     """Batched matrix product over the last two axes, either operand transposed first without copying it.
 
-    a: (..., M, K), or (..., K, M) with `transpose_a`; b: (..., K, N), or (..., N, K) with `transpose_b`; the axes
-    before the last two are the same. Returns (..., M, N).
+    a: (..., M, K), or (..., K, M) transposed; b: (..., K, N), or (..., N, K); outer axes alike. Returns (..., M, N).
     """
     if array_module(a) is not np:
         return _cublas_bmm(a, b, transpose_a, transpose_b)
@@ -153,14 +136,11 @@ def _cublas_bmm(a: Array, b: Array, transpose_a: bool, transpose_b: bool) -> Arr
     if out.size == 0 or K == 0:
         return cupy.zeros_like(out)
     tf32 = linalg.get_compute_type(np.float32) == linalg.COMPUTE_TYPE_TF32
+    single = cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if tf32 else cublas.CUBLAS_COMPUTE_32F
     stored, computed, scalar = {
         "float16": (runtime.CUDA_R_16F, cublas.CUBLAS_COMPUTE_32F, np.float32),
         "bfloat16": (runtime.CUDA_R_16BF, cublas.CUBLAS_COMPUTE_32F, np.float32),
-        "float32": (
-            runtime.CUDA_R_32F,
-            cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if tf32 else cublas.CUBLAS_COMPUTE_32F,
-            np.float32,
-        ),
+        "float32": (runtime.CUDA_R_32F, single, np.float32),
         "float64": (runtime.CUDA_R_64F, cublas.CUBLAS_COMPUTE_64F, np.float64),
     }[a.dtype.name]
     one, zero = np.ones((), scalar), np.zeros((), scalar)
@@ -176,8 +156,7 @@ def _cublas_bmm(a: Array, b: Array, transpose_a: bool, transpose_b: bool) -> Arr
 def _matrices(x: Array) -> tuple[Array, int, int]:
     """`x` as a batch that cuBLAS can read, and the elements from a row to the next and from a matrix to the next.
 
-    A row's elements must be neighbours and the matrices equally far apart. Where they are not, as the heads in packed
-    queries, keys and values, `x` is copied.
+    A row's elements must be neighbours and the matrices equally far apart; else, as for packed heads, `x` is copied.
     """
     *_, rows, columns = x.shape
     if not x.flags.c_contiguous:
@@ -193,10 +172,9 @@ def _matrices(x: Array) -> tuple[Array, int, int]:
 def scatter_add(out: Array, index: Array, values: Array) -> None:
     """`out[index[n]] += values[n]` for every n, in place, counting repeated indices each time.
 
-    out: (V, C); index: (N,) integers in [0, V); values: (N, C).
-
-    On NumPy the rows are sorted by index and each run of equal ones is summed at once, in their original order: the
-    same bits every time, and several times the speed of `np.add.at`.
+    out: (V, C); index: (N,) integers in [0, V); values: (N, C). On NumPy the rows are sorted by index and each run of
+    equal ones is summed at once, in their original order: the same bits every time, and several times the speed of
+    `np.add.at`.
     """
     xp = array_module(out)
     if xp is not np:

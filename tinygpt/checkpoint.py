@@ -1,12 +1,10 @@
-"""A model's folder: `config.json` and `model.safetensors`, as Hugging Face has them.
+"""A model's folder: `config.json` and `model.safetensors` as Hugging Face has them; nothing is converted."""
 
-What they hold is a model's page to say; nothing is converted on the way in or out.
-"""
-
+import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -19,20 +17,13 @@ from tinygpt.parameters import Parameters
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-class ModelFiles(NamedTuple):
-    """The two files of a model's folder."""
-
-    config: Path
-    weights: Path
-
-
-def model_files(folder: Path) -> ModelFiles:
-    """The files of a model's folder, or of the best weights in a run's. Raises UserError if there is no folder."""
+def model_files(folder: Path) -> tuple[Path, Path]:
+    """Config and weights in a model's folder, or in a run's of the best. Raises UserError if there is no folder."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; expected one with {CONFIG} and {WEIGHTS}")
     if not (folder / CONFIG).exists() and (folder / "best" / CONFIG).exists():  # a run's folder
         folder = folder / "best"
-    return ModelFiles(folder / CONFIG, folder / WEIGHTS)
+    return folder / CONFIG, folder / WEIGHTS
 
 
 def write_model(folder: Path, settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
@@ -58,27 +49,20 @@ def download_model(name: str) -> Path:
     """The folder of OpenAI's GPT-2 weights, "gpt2" to "gpt2-xl", fetched from Hugging Face on first use."""
     folder = cache_folder() / name
     way_out = f"with a network it is fetched once; or put {CONFIG} and {WEIGHTS} in {folder}"
-    for file, check in ((CONFIG, _reads(read_json)), (WEIGHTS, _reads(read_tensors))):
+    for file, reader in ((CONFIG, read_json), (WEIGHTS, read_tensors)):
         if not (folder / file).exists():
             url = f"https://huggingface.co/openai-community/{name}/resolve/main/{file}"
-            download(url, folder / file, way_out, check)
+            download(url, folder / file, way_out, functools.partial(_reads, reader))
     return folder
 
 
-def _reads(reader: Callable[[Path], Any]) -> Callable[[Path], bool]:
-    """A check that a file can be read."""
-
-    def check(path: Path) -> bool:
-        try:
-            reader(path)
-        except UserError:
-            return False
-        return True
-
-    return check
-
-
-# Reading with sentences for errors
+def _reads(reader: Callable[[Path], Any], path: Path) -> bool:
+    """Whether `reader` can read the file."""
+    try:
+        reader(path)
+    except UserError:
+        return False
+    return True
 
 
 def read_json(path: Path) -> dict[str, Any]:

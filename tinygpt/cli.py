@@ -16,12 +16,12 @@ COMMANDS = {"train": train, "sample": sample, "eval": eval, "info": info, "gradc
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 for a user's mistake, 2 for a wrong flag, 130 for Ctrl-C."""
-    return guarded(lambda: _run(argv, prog))
 
+    def run() -> int:
+        arguments = _parser(prog).parse_args(argv)
+        return arguments.run(arguments, prog or "tinygpt train")
 
-def _run(argv: Sequence[str] | None, prog: str | None) -> int:
-    arguments = _parser(prog).parse_args(argv)
-    return arguments.run(arguments, prog or "tinygpt train")
+    return guarded(run)
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -31,13 +31,10 @@ def guarded(command: Callable[[], int]) -> int:
             stream.reconfigure(errors="replace")
     try:
         return command()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except BrokenPipeError:  # whoever read the output has left, as `| head` does
         screens.silence()
         return 1
-    except OSError as error:  # such as a full disk under a redirected output
+    except (UserError, OSError) as error:  # the latter such as a full disk under a redirected output
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

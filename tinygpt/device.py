@@ -19,9 +19,8 @@ EXTRAS = "`pip install 'tinygpt[cuda13]'` or `pip install 'tinygpt[cuda12]'`"
 def resolve_device(device: str) -> tuple[str, str]:
     """Turn "auto", "cpu" or "cuda" into the device to use and a remark on why ("" if there is nothing to say).
 
-    "auto" takes the CUDA card if CuPy can compute on one, and says so when it falls back to the CPU.
-
-    Raises UserError for "cuda" where that is not possible, and for any other name.
+    "auto" takes the CUDA card if CuPy can compute on one, and says so when it falls back to the CPU. Raises UserError
+    for "cuda" where that is not possible, and for any other name.
     """
     if device == "cpu":
         return "cpu", ""

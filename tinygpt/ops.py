@@ -1,12 +1,10 @@
 """The table of leaves that a model computes with; in it alone an implementation of one is chosen.
 
-Nothing is listed here. A leaf's name finds its definition in `tinygpt/layers/`, and its fast twin, where the device has
-one, in `tinygpt/kernels/`. A reader's own layer or a deliberately wrong one takes its place by name:
+Which leaves there are, their folders say, and which a model uses, its page. A name finds the definition in
+`tinygpt/layers/` and the fast twin, where the device has one, in `tinygpt/kernels/`. A reader's own layer or a
+deliberately wrong one, anything with forward and backward, takes its place by name:
 
-    ops = DEFINITIONS.replace(layernorm=my_module)      # anything with forward and backward
-    model = GPT(config, ops=ops)
-
-Which leaves a model uses is said on the model's page.
+    model = GPT(config, ops=DEFINITIONS.replace(layernorm=my_module))
 """
 
 import importlib

@@ -23,16 +23,15 @@ class Parameters(Mapping):
         self.dtype = np.dtype(dtype)
         self.device = device
         step = ALIGNMENT // self.dtype.itemsize
-        order = sorted(self.shapes, key=lambda name: len(self.shapes[name]) < 2)  # stable: decayed ones first
-        offset, starts = 0, {}
-        self.n_decayed = 0
-        for name in order:
-            starts[name] = offset
-            offset += -(-prod(self.shapes[name]) // step) * step  # up to the next boundary
+        offset = self.n_decayed = 0
+        self._slices = {}
+        for name in sorted(self.shapes, key=lambda name: len(self.shapes[name]) < 2):  # stable: decayed ones first
+            size = prod(self.shapes[name])
+            self._slices[name] = slice(offset, offset + size)
+            offset += -(-size // step) * step  # up to the next boundary
             if len(self.shapes[name]) >= 2:
                 self.n_decayed = offset
         self.flat = aligned_zeros(offset, self.dtype, device)
-        self._slices = {name: slice(start, start + prod(self.shapes[name])) for name, start in starts.items()}
         self._views = self._views_of(self.flat)
 
     def _views_of(self, flat: Array) -> dict[str, Array]:
@@ -42,10 +41,7 @@ class Parameters(Mapping):
         return self._views[name]
 
     def __setitem__(self, name: str, value: Array) -> None:
-        """Copy `value`, a host array or one on this device, into the array called `name`.
-
-        Raises KeyError for an unknown name, UserError for another shape.
-        """
+        """Copy `value`, from the host or this device. Raises KeyError for an unknown name, UserError for a shape."""
         view = self._views[name]
         if value is view:  # what `params[name] += d` stores back
             return

@@ -1,16 +1,13 @@
-"""From logits to text: the rules that pick the next token, and the keys and values remembered while generating."""
+"""From logits to text: the rules that pick the next token, and a stream of pieces that can be printed."""
 
 import codecs
 from collections.abc import Callable, Iterable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from tinygpt.backend import Array
 from tinygpt.errors import UserError
 from tinygpt.layers import softmax
-from tinygpt.layers.attention import split_heads
 
 
 def check_rules(temperature: float, top_k: int | None, top_p: float | None) -> None:
@@ -24,12 +21,9 @@ def check_rules(temperature: float, top_k: int | None, top_p: float | None) -> N
 
 
 def probabilities(
-    logits: np.ndarray,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
+    logits: np.ndarray, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None,
     softmax: Any = softmax,
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """The distribution to draw the next token from: (B, V) float64, rows summing to 1.
 
     logits: (B, V). They are divided by `temperature` (0: all probability on the largest), cut down to the `top_k`
@@ -63,31 +57,6 @@ def draw(probs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     cumulative = probs.cumsum(axis=-1)
     threshold = rng.random((len(probs), 1)) * cumulative[:, -1:]
     return (cumulative > threshold).argmax(axis=-1)
-
-
-class KeyValueCache:
-    """The keys and values of the positions seen so far, for every layer: what generation need not compute again.
-
-    keys, values: (n_layer, B, H, S, D), of which the first `length` of the S positions are filled. The model raises
-    `length` when all its layers have stored theirs.
-    """
-
-    def __init__(self, shape: tuple[int, int, int, int, int], dtype: Any, xp: Any):
-        self.keys = xp.empty(shape, dtype=dtype)
-        self.values = xp.empty(shape, dtype=dtype)
-        self.length = 0
-
-    def stand_in(self, ops: Any, layer: int) -> Any:
-        """`ops` with an attention, for one layer, that stores the new keys and values and attends to all so far."""
-
-        def forward(qkv: Array, n_head: int, *_: Any) -> tuple[Array, tuple]:
-            q, k, v = split_heads(qkv, n_head)  # (B, t, 3C) -> 3 x (B, H, t, D)
-            end = self.length + q.shape[2]
-            self.keys[layer, :, :, self.length : end] = k
-            self.values[layer, :, :, self.length : end] = v
-            return ops.attention_decode(q, self.keys[layer, :, :, :end], self.values[layer, :, :, :end]), ()
-
-        return ops.replace(attention=SimpleNamespace(forward=forward))
 
 
 def text_stream(tokens: Iterable[int], decode_bytes: Callable[[list[int]], bytes], stop: str = "") -> Iterator[str]:

@@ -1,9 +1,5 @@
 """Text to token ids and back: single characters, byte-pair encoding trained here, and GPT-2's own encoding.
 
-All three share one small interface: `encode(text)` gives a one-dimensional uint32 array, `decode(ids)` a string,
-`decode_bytes(ids)` the bytes (what a stream of tokens needs, since a token may end in the middle of a character),
-`vocab_size`, `name`, `save(path)`, and `==`. `load(path)` brings back what `save` wrote.
-
 Byte-pair encoding was brought to text by Sennrich, Haddow and Birch (2016, "Neural Machine Translation of Rare Words
 with Subword Units", algorithm 1). Its byte-level form, which knows every text, is that of Radford et al. (2019,
 "Language Models are Unsupervised Multitask Learners", section 2.2).
@@ -59,19 +55,21 @@ Merge: TypeAlias = Callable[[list[int], tuple[int, int], int], list[int]]
 
 
 class Tokenizer(ABC):
-    """What the three tokenizers share."""
+    """What the three tokenizers share. They are equal, `==`, where their states are."""
 
     name: str
     vocab_size: int  # ids run from 0 to vocab_size - 1
     token_bytes: list[bytes]  # of each token, by id
-    state: dict  # all that makes it what it is, ready for JSON: tokenizers are equal where their states are
+    state: dict  # all that makes it what it is, ready for JSON
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
         """text -> ids, uint32 of shape (number of tokens,). UserError for what the vocabulary cannot express."""
 
     def decode_bytes(self, ids: Sequence[int] | np.ndarray) -> bytes:
-        """ids, a list or array of shape (n,) -> the bytes of all tokens. UserError for what is no id."""
+        """ids, a list or array of shape (n,) -> the bytes of all tokens. UserError for what is no id. This is what a
+        stream of tokens needs, since a token may end in the middle of a character.
+        """
         ids = np.asarray(ids)
         if ids.size == 0:
             return b""
@@ -138,12 +136,29 @@ class CharTokenizer(Tokenizer):
         return ids
 
 
-class BPETokenizer(Tokenizer):
-    """Byte-level byte-pair encoding. Ids 0 to 255 are the bytes; id 256 + i is the pair of ids `merges[i]`.
+class TiktokenTokenizer(Tokenizer):
+    """A byte-level byte-pair encoding, which tiktoken applies, several megabytes a second."""
 
-    `train` learns the merges; tiktoken applies them, several megabytes a second. It joins the two neighbours whose
-    joint bytes have the lowest rank. With rank = id that is the order of the merges, because training never forms the
-    same bytes in two ways: what lies between two boundaries is merged alike wherever it stands.
+    _encoding: tiktoken.Encoding
+
+    def encode(self, text: str) -> np.ndarray:
+        """text -> ids, uint32 of shape (number of tokens,). UserError for a lone surrogate, which UTF-8 cannot hold."""
+        try:
+            return self._encoding.encode_to_numpy(text, allowed_special="all")
+        except UnicodeEncodeError as error:
+            raise _lone_surrogate(error) from None
+        except ValueError as error:
+            raise UserError(
+                f"tiktoken could not split this text ({error}); shorten its longest run of white space"
+            ) from error
+
+
+class BPETokenizer(TiktokenTokenizer):
+    """An encoding trained on a text. Ids 0 to 255 are the bytes; id 256 + i is the pair of ids `merges[i]`.
+
+    tiktoken joins the two neighbours whose joint bytes have the lowest rank. With rank = id that is the order of the
+    merges, because training never forms the same bytes in two ways: what lies between two boundaries is merged alike
+    wherever it stands.
     """
 
     name = "bpe"
@@ -204,20 +219,15 @@ class BPETokenizer(Tokenizer):
                 pieces[i] = merge(before, pair, 256 + len(merges))
                 for old in pairwise(before):
                     counts[old] -= repeats[i]
-                    changed.add(old)
                 for new in pairwise(pieces[i]):
                     counts[new] += repeats[i]
                     holders[new].add(i)
-                    changed.add(new)
+                changed |= {*pairwise(before), *pairwise(pieces[i])}
             for other in changed:
                 if counts[other]:
                     heapq.heappush(queue, (-counts[other], other))
             merges.append(pair)
         return cls(merges)
-
-    def encode(self, text: str) -> np.ndarray:
-        """text -> ids, uint32 of shape (number of tokens,). UserError for a lone surrogate, which UTF-8 cannot hold."""
-        return _tiktoken_encode(self._encoding, text)
 
     def encode_bytes(self, data: bytes) -> np.ndarray:
         """Any bytes -> ids, uint32 of shape (number of tokens,): as text where they are UTF-8, else byte by byte."""
@@ -229,7 +239,7 @@ class BPETokenizer(Tokenizer):
         return np.concatenate(ids)
 
 
-class GPT2Tokenizer(Tokenizer):
+class GPT2Tokenizer(TiktokenTokenizer):
     """GPT-2's encoding (Radford et al. 2019), through tiktoken, which fetches its two files on first use.
 
     `<|endoftext|>` in a text becomes its special token, 50256, as in nanoGPT's sampling.
@@ -240,7 +250,7 @@ class GPT2Tokenizer(Tokenizer):
     state = {"name": "gpt2"}
 
     @cached_property
-    def _encoding(self) -> tiktoken.Encoding:
+    def _encoding(self) -> tiktoken.Encoding:  # type: ignore[override]
         try:
             return tiktoken.get_encoding("gpt2")
         except (OSError, ValueError) as error:  # OSError covers every network error of requests
@@ -253,10 +263,6 @@ class GPT2Tokenizer(Tokenizer):
     @cached_property
     def token_bytes(self) -> list[bytes]:  # type: ignore[override]
         return [self._encoding.decode_single_token_bytes(i) for i in range(self.vocab_size)]
-
-    def encode(self, text: str) -> np.ndarray:
-        """text -> ids, uint32 of shape (number of tokens,). UserError for a lone surrogate, or without the files."""
-        return _tiktoken_encode(self._encoding, text)
 
 
 def load(path: str | Path) -> Tokenizer:
@@ -284,17 +290,6 @@ def load(path: str | Path) -> Tokenizer:
 def _code_points(text: str) -> np.ndarray:
     """text -> its code points, uint32 of shape (len(text),)."""
     return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")
-
-
-def _tiktoken_encode(encoding: tiktoken.Encoding, text: str) -> np.ndarray:
-    try:
-        return encoding.encode_to_numpy(text, allowed_special="all")
-    except UnicodeEncodeError as error:
-        raise _lone_surrogate(error) from None
-    except ValueError as error:
-        raise UserError(
-            f"tiktoken could not split this text ({error}); shorten its longest run of white space"
-        ) from error
 
 
 def _lone_surrogate(error: UnicodeEncodeError) -> UserError:

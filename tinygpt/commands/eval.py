@@ -20,19 +20,15 @@ HELP = "Print loss, perplexity and bits per character of a model on a text."
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out_dir", default="out", help="a run's folder, or a Hugging Face GPT-2 folder (default: out)"
-    )
-    parser.add_argument("--data", metavar="FILE", help="a UTF-8 text, all of it (default: the run's validation text)")
-    parser.add_argument("--dataset", metavar="NAME", help="the validation part of a corpus instead")
-    parser.add_argument(
-        "--batch_size", type=at_least(1), default=16, metavar="N", help="windows at a time (default: 16)"
-    )
+    add = parser.add_argument
+    add("--out_dir", default="out", help="a run's folder, or a Hugging Face GPT-2 folder (default: out)")
+    add("--data", metavar="FILE", help="a UTF-8 text, all of it (default: the run's validation text)")
+    add("--dataset", metavar="NAME", help="the validation part of a corpus instead")
+    add("--batch_size", type=at_least(1), default=16, metavar="N", help="windows at a time (default: 16)")
     add_system_flags(parser)
 
 
 def run(arguments: argparse.Namespace, _: str) -> int:
-    """Print the loss, perplexity and bits per character of a checkpoint on a whole text, every token counted once."""
     model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels)
     corpus, parts = _evaluation_text(arguments, tokenizer)
     check_vocabulary(corpus, model, arguments.out_dir)

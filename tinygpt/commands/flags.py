@@ -3,7 +3,7 @@
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 
@@ -16,11 +16,13 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """--batch-size is --batch_size."""
         known = self._option_string_actions
-        args = [
-            a if (flag := a.partition("=")[0]) in known else a.replace(flag, _underscored(flag, known), 1)
-            for a in (sys.argv[1:] if args is None else args)
-        ]
-        return super().parse_known_args(args, namespace)
+
+        def underscored(argument: str) -> str:
+            flag, equals, value = argument.partition("=")
+            name = "--" + flag[2:].replace("-", "_")
+            return name + equals + value if flag.startswith("--") and flag not in known and name in known else argument
+
+        return super().parse_known_args(list(map(underscored, sys.argv[1:] if args is None else args)), namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
         arguments, unknown = self.parse_known_args(args, namespace)
@@ -32,11 +34,6 @@ class Parser(argparse.ArgumentParser):
             kind = "flag" if flag.startswith("-") else "argument"
             parser.error(f"unknown {kind} {flag}" + (f"; did you mean {nearest[0]}?" if nearest else ""))
         return arguments
-
-
-def _underscored(flag: str, known: Mapping[str, Any]) -> str:
-    name = "--" + flag[2:].replace("-", "_")
-    return name if flag.startswith("--") and name in known else flag
 
 
 def add_system_flags(parser: argparse.ArgumentParser) -> None:

@@ -11,25 +11,21 @@ HELP = "Check every backward pass, or your own, against numerical derivatives."
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "what", nargs="*", metavar="LAYER | model | gpt2 | FILE.py",
         help="layers by name, model, a size of GPT-2, or your own file with forward and backward, and with inputs, a "
         "dict of forward's arguments, if it is no layer (default: all layers and the model)",
     )  # fmt: skip
-    parser.add_argument("--as", dest="layer", type=_layer, metavar="LAYER", help="the layer that FILE.py implements")
-    parser.add_argument(
-        "--mutants", action="store_true", help="measure the checker on a library of wrong layers instead"
-    )
-    parser.add_argument(
-        "--all_entries", action="store_true", help="every entry of the model's parameters (default: some)"
-    )
-    parser.add_argument("-v", "--verbose", action="store_true", help="a row for every gradient of every check")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of the inputs and sizes (default: 0)")
+    add("--as", dest="layer", type=_layer, metavar="LAYER", help="the layer that FILE.py implements")
+    add("--mutants", action="store_true", help="measure the checker on a library of wrong layers instead")
+    add("--all_entries", action="store_true", help="every entry of the model's parameters (default: some)")
+    add("-v", "--verbose", action="store_true", help="a row for every gradient of every check")
+    add("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    add("--seed", type=at_least(0), default=0, metavar="N", help="of the inputs and sizes (default: 0)")
 
 
 def run(arguments: argparse.Namespace, _: str) -> int:
-    """Check gradients; the status is 1 if any is wrong."""
     from tinygpt.gradcheck import terminal as gradcheck  # here, since training should not wait for it to be imported
 
     if arguments.mutants:

@@ -6,21 +6,18 @@ from typing import Any
 
 from tinygpt.device import out_of_memory
 from tinygpt.errors import UserError
-from tinygpt.run.store import saved_setting
+from tinygpt.run.store import load_state
 
 
 def asked_for(settings: Mapping[str, Any]) -> Any:
     """The reader's own layers, if `settings` ask for any; a resumed run has what it was saved with, unless they say."""
-    folder, unchecked = settings.get("mine"), settings.get("mine_unchecked")
     if settings.get("init_from") == "resume":
-        out_dir = settings.get("out_dir", "out")
-        folder = settings["mine"] if "mine" in settings else saved_setting(out_dir, "mine")
-        unchecked = saved_setting(out_dir, "mine_unchecked") if unchecked is None else unchecked
-    if not folder:
+        settings = {**load_state(settings.get("out_dir", "out"))[0].get("config", {}), **settings}
+    if not settings.get("mine"):
         return None
     from tinygpt.own_layers import load_own_layers  # here, since other runs should not wait for the checker
 
-    return load_own_layers(folder, bool(unchecked))
+    return load_own_layers(settings["mine"], bool(settings.get("mine_unchecked")))
 
 
 @contextlib.contextmanager

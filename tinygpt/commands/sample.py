@@ -19,33 +19,23 @@ HELP = "Print text from a trained model."
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out_dir", default="out", help="a run's folder, or a Hugging Face GPT-2 folder (default: out)"
-    )
-    parser.add_argument(
-        "--init_from", dest="out_dir", default=argparse.SUPPRESS, help=argparse.SUPPRESS
-    )  # nanoGPT's name
-    parser.add_argument("--start", metavar="TEXT", help="the prompt, or FILE:path (default: a newline)")
-    parser.add_argument("--num_samples", type=at_least(1), default=1, metavar="N", help="samples (default: 1)")
-    parser.add_argument("--max_new_tokens", type=at_least(0), default=500, metavar="N", help="tokens (default: 500)")
-    parser.add_argument(
-        "--temperature", type=float, default=0.8, metavar="X", help="0 for the likeliest (default: 0.8)"
-    )
-    parser.add_argument("--top_k", type=int, default=200, metavar="N", help="draw from the N likeliest (default: 200)")
-    parser.add_argument("--top_p", type=float, metavar="P", help="draw from the likeliest that reach P together")
-    parser.add_argument("--stop", default="", metavar="TEXT", help="end a sample before this text")
-    parser.add_argument(
-        "--seed", type=at_least(0), metavar="N", help="the same text again (default: another each time)"
-    )
-    parser.add_argument("--mine", metavar="FOLDER", help="take in parts of your own, from the lessons: lessons/work")
-    parser.add_argument(
-        "--exact_window", **boolean(False), help="slide the context by one token, uncached, as nanoGPT does"
-    )
+    add = parser.add_argument
+    add("--out_dir", default="out", help="a run's folder, or a Hugging Face GPT-2 folder (default: out)")
+    add("--init_from", dest="out_dir", default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # nanoGPT's name
+    add("--start", metavar="TEXT", help="the prompt, or FILE:path (default: a newline)")
+    add("--num_samples", type=at_least(1), default=1, metavar="N", help="samples (default: 1)")
+    add("--max_new_tokens", type=at_least(0), default=500, metavar="N", help="tokens (default: 500)")
+    add("--temperature", type=float, default=0.8, metavar="X", help="0 for the likeliest (default: 0.8)")
+    add("--top_k", type=int, default=200, metavar="N", help="draw from the N likeliest (default: 200)")
+    add("--top_p", type=float, metavar="P", help="draw from the likeliest that reach P together")
+    add("--stop", default="", metavar="TEXT", help="end a sample before this text")
+    add("--seed", type=at_least(0), metavar="N", help="the same text again (default: another each time)")
+    add("--mine", metavar="FOLDER", help="take in parts of your own, from the lessons: lessons/work")
+    add("--exact_window", **boolean(False), help="slide the context by one token, uncached, as nanoGPT does")
     add_system_flags(parser)
 
 
 def run(arguments: argparse.Namespace, _: str) -> int:
-    """Print text from a trained model as it comes."""
     check_rules(arguments.temperature, arguments.top_k, arguments.top_p)
     if arguments.out_dir == "resume":  # nanoGPT's --init_from=resume
         arguments.out_dir = "out"
@@ -70,10 +60,8 @@ def run(arguments: argparse.Namespace, _: str) -> int:
             if number > 0:
                 print("\n---------------")
             seed = None if arguments.seed is None else arguments.seed + number
-            tokens = model.stream(
-                prompt[None], arguments.max_new_tokens, arguments.temperature, arguments.top_k, arguments.top_p,
-                seed, arguments.exact_window,
-            )  # fmt: skip
+            rules = arguments.temperature, arguments.top_k, arguments.top_p
+            tokens = model.stream(prompt[None], arguments.max_new_tokens, *rules, seed, arguments.exact_window)
             new = (int(token[0]) for token in tokens)
             for piece in chain([start_text], text_stream(new, tokenizer.decode_bytes, arguments.stop)):
                 print(screens.printable(piece) if sys.stdout.isatty() else piece, end="", flush=True)

@@ -16,6 +16,7 @@ from tinygpt.run import screens
 from tinygpt.run.config import MODEL_SHAPE, PRESETS, TrainConfig
 from tinygpt.run.loop import train
 from tinygpt.run.nanogpt import WITHOUT_MEANING, plain_type, read_nanogpt_config
+from tinygpt.run.screens import counted
 from tinygpt.run.state import OURS, Parts, TrainState
 from tinygpt.run.store import resume, set_aside, start
 
@@ -34,21 +35,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     hints = typing.get_type_hints(TrainConfig)
     groups: dict[str, Any] = {}
     for field in fields(TrainConfig):
-        group = field.metadata["group"]
-        if group not in groups:
-            groups[group] = parser.add_argument_group(group)
-        help = field.metadata["help"] + ("" if field.default is None else f" (default: {field.default})")
-        kind = plain_type(hints[field.name])
-        options = boolean(argparse.SUPPRESS) if kind is bool else {"type": kind, "default": argparse.SUPPRESS}
+        title, help, kind = field.metadata["group"], field.metadata["help"], plain_type(hints[field.name])
+        group = groups[title] = groups.get(title) or parser.add_argument_group(title)
+        help += "" if field.default is None else f" (default: {field.default})"
+        options = boolean(argparse.SUPPRESS)
         if kind is not bool:
-            options["metavar"] = {int: "N", float: "X", str: "TEXT"}[kind]
-        groups[group].add_argument(f"--{field.name}", help=help.replace("%", "%%"), **options)
+            options = {"type": kind, "metavar": {int: "N", float: "X", str: "TEXT"}[kind], "default": argparse.SUPPRESS}
+        group.add_argument(f"--{field.name}", help=help.replace("%", "%%"), **options)
     for name in WITHOUT_MEANING:
         parser.add_argument(f"--{name}", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace, command: str) -> int:
-    """Train, showing and writing down what happens."""
     changes, notes = _train_settings(arguments)
     preset = PRESETS[arguments.preset]
     own = asked_for(changes)
@@ -59,8 +57,7 @@ def run(arguments: argparse.Namespace, command: str) -> int:
         if state.evaluated_step < 0 < state.step:
             notes.append("on another text, so its best validation loss and best weights start anew")
         if changes.get("threads") is None and state.threads != thread_count(device=state.model.device):
-            threads = screens.counted(state.threads, "thread")
-            notes.append(f"with {threads}, as the run began, so that it goes on bit for bit")
+            notes.append(f"with {counted(state.threads, 'thread')}, as the run began, so that it goes on bit for bit")
     else:
         state = _start(preset, changes, parts)
         if not state.config.eval_only and (folder := set_aside(state.config.out_dir)):
@@ -69,10 +66,8 @@ def run(arguments: argparse.Namespace, command: str) -> int:
         notes += own.remarks()
     _, remark = resolve_device(state.config.device)
     if state.evaluated_step == state.step >= state.config.max_iters and not state.config.eval_only:
-        raise UserError(
-            f"the run in {state.config.out_dir} has finished its {state.step:,} steps; "
-            f"to go on, give --max_iters more than that"
-        )
+        done = f"the run in {state.config.out_dir} has finished its {state.step:,} steps"
+        raise UserError(f"{done}; to go on, give --max_iters more than that")
 
     began = time.perf_counter()
     metrics = None if state.config.eval_only else screens.Metrics(state)
@@ -121,15 +116,11 @@ def _start(preset: dict[str, Any], changes: dict[str, Any], parts: Parts) -> Tra
 
 def _train_settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """The settings given by file and by flags, flags last, and notes on what was left alone."""
-    known = {field.name for field in fields(TrainConfig)}
     given = vars(arguments)
-    settings: dict[str, Any] = {}
-    notes: list[str] = []
-    if arguments.config is not None:
-        settings, notes = read_nanogpt_config(arguments.config)
+    settings, notes = read_nanogpt_config(arguments.config) if arguments.config is not None else ({}, [])
     if {"data", "dataset"} <= given.keys():
         raise UserError("--data and --dataset were both given; expected one of them, since a run has one text")
-    settings |= {name: given[name] for name in known & given.keys()}
+    settings |= {field.name: given[field.name] for field in fields(TrainConfig) if field.name in given}
     if arguments.config is not None and arguments.preset == "cpu":
         ours = {name: getattr(TrainConfig(), name) for name in (*MODEL_SHAPE, "dataset", "learning_rate", "batch_size")}
         unset = [f"{name}={value}" for name, value in ours.items() if name not in settings]

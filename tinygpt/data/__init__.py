@@ -1,12 +1,7 @@
-"""Texts to learn from, their token files, and batches.
-
-`load_corpus` finds a text, encodes it once into `train.bin` and `val.bin` in a cache folder, and maps these files into
-memory. A folder that already holds such files, as nanoGPT writes them, is read as it is.
-"""
+"""Texts to learn from, their token files, and batches; `load_corpus` finds a text by its name."""
 
 from tinygpt.data.addition import AdditionCorpus
 from tinygpt.data.corpus import Batch, Corpus, first_prompt, windows_at
-from tinygpt.data.load import load_corpus
-from tinygpt.data.texts import STDLIB_CHARACTERS
+from tinygpt.data.load import STDLIB_CHARACTERS, load_corpus
 
 __all__ = ["STDLIB_CHARACTERS", "AdditionCorpus", "Batch", "Corpus", "first_prompt", "load_corpus", "windows_at"]

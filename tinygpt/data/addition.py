@@ -17,8 +17,7 @@ class AdditionCorpus(Corpus):
     The sum comes last digit first, the order in which it is computed and carried; zeros make every line 13 characters,
     so that a digit's place is its value. A batch's lines are drawn anew; each starts a row, and the loss counts only
     what can be known: the sum and the newline after it. A tenth of all pairs, chosen by a hash of the two numbers in
-    either order, is never trained on. `train` and `val` are extracts: 10,000 lines, and the 1,000 sums that `accuracy`
-    asks.
+    either order, is never trained on. `train` and `val` are extracts: 10,000 lines, and the 1,000 sums of `accuracy`.
     """
 
     CHARACTERS = "\n+0123456789="
@@ -30,11 +29,9 @@ class AdditionCorpus(Corpus):
         rng = np.random.default_rng(12345)
         unseen = rng.integers(1000, size=(12_000, 2))
         self.unseen = unseen[self.held_out(*unseen.T)][:1000]  # (1000, 2), each pair equally likely
-        super().__init__(
-            "addition", np.empty(0), np.empty(0), tokenizer, tokenizer.vocab_size, fingerprint="addition 1"
-        )
-        self.train = self.lines(self.draw(10_000, rng)).reshape(-1).astype(np.uint16)
-        self.val = self.lines(self.unseen).reshape(-1).astype(np.uint16)
+        extracts = self.draw(10_000, rng), self.unseen
+        train, val = (self.lines(pairs).reshape(-1).astype(np.uint16) for pairs in extracts)
+        super().__init__("addition", train, val, tokenizer, tokenizer.vocab_size, fingerprint="addition 1")
 
     @staticmethod
     def held_out(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -62,9 +59,8 @@ class AdditionCorpus(Corpus):
         return self.alphabet.encode(text).astype(np.int64).reshape(-1, self.LINE)
 
     def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
-        """Rows of whole lines, the last one cut where the row ends; shapes and dtypes as every corpus's.
-
-        For "train" the pairs are drawn anew, for "val" from the unseen ones.
+        """Rows of whole lines, the last one cut where the row ends; shapes and dtypes as every corpus's. For "train"
+        the pairs are drawn anew, for "val" from the unseen ones.
         """
         if block_size < self.LINE - 1:
             raise UserError(f"--block_size is {block_size}; addition needs at least {self.LINE - 1}, one whole sum")

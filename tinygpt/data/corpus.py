@@ -17,8 +17,7 @@ Batch: TypeAlias = tuple[np.ndarray, np.ndarray]  # idx and targets, int64 (B, T
 def windows_at(tokens: np.ndarray, starts: np.ndarray, block_size: int) -> Batch:
     """The windows of `tokens` that begin at `starts`, and what is to be predicted in them: the tokens one place on.
 
-    tokens: (N,) integers; starts: (B,) integers, at most N - block_size - 1. Returns idx and targets, int64 of shape
-    (B, block_size) each.
+    tokens: (N,) integers; starts: (B,), at most N - block_size - 1. Returns idx, targets, int64 (B, block_size) each.
     """
     places = starts[:, None] + np.arange(block_size)  # (B, 1) + (T,) -> (B, T)
     return tokens[places].astype(np.int64), tokens[places + 1].astype(np.int64)
@@ -27,7 +26,6 @@ def windows_at(tokens: np.ndarray, starts: np.ndarray, block_size: int) -> Batch
 @dataclass
 class Corpus:
     """Two streams of token ids, `train` and `val`: 1-D, memory-mapped, uint16 (uint32 beyond 65,536 tokens).
-
     `tokenizer` is None, and the numbers of bytes and characters too, where a folder of token files does not tell.
     """
 
@@ -45,8 +43,7 @@ class Corpus:
     def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
         """Windows at random places of `split`, "train" or "val", each equally likely.
 
-        Returns idx and targets, int64 arrays of shape (batch_size, block_size); targets are the tokens one place on.
-        UserError for a split of fewer than block_size + 1 tokens.
+        Returns idx and targets, int64 (batch_size, block_size) each. UserError for fewer than block_size + 1 tokens.
         """
         tokens = {"train": self.train, "val": self.val}[split]
         if len(tokens) <= block_size:
@@ -57,18 +54,15 @@ class Corpus:
         return self.cut(tokens, rng.integers(len(tokens) - block_size, size=batch_size), block_size)
 
     def windows(self, tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[Batch]:
-        """All of `tokens`, (n,), as batches of idx and targets, int64 (B, T) each, in order and without overlap.
-
-        Every token but the first is a target once; what fills up the last window is ignored (-1).
+        """All of `tokens`, (n,), as batches of idx and targets, int64 (B, T) each, in order and without overlap. Every
+        token but the first is a target once; what fills up the last window is ignored (-1).
         """
         per_batch = batch_size * block_size
         for start in range(0, len(tokens) - 1, per_batch):
             piece = tokens[start : start + per_batch + 1].astype(np.int64)
-            rows = -(-(len(piece) - 1) // block_size)
-            idx = np.zeros(rows * block_size, np.int64)
-            targets = np.full(rows * block_size, IGNORED)
-            idx[: len(piece) - 1], targets[: len(piece) - 1] = piece[:-1], piece[1:]
-            yield idx.reshape(rows, block_size), targets.reshape(rows, block_size)
+            filling = 0, -(len(piece) - 1) % block_size
+            idx, targets = np.pad(piece[:-1], filling), np.pad(piece[1:], filling, constant_values=IGNORED)
+            yield idx.reshape(-1, block_size), targets.reshape(-1, block_size)
 
     def describe(self) -> str:
         """What there is to learn from, in a line."""
@@ -92,9 +86,7 @@ class Corpus:
 
     def bits_per_character(self, loss: float) -> float | None:
         """Loss on `val` in nats per token -> bits per character, comparable between tokenizers; None if unknown."""
-        if not self.val_characters:
-            return None
-        return loss / math.log(2) * len(self.val) / self.val_characters
+        return loss / math.log(2) * len(self.val) / self.val_characters if self.val_characters else None
 
 
 def first_prompt(tokenizer: Tokenizer) -> str:

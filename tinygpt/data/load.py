@@ -1,37 +1,41 @@
-"""Which text a run learns from: by its name, or the reader's own."""
+"""Which text a run learns from: one that has a name, and where it comes from, or the reader's own."""
 
 import difflib
+import hashlib
+import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
 from tinygpt.data.addition import AdditionCorpus
 from tinygpt.data.corpus import Corpus
-from tinygpt.data.texts import DATASETS, TEXTS
 from tinygpt.data.token_files import encoded_text, token_folder
 from tinygpt.errors import UserError
-from tinygpt.files import cache_folder
+from tinygpt.files import cache_folder, download
 from tinygpt.tokenizer import CharTokenizer, GPT2Tokenizer, Merge, Tokenizer, merge
 
 TOKENIZERS = ("char", "bpe", "gpt2")
+SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+SHAKESPEARE_BYTES = 1_115_394
+STDLIB_CHARACTERS = "\t\n" + "".join(map(chr, range(32, 127)))
+STDLIB_MIN_BYTES = 500_000
 
 
 def load_corpus(
-    dataset: str = "stdlib",
-    data: str | Path | None = None,
-    tokenizer: str | Tokenizer = "char",
-    vocab_size: int | None = None,
-    merge: Merge = merge,
-) -> Corpus:
+    dataset: str = "stdlib", data: str | Path | None = None, tokenizer: str | Tokenizer = "char",
+    vocab_size: int | None = None, merge: Merge = merge,
+) -> Corpus:  # fmt: skip
     """The corpus of that name, or of the user's own `data`: a UTF-8 text file or a folder with train.bin and val.bin.
 
     `tokenizer` is "char", "bpe" (with `vocab_size` tokens, 1024 if None), "gpt2", or a tokenizer made before. `merge`
-    is the step that training "bpe" takes for each new token.
-    UserError, in a sentence, for whatever cannot be found, read, encoded or fetched.
+    is the step of training "bpe". UserError, in a sentence, for whatever cannot be found, read, encoded or fetched.
     """
     if not isinstance(tokenizer, Tokenizer) and tokenizer not in TOKENIZERS:
         raise UserError(_unknown("tokenizer", tokenizer, TOKENIZERS))
     if vocab_size is not None and tokenizer != "bpe":
         raise UserError(f"--vocab_size={vocab_size} goes with --tokenizer=bpe; every other has a size of its own")
+    if tokenizer == "gpt2":
+        tokenizer = GPT2Tokenizer()
     if data is None:  # a folder of token files goes before a name: as nanoGPT finds it, or by its path
         folders = [path for path in (Path("data") / dataset, Path(dataset)) if (path / "train.bin").is_file()]
         data = folders[0] if folders else None
@@ -54,8 +58,6 @@ def load_corpus(
         raise UserError(_unknown("dataset", dataset, DATASETS) + "; your own text goes in with --data FILE")
     if tokenizer == "char" and characters:
         tokenizer = CharTokenizer(characters)
-    if tokenizer == "gpt2":
-        tokenizer = GPT2Tokenizer()
     return encoded_text(name, text_bytes, tokenizer, 1024 if vocab_size is None else vocab_size, cache, merge)
 
 
@@ -76,3 +78,47 @@ def _read_file(path: Path) -> bytes:
     if not text:
         raise UserError(f"{path} is empty; --data takes a text to learn from")
     return text
+
+
+def stdlib(cache: Path) -> tuple[bytes, str]:
+    """The top-level modules of this Python's standard library, in order of name, in 97 characters.
+
+    Whatever is not printable ASCII, a tab or a newline becomes "?". So the vocabulary is the same for every version of
+    Python, though the text is not. UserError where an installation carries no sources.
+    """
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    sources = [path.read_bytes() for path in sorted(folder.glob("*.py"), key=lambda path: path.name) if path.is_file()]
+    text = b"\n".join(sources).decode("utf-8", errors="replace").encode("ascii", errors="replace")
+    text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    text = text.translate(bytes(i if chr(i) in STDLIB_CHARACTERS else ord("?") for i in range(256)))
+    if len(text) < STDLIB_MIN_BYTES:
+        raise UserError(
+            f"This Python carries only {len(text):,} bytes of its standard library's sources in {folder}; "
+            f"use {_other_datasets('stdlib')}"
+        )
+    return text, STDLIB_CHARACTERS
+
+
+def shakespeare_char(cache: Path) -> tuple[bytes, None]:
+    """Tiny Shakespeare (Karpathy 2015), 1,115,394 bytes: fetched once, and checked each time it is read."""
+    path = cache / "shakespeare_char.txt"
+    text = path.read_bytes() if path.is_file() else b""
+    if not _is_shakespeare(text):
+        way_out = f"use {_other_datasets('shakespeare_char')}"
+        download(SHAKESPEARE_URL, path, way_out, check=lambda fetched: _is_shakespeare(fetched.read_bytes()))
+        text = path.read_bytes()
+    return text, None
+
+
+def _is_shakespeare(text: bytes) -> bool:
+    return len(text) == SHAKESPEARE_BYTES and hashlib.sha256(text).hexdigest() == SHAKESPEARE_SHA256
+
+
+# name -> function of the cache folder that returns the text as UTF-8 bytes and, where they are fixed, its characters
+TEXTS = {"stdlib": stdlib, "shakespeare_char": shakespeare_char}
+DATASETS = (*TEXTS, "addition")
+
+
+def _other_datasets(name: str) -> str:
+    others = [f"--dataset={other}" for other in DATASETS if other != name]
+    return " or ".join([*others, "--data FILE with a text of your own"])

@@ -97,8 +97,6 @@ def token_folder(folder: Path, tokenizer: Any) -> Corpus:
     largest = int(max(train[:10_000_000].max(initial=0), val.max(initial=0)))  # not all: it may be many gigabytes
     if tokenizer == "char":
         tokenizer = _guess_tokenizer(folder, train, largest)
-    elif tokenizer == "gpt2":
-        tokenizer = GPT2Tokenizer()
     vocab_size = tokenizer.vocab_size if tokenizer else largest + 1
     if largest >= vocab_size:
         raise UserError(
@@ -114,9 +112,8 @@ def token_folder(folder: Path, tokenizer: Any) -> Corpus:
 
 
 def _guess_tokenizer(folder: Path, train: np.ndarray, largest: int) -> Tokenizer | None:
-    """nanoGPT's character tokenizer if input.txt gives these very tokens; GPT-2's if the ids go beyond characters.
-
-    Its meta.pkl, which would tell, is a pickle, and to open a pickle is to run whatever is in it.
+    """nanoGPT's character tokenizer if input.txt gives these very tokens; GPT-2's if the ids go beyond characters. Its
+    meta.pkl, which would tell, is a pickle, and to open a pickle is to run whatever is in it.
     """
     try:
         text = (folder / "input.txt").read_text(encoding="utf-8")  # with newlines translated, as nanoGPT reads it

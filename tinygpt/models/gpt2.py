@@ -9,7 +9,7 @@ is the same lines from bottom to top.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -32,12 +32,9 @@ GPT2_SIZES = {  # name: n_layer, n_head, n_embd
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")  # Hugging Face's names
 BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that some GPT-2 files carry along
 NOT_GPT2 = {  # settings of Hugging Face's GPT2Config that change the computation to one we do not have
-    "model_type": "gpt2",
-    "tie_word_embeddings": True,
-    "scale_attn_weights": True,
-    "scale_attn_by_inverse_layer_idx": False,
-    "add_cross_attention": False,
-}
+    "model_type": "gpt2", "tie_word_embeddings": True, "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False,
+}  # fmt: skip
 
 
 class Leaves(Protocol):
@@ -61,9 +58,8 @@ class Leaves(Protocol):
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The shape of a GPT. The defaults are GPT-2's smallest, 124,439,808 parameters.
-
-    Raises UserError, naming the field, for a value that no model can have.
+    """The shape of a GPT. The defaults are GPT-2's smallest, 124,439,808 parameters. Raises UserError, naming the
+    field, for a value that no model can have.
     """
 
     block_size: int = 1024  # the longest sequence, in tokens
@@ -77,11 +73,19 @@ class GPTConfig:
     layer_norm_epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise UserError(f"{name} is {value!r}; expected a whole number of at least 1")
-            object.__setattr__(self, name, int(value))  # NumPy's numbers would follow the model into files and dtypes
+        number = int | float | np.floating
+        whole = int | np.integer, lambda n: n >= 1, "a whole number of at least 1"
+        rules: dict[str, tuple] = dict.fromkeys(("block_size", "vocab_size", "n_layer", "n_head", "n_embd"), whole) | {
+            "dropout": (number, lambda p: 0 <= p < 1, "a probability, at least 0 and below 1"),
+            "layer_norm_epsilon": (number, lambda eps: 0 < eps < math.inf, "a number above 0"),
+            "bias": (bool | np.bool_, lambda _: True, "True or False"),
+            "activation_function": (str, GELUS.__contains__, "gelu_new (tanh) or gelu (exact)"),
+        }
+        for name, (types, allowed, expected) in rules.items():
+            value, plain = getattr(self, name), type(getattr(type(self), name))  # the type of its default
+            if not isinstance(value, types) or (isinstance(value, bool) and plain is not bool) or not allowed(value):
+                raise UserError(f"{name} is {value!r}; expected {expected}")
+            object.__setattr__(self, name, plain(value))  # NumPy's numbers would follow the model into files and dtypes
         size = self.n_embd * (self.vocab_size + self.block_size + 12 * self.n_layer * self.n_embd)
         if size > 10**13:
             raise UserError(
@@ -91,21 +95,6 @@ class GPTConfig:
             raise UserError(
                 f"n_embd is {self.n_embd} and n_head is {self.n_head}, but every head takes an equal share of the "
                 f"channels; make n_embd a multiple of n_head, such as {-(-self.n_embd // self.n_head) * self.n_head}"
-            )
-        for name, allowed, expected in (
-            ("dropout", lambda p: 0 <= p < 1, "a probability, at least 0 and below 1"),
-            ("layer_norm_epsilon", lambda eps: 0 < eps < math.inf, "a number above 0"),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not allowed(value):
-                raise UserError(f"{name} is {value!r}; expected {expected}")
-            object.__setattr__(self, name, float(value))
-        if not isinstance(self.bias, bool | np.bool_):
-            raise UserError(f"bias is {self.bias!r}; expected True or False")
-        object.__setattr__(self, "bias", bool(self.bias))
-        if self.activation_function not in tuple(GELUS):
-            raise UserError(
-                f"activation_function is {self.activation_function!r}; expected gelu_new (tanh) or gelu (exact)"
             )
 
     @classmethod
@@ -120,21 +109,15 @@ class GPTConfig:
         """Every parameter's name and shape, in the order data flows: a Hugging Face GPT-2 checkpoint's."""
         V, T, C = self.vocab_size, self.block_size, self.n_embd
         shapes: dict[str, tuple[int, ...]] = {"wte.weight": (V, C), "wpe.weight": (T, C)}
-        for layer in range(self.n_layer):
-            for name, shape in (
-                ("ln_1", (C,)),
-                ("attn.c_attn", (C, 3 * C)),
-                ("attn.c_proj", (C, C)),
-                ("ln_2", (C,)),
-                ("mlp.c_fc", (C, 4 * C)),
-                ("mlp.c_proj", (4 * C, C)),
-            ):
-                shapes[f"h.{layer}.{name}.weight"] = shape
-                if self.bias:
-                    shapes[f"h.{layer}.{name}.bias"] = shape[-1:]
-        shapes["ln_f.weight"] = (C,)
-        if self.bias:
-            shapes["ln_f.bias"] = (C,)
+        block = {
+            "ln_1": (C,), "attn.c_attn": (C, 3 * C), "attn.c_proj": (C, C),
+            "ln_2": (C,), "mlp.c_fc": (C, 4 * C), "mlp.c_proj": (4 * C, C),
+        }  # fmt: skip
+        layers = {f"h.{layer}.{name}": shape for layer in range(self.n_layer) for name, shape in block.items()}
+        for name, shape in {**layers, "ln_f": (C,)}.items():
+            shapes[f"{name}.weight"] = shape
+            if self.bias:
+                shapes[f"{name}.bias"] = shape[-1:]
         return shapes
 
     @property
@@ -144,34 +127,22 @@ class GPTConfig:
 
     def to_pretrained(self) -> dict[str, Any]:
         """What Hugging Face's config.json says of this model."""
-        return {
-            "architectures": ["GPT2LMHeadModel"],
-            "model_type": "gpt2",
-            "vocab_size": self.vocab_size,
-            "n_positions": self.block_size,
-            "n_embd": self.n_embd,
-            "n_layer": self.n_layer,
-            "n_head": self.n_head,
-            "activation_function": self.activation_function,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            **dict.fromkeys(DROPOUTS, self.dropout),
-            "tie_word_embeddings": True,
-            "bias": self.bias,
-        }
+        ours = asdict(self)
+        n_positions, dropout = ours.pop("block_size"), ours.pop("dropout")
+        fixed = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "tie_word_embeddings": True}
+        return fixed | ours | {"n_positions": n_positions} | dict.fromkeys(DROPOUTS, dropout)
 
     @classmethod
     def from_pretrained(cls, settings: Mapping[str, Any], source: Path) -> "GPTConfig":
-        """The configuration that a config.json, read from `source`, stands for.
-
-        Three different dropout probabilities, which GPTConfig cannot say, become 0. Raises UserError for a model that
-        is not GPT-2's architecture.
+        """The configuration that a config.json, read from `source`, stands for. Three different dropout probabilities,
+        which GPTConfig cannot say, become 0. Raises UserError for a model that is not GPT-2's architecture.
         """
         for key, expected in NOT_GPT2.items():
             if settings.get(key, expected) != expected:
                 raise UserError(f"{source} has {key} = {settings[key]!r}; this library computes only {expected!r}")
         try:
             sizes = {name: settings[name] for name in ("vocab_size", "n_layer", "n_head", "n_embd")}
-            sizes = {"block_size": settings["n_positions"], **sizes}
+            sizes["block_size"] = settings["n_positions"]
         except KeyError as missing:
             raise UserError(f"{source} lacks {missing}; expected the config of a GPT-2 model") from None
         if settings.get("n_inner") is not None and settings["n_inner"] != 4 * settings["n_embd"]:
@@ -179,12 +150,10 @@ class GPTConfig:
         activation = settings.get("activation_function", "gelu_new")
         dropouts = [settings.get(name, 0.0) for name in DROPOUTS]
         return cls(
-            **sizes,
+            **sizes, layer_norm_epsilon=settings.get("layer_norm_epsilon", 1e-5), bias=settings.get("bias", True),
             activation_function="gelu_new" if activation == "gelu_pytorch_tanh" else activation,  # the same function
-            layer_norm_epsilon=settings.get("layer_norm_epsilon", 1e-5),
             dropout=dropouts[0] if dropouts.count(dropouts[0]) == 3 else 0.0,
-            bias=settings.get("bias", True),
-        )
+        )  # fmt: skip
 
 
 # What the page makes of leaves. Each has a layer's two functions; `ops` is the table of leaves to use.
@@ -210,10 +179,7 @@ class MLP:
 
     @staticmethod
     def backward(dout: Array, cache: tuple) -> tuple[Array, Array, Array | None, Array, Array | None]:
-        """dx: (B, T, C), dw_fc, db_fc, dw_proj, db_proj.
-
-        dout: (B, T, C).
-        """
+        """dx: (B, T, C), dw_fc, db_fc, dw_proj, db_proj. dout: (B, T, C)."""
         fc_cache, gelu_cache, proj_cache, ops = cache
         da, dw_proj, db_proj = ops.linear.backward(dout, proj_cache)  # (B, T, C) -> (B, T, 4C)
         dh = ops.gelu.backward(da, gelu_cache)  # (B, T, 4C)
@@ -350,10 +316,7 @@ class LMHeadLoss:
 
     @staticmethod
     def backward(dout: Array, cache: tuple) -> tuple[Array, Array]:
-        """dx: (N, C), dw: (V, C).
-
-        dout: ().
-        """
+        """dx: (N, C), dw: (V, C). dout: ()."""
         linear_cache, loss_cache, ops = cache
         dlogits = ops.cross_entropy.backward(dout, loss_cache)  # (N, V)
         dx, dw_transposed, _ = ops.linear.backward(dlogits, linear_cache)  # (N, V) -> (N, C), (C, V)
@@ -364,12 +327,7 @@ class LMHeadLoss:
 
 
 class GPT(Model):
-    """A GPT with its parameters on a device. See `Model` for what it does.
-
-    Initialisation is nanoGPT's: weights normal with standard deviation 0.02, those of the projections back into the
-    residual stream (`c_proj`) smaller by sqrt(2 * n_layer); biases 0, LayerNorm weights 1. The same seed gives the
-    same numbers on every device and in either dtype.
-    """
+    """A GPT with its parameters on a device. See `Model` for what it does."""
 
     config: GPTConfig
     ops: Leaves
@@ -382,6 +340,9 @@ class GPT(Model):
     layer_prefix = "h.{}."
 
     def initialise(self, seed: int) -> None:
+        """nanoGPT's: weights normal with standard deviation 0.02, smaller by sqrt(2 * n_layer) for the projections back
+        into the residual stream (`c_proj`); biases 0, LayerNorm weights 1; the same on every device, in either dtype.
+        """
         rng = generator(seed, "initialisation")
         for name, shape in self.config.shapes().items():
             if len(shape) == 2:
@@ -429,10 +390,7 @@ class GPT(Model):
         grads["wte.weight"] += ops.embedding.backward(dx, wte)  # added to the head's part: the weights are tied
 
     def decode(self, idx: Array, start: int, memory: KeyValueCache) -> Array:
-        """`hidden` of the t tokens from position `start` on, where `memory` holds what is before, and takes them in.
-
-        idx: (B, t). Returns (B, t, C).
-        """
+        """`hidden` of t tokens from `start` on, (B, t) -> (B, t, C); `memory` has those before and takes these in."""
         config, ops, params = self.config, self.ops, self.params
         approximate, eps = GELUS[config.activation_function], config.layer_norm_epsilon
         positions = device_module(self.device).arange(start, start + idx.shape[1])
@@ -474,10 +432,8 @@ class GPT(Model):
         if not self.config.bias:
             biases = [name for name in tensors if name.endswith(".bias")]
             if any(tensors.pop(name).any() for name in biases):
-                raise UserError(
-                    f"{source.with_name('config.json')} says the model has no biases, but {source.name} has some that "
-                    f"are not zero"
-                )
+                config = source.with_name("config.json")
+                raise UserError(f"{config} says the model has no biases, but {source.name} has some that are not zero")
         return tensors
 
     def cropped(self, block_size: int) -> "GPT":
@@ -503,10 +459,7 @@ class Cost(NamedTuple):
 
 
 def costs(config: GPTConfig) -> list[Cost]:
-    """Parameters, floating-point operations and memory: embeddings, the parts of one block times n_layer, ln_f, head.
-
-    FLOPs count a multiplication and an addition as two, matrix products only.
-    """
+    """All layers' costs, those of a block's times n_layer; FLOPs of matrix products, 2 for each multiply and add."""
     L, H, T = config.n_layer, config.n_head, config.block_size
     C, V = config.n_embd, config.vocab_size
     b = int(config.bias)

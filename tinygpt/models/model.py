@@ -34,10 +34,7 @@ PRECISIONS = {name: Precision(name, name, name) for name in ("float32", "float64
 
 
 class KeyValueCache(NamedTuple):
-    """The keys and values of the positions seen so far, for every layer: what generation need not compute again.
-
-    keys, values: (n_layer, B, H, S, D).
-    """
+    """The keys and values of all positions so far, which generation need not compute again: (n_layer, B, H, S, D)."""
 
     keys: Array
     values: Array
@@ -71,14 +68,9 @@ class Model:
     draw: Any = staticmethod(sample.draw)
 
     def __init__(
-        self,
-        config: Any,
-        device: str = "cpu",
-        dtype: Any = "float32",
-        seed: int | None = 1337,
-        ops: Any = None,
-        parts: Mapping[str, Any] | None = None,
-    ):
+        self, config: Any, device: str = "cpu", dtype: Any = "float32", seed: int | None = 1337,
+        ops: Any = None, parts: Mapping[str, Any] | None = None,
+    ):  # fmt: skip
         name = getattr(dtype, "__name__", str(dtype))  # numpy.float32 will do as well
         if name not in PRECISIONS:
             raise UserError(f"dtype is {dtype!r}; expected {' or '.join(PRECISIONS)}")
@@ -94,15 +86,12 @@ class Model:
             setattr(self, part, own)
         self.seed = seed if seed is not None else 0
         self.params = Parameters(config.shapes(), self.precision.parameters, self.device)
-        prefixes = [self.layer_prefix.format(layer) for layer in range(config.n_layer)]
         self.layer_params = [  # each layer's parameters by their names within the layer
             {name[len(prefix) :]: array for name, array in self.params.items() if name.startswith(prefix)}
-            for prefix in prefixes
+            for prefix in map(self.layer_prefix.format, range(config.n_layer))
         ]
         if seed is not None:
             self.initialise(seed)
-
-    # Forward
 
     def forward(self, idx: Array) -> tuple[Array, tuple]:
         """The logits of the token after each position.
@@ -115,14 +104,9 @@ class Model:
         return logits, (None, hidden_cache, head_cache)
 
     def loss(
-        self,
-        idx: Array,
-        targets: Array,
-        denominator: float | None = None,
-        need_grad: bool = True,
-        step: int = 0,
-        row: int = 0,
-    ) -> tuple[Array, tuple | None]:
+        self, idx: Array, targets: Array, denominator: float | None = None, need_grad: bool = True,
+        step: int = 0, row: int = 0,
+    ) -> tuple[Array, tuple | None]:  # fmt: skip
         """The mean cross-entropy, in nats, of the targets that are not -1; 0 where all are.
 
         idx, targets: (B, T) integers. denominator: divides the sum of losses in place of the number of counted
@@ -133,11 +117,9 @@ class Model:
         idx, targets = self.upload(idx, targets)
         dropout = self.config.dropout if need_grad else 0.0
         x, hidden_cache = self.hidden(idx, dropout, fold_in(self.seed, step), row, need_grad)
-        rows = x.reshape(-1, x.shape[-1])  # (B, T, C) -> (B*T, C)
+        x, targets = x.reshape(-1, x.shape[-1]), targets.reshape(-1)  # (B, T, C) -> (B*T, C), (B, T) -> (B*T,)
         head = self.head_loss
-        loss, head_cache = head.forward(
-            rows, self.params[self.head], targets.reshape(-1), denominator, need_grad, ops=self.ops
-        )
+        loss, head_cache = head.forward(x, self.params[self.head], targets, denominator, need_grad, ops=self.ops)
         return loss, (head, hidden_cache, head_cache) if need_grad else None
 
     @property
@@ -146,14 +128,11 @@ class Model:
         ours = self.lm_head_loss is type(self).lm_head_loss
         return ours and self.ops.fused("lm_head_loss") or self.lm_head_loss
 
-    # Backward
-
     def backward(self, cache: tuple | None, grads: Any = None, dout: Array | None = None) -> Any:
         """The gradient of every parameter, added into `grads`.
 
         cache: from `loss` or `forward`. grads: a mapping with the keys and shapes of `params`; new zeros if None.
-        dout: the gradient with respect to what forward returned: for `loss` (), 1 if None; for `forward` (B, T, V),
-        required. Returns grads.
+        dout: the gradient with respect to what came with it: a loss (), 1 if None; logits (B, T, V). Returns grads.
         """
         if cache is None:
             raise UserError("backward got no cache: loss(..., need_grad=False) keeps none; call it with need_grad=True")
@@ -174,15 +153,9 @@ class Model:
     # Generation
 
     def generate(
-        self,
-        idx: Array,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
-        exact_window: bool = False,
-    ) -> np.ndarray:
+        self, idx: Array, max_new_tokens: int, temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, seed: int | None = None, exact_window: bool = False,
+    ) -> np.ndarray:  # fmt: skip
         """Continue each row of `idx` by `max_new_tokens` tokens: (B, T) -> (B, T + max_new_tokens), on the host.
 
         temperature, top_k, top_p: see `sample.probabilities`; the rest as in `stream`.
@@ -192,15 +165,9 @@ class Model:
         return np.concatenate([idx, *(tokens[:, None] for tokens in new)], axis=1)
 
     def stream(
-        self,
-        idx: Array,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
-        exact_window: bool = False,
-    ) -> Iterator[np.ndarray]:
+        self, idx: Array, max_new_tokens: int, temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, seed: int | None = None, exact_window: bool = False,
+    ) -> Iterator[np.ndarray]:  # fmt: skip
         """`generate`, one time step at a time: yields the next token of each row, (B,) int64 on the host.
 
         seed: of the draws; None for a different one each time. Keys and values of past positions are remembered. When
@@ -211,8 +178,7 @@ class Model:
         sample.check_rules(temperature, top_k, top_p)
         if max_new_tokens < 0:
             raise UserError(f"max_new_tokens is {max_new_tokens}; expected 0 or more")
-        tokens = self._prompt(idx)
-        return self._stream(tokens, max_new_tokens, (temperature, top_k, top_p), seed, exact_window)
+        return self._stream(self._prompt(idx), max_new_tokens, (temperature, top_k, top_p), seed, exact_window)
 
     def _stream(
         self, tokens: np.ndarray, max_new_tokens: int, rules: tuple, seed: int | None, exact_window: bool
@@ -259,10 +225,10 @@ class Model:
         """
         if str(folder) in cls.sizes and not Path(folder).exists():
             folder = checkpoint.download_model(str(folder))
-        files = checkpoint.model_files(Path(folder))
-        config = cls.config_class.from_pretrained(checkpoint.read_json(files.config), files.config)
-        model = cls(config, device, dtype, seed=None, ops=ops, parts=parts)
-        tensors = model.understand_tensors(checkpoint.read_tensors(files.weights), files.weights)
+        config, weights = checkpoint.model_files(Path(folder))
+        shape = cls.config_class.from_pretrained(checkpoint.read_json(config), config)
+        model = cls(shape, device, dtype, seed=None, ops=ops, parts=parts)
+        tensors = model.understand_tensors(checkpoint.read_tensors(weights), weights)
         checkpoint.copy_tensors(tensors, model.params, folder)
         return model
 
@@ -271,8 +237,7 @@ class Model:
     def upload(self, idx: Array, targets: Array) -> tuple[Array, Array]:
         """A batch, checked as `loss` checks it, on the model's device, from where `loss` takes it as it is.
 
-        idx, targets: (B, T) integers. To a card the transfer is queued, and nobody waits for it. Raises UserError for
-        ids or shapes that do not fit.
+        idx, targets: (B, T) integers. Nobody waits for a card. Raises UserError for ids or shapes that do not fit.
         """
         idx, targets = self._tokens(idx), self._tokens(targets, "targets", lowest=IGNORED)
         if idx.shape != targets.shape:

@@ -30,26 +30,19 @@ def adamw_update(
 
 
 class AdamW(Optimizer):
-    """AdamW over the flat buffer of `params`, which it updates in place.
-
-    Weight decay acts on the parameters of two or more dimensions only. `m` and `v` are the first and second moments.
-    `update` is the rule for one array, `adamw_update` or the device's fast twin of it if None.
+    """AdamW over the flat buffer of `params`, which it updates in place. Weight decay acts on the parameters of two or
+    more dimensions only. `m` and `v` are the first and second moments. `update` is the rule for one array; if None,
+    `adamw_update` or the device's fast twin of it.
     """
 
     state_names = ("m", "v")
 
     def __init__(
-        self,
-        params: Parameters,
-        betas: tuple[float, float] = (0.9, 0.95),
-        eps: float = 1e-8,
-        weight_decay: float = 0.1,
-        update: Callable[..., None] | None = None,
-    ):
+        self, params: Parameters, betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-8,
+        weight_decay: float = 0.1, update: Callable[..., None] | None = None,
+    ):  # fmt: skip
         super().__init__(params)
-        self.betas = betas
-        self.eps = eps
-        self.weight_decay = weight_decay
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         twin = getattr(modules(params.device).get("adamw"), "adamw_update", adamw_update)
         self.update: Callable[..., None] = update or twin
         self.m, self.v = self.state["m"], self.state["v"]

@@ -40,8 +40,7 @@ class Optimizer:
         """Update the parameters from `grads`, first scaled so that their global norm is at most `max_norm` (0: not).
 
         each: calls a function for every piece of the work; `Workers.map` spreads the calls over threads. Returns the
-        norm before scaling, a 0-d array on the parameters' device: reading it is left to the caller, because on a card
-        that waits.
+        norm before scaling, a 0-d array on the parameters' device, where reading it may mean waiting.
         """
         norm = global_norm(grads, each)
         xp = array_module(grads.flat)
@@ -49,8 +48,9 @@ class Optimizer:
         scale = xp.minimum(1, max_norm / (norm + 1e-6)).astype(self.params.dtype) if max_norm > 0 else None
         self.steps += 1
 
-        def update_piece(piece: slice | str) -> None:
-            w, dw, *state = (_cut(p, piece) for p in (self.params, grads, *self.state.values()))
+        def update_piece(piece: slice | str) -> None:  # a block of the flat buffer, or a parameter by its name
+            buffers = self.params, grads, *self.state.values()
+            w, dw, *state = (p.flat[piece] if isinstance(piece, slice) else p[piece] for p in buffers)
             dw = dw if scale is None else dw * scale
             decayed = piece.start < self.params.n_decayed if isinstance(piece, slice) else w.ndim >= 2
             self.apply(w, dw, lr, decayed, **dict(zip(self.state, state, strict=True)))
@@ -65,11 +65,6 @@ def global_norm(grads: Parameters, each: Callable[..., Iterable] = map) -> Array
     # not xp.dot: BLAS would split it over as many threads as it likes, and the bits would depend on their number
     squares = each(lambda block: (grads.flat[block] * grads.flat[block]).sum(), _blocks(grads))
     return xp.sqrt(xp.stack(list(squares)).sum())
-
-
-def _cut(params: Parameters, piece: slice | str) -> Array:
-    """A block of the flat buffer, or a parameter by its name."""
-    return params.flat[piece] if isinstance(piece, slice) else params[piece]
 
 
 def _blocks(params: Parameters) -> list[slice]:

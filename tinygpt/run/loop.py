@@ -1,11 +1,4 @@
-"""The training loop: a generator of records over a state that the caller owns. It knows no screen.
-
-    state = start(TrainConfig(max_iters=100))       # or resume("out")
-    for record in train(state):
-        ...                                         # print it, plot it, write it down
-
-Setting `state.stop` ends the loop after the step under way, with everything saved.
-"""
+"""The training loop: a generator of records over a state that the caller owns. It knows no screen."""
 
 import itertools
 import math
@@ -34,8 +27,9 @@ Batches: TypeAlias = tuple[list[Batch], int]  # a step's, and the number of thei
 def train(state: TrainState) -> Iterator[Record]:
     """Train from where `state` stands to `max_iters`, yielding a record for each step and each evaluation.
 
-    Each evaluation, the first before any step, saves the run and, if it is the best so far, the weights. Raises
-    UserError when the loss, the gradient or a weight is no longer finite; what was last saved is then from before.
+    Each evaluation, the first before any step, saves the run and, if it is the best so far, the weights. Setting
+    `state.stop` ends the loop after the step under way, with everything saved. Raises UserError when the loss, the
+    gradient or a weight is no longer finite; what was last saved is then from before.
     """
     keep_freed_pages()
     config, model = state.config, state.model
@@ -102,9 +96,8 @@ def _step(state: TrainState, workers: Workers, grads: Parameters, lr: float, bat
 
 
 def evaluate(state: TrainState, workers: Workers) -> EvalRecord | None:
-    """Measure the loss on both splits, and save the run and the weights as the configuration says.
-
-    None, with nothing saved, if `state.stop` was set meanwhile.
+    """Measure the loss on both splits, and save the run and the weights as the configuration says. None, with nothing
+    saved, if `state.stop` was set meanwhile.
     """
     config, model, corpus = state.config, state.model, state.corpus
     shape = config.batch_size, model.config.block_size
@@ -124,7 +117,7 @@ def evaluate(state: TrainState, workers: Workers) -> EvalRecord | None:
         state.evaluated_step = state.step
         _check_weights(state)
         if best:
-            save_weights(state, state.best_folder)
+            save_weights(state, Path(config.out_dir) / "best")
         if config.always_save_checkpoint:
             save_weights(state, Path(config.out_dir) / f"step-{state.step:08d}")
         save(state)
@@ -161,11 +154,10 @@ def _check_weights(state: TrainState) -> None:
 
 
 def _diverged(state: TrainState, what: str) -> UserError:
-    lr = state.config.lr(max(state.step - 1, 0))
-    last = Path(state.config.out_dir) / "last"
-    good = (
-        f"the last good checkpoint is step {state.saved_step:,} in {last}" if state.saved_step >= 0 else "none is saved"
-    )
+    lr, last = state.config.lr(max(state.step - 1, 0)), Path(state.config.out_dir) / "last"
+    good = "none is saved"
+    if state.saved_step >= 0:
+        good = f"the last good checkpoint is step {state.saved_step:,} in {last}"
     return UserError(
         f"at step {state.step:,} the {what} (learning rate {lr:.3g}); {good}: "
         f"go on from it, or start again, with a lower --learning_rate"

@@ -15,12 +15,9 @@ from tinygpt.run.config import TrainConfig
 # nanoGPT's settings that have no meaning here: accepted and left alone, so that its commands and files work
 WITHOUT_MEANING = ("compile", "backend", "wandb_log", "wandb_project", "wandb_run_name")
 ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
-}
+}  # fmt: skip
 A_VALUE_OF = {int: "a whole number", float: "a number", bool: "True or False", str: "text in quotes"}
 
 
@@ -67,17 +64,13 @@ def read_nanogpt_config(path: str) -> tuple[dict[str, Any], list[str]]:
 
 def _literal(node: ast.expr) -> Any:
     """The value of a literal or of arithmetic on numbers; None for anything else."""
-    if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
-        left, right = _literal(node.left), _literal(node.right)
-        if all(type(value) in (int, float) for value in (left, right)):
-            try:
-                return ARITHMETIC[type(node.op)](left, right)
-            except ZeroDivisionError:
-                return None
-        return None
     try:
+        if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
+            left, right = _literal(node.left), _literal(node.right)
+            numbers = all(type(value) in (int, float) for value in (left, right))
+            return ARITHMETIC[type(node.op)](left, right) if numbers else None
         return ast.literal_eval(node)
-    except (ValueError, TypeError, MemoryError, RecursionError):
+    except (ValueError, TypeError, ZeroDivisionError, MemoryError, RecursionError):
         return None
 
 

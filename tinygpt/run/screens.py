@@ -7,8 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,27 +44,24 @@ def heading(state: TrainState, remark: str = "", more: Mapping[str, str] | None 
     batch = f"{config.batch_size} sequences of {shape.block_size}"
     if config.gradient_accumulation_steps > 1:
         batch += f", {config.gradient_accumulation_steps} times"
+    computes_on = (  # the device, how much of it or its name, the dtype, the kernels
+        model.device,
+        device_name(model.device) or counted(state.threads, "thread"),
+        f"{model.dtype}" + (" with products in TF32" if state.tf32 else ""),
+        f"{config.kernels} kernels",
+    )
     rows = {
         "corpus": corpus.describe(),
         "vocabulary": f"{corpus.vocab_size:,} " + (f"({corpus.tokenizer.name})" if corpus.tokenizer else "tokens"),
         "model": f"{counted(shape.n_layer, 'layer')}, {counted(shape.n_head, 'head')}, "
         f"{counted(shape.n_embd, 'channel')}, context {shape.block_size}, {shape.n_params:,} parameters",
         "step": f"{state.tokens_per_step:,} tokens ({batch})",
-        "device": ", ".join(_computes_on(state)) + (f" ({remark.split(';')[0]})" if remark else ""),
+        "device": ", ".join(computes_on) + (f" ({remark.split(';')[0]})" if remark else ""),
     }
     rows |= more or {}
     if not config.eval_only:
         rows["writes to"] = f"{Path(config.out_dir)}{os.sep}"
     return facts(rows)
-
-
-def _computes_on(state: TrainState) -> Iterator[str]:
-    """What a run computes on and in: the device, how much of it or its name, the dtype, the kernels."""
-    device = state.model.device
-    yield device
-    yield device_name(device) or counted(state.threads, "thread")
-    yield f"{state.model.dtype}" + (" with products in TF32" if state.tf32 else "")
-    yield f"{state.config.kernels} kernels"
 
 
 def counted(number: int, noun: str) -> str:
@@ -90,12 +86,10 @@ class Screen:
         self.progress: Progress | None = None
         if self.console.is_terminal:
             self.progress = Progress(
-                TextColumn("step {task.completed:,.0f} of {task.total:,.0f}"),
-                BarColumn(bar_width=20),
-                TextColumn("{task.fields[numbers]}"),
-                console=self.console,
+                TextColumn("step {task.completed:,.0f} of {task.total:,.0f}"), BarColumn(bar_width=20),
+                TextColumn("{task.fields[numbers]}"), console=self.console,
                 auto_refresh=False,  # nothing moves between steps, and a refreshing thread costs training time
-            )
+            )  # fmt: skip
             self.task = self.progress.add_task("", total=state.config.max_iters, completed=state.step, numbers="")
 
     def __enter__(self) -> "Screen":
@@ -108,10 +102,8 @@ class Screen:
             self.progress.stop()
 
     def line(self, text: str, style: str | None = None) -> None:
-        """Print a line, above the progress line where there is one.
-
-        If whoever read the output has left (a pipe into `head`, or into a `tee` that Ctrl-C ended), the run is asked to
-        stop, so that it is saved, and says no more.
+        """Print a line, above the progress line where there is one. If whoever read the output has left (a pipe into
+        `head`, or into a `tee` that Ctrl-C ended), the run is asked to stop, so that it is saved, and says no more.
         """
         try:
             self.console.print(text, style=style)
@@ -221,16 +213,16 @@ def plot(out_dir: str | Path) -> Path | None:
     except ImportError:
         return None
     rows = read_metrics(Path(out_dir) / "metrics.jsonl")
-    steps = [row for row in rows if "loss" in row]
-    evaluations = [row for row in rows if "val_loss" in row]
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    axes.plot([row["step"] for row in steps], [row["loss"] for row in steps], color="0.75", lw=0.8, label="batch")
-    for name, color in (("train_loss", "tab:blue"), ("val_loss", "tab:red")):
-        label = name.removesuffix("_loss")
-        axes.plot(
-            [e["step"] for e in evaluations], [e[name] for e in evaluations], "o-", color=color, ms=3, label=label
-        )
+
+    def curve(name: str, *style: str, **looks: Any) -> None:
+        measured = [row for row in rows if name in row]
+        axes.plot([row["step"] for row in measured], [row[name] for row in measured], *style, **looks)
+
+    curve("loss", color="0.75", lw=0.8, label="batch")
+    curve("train_loss", "o-", color="tab:blue", ms=3, label="train")
+    curve("val_loss", "o-", color="tab:red", ms=3, label="val")
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
@@ -263,9 +255,9 @@ def closing(state: TrainState, seconds: float, command: str) -> str:
 
 def text_flags(state: TrainState) -> str:
     """The flags that choose the run's text and tokens, as to be typed."""
-    defaults = {field.name: field.default for field in fields(TrainConfig)}
     chosen = {name: getattr(state.config, name) for name in ("dataset", "data", "tokenizer", "vocab_size")}
-    return "".join(f" --{name}={quoted(str(value))}" for name, value in chosen.items() if value != defaults[name])
+    chosen = {name: value for name, value in chosen.items() if value != getattr(TrainConfig, name)}  # not the defaults
+    return "".join(f" --{name}={quoted(str(value))}" for name, value in chosen.items())
 
 
 def out_dir_flag(out_dir: str) -> str:
@@ -284,9 +276,8 @@ def silence() -> None:
 
 
 def interrupt(state: TrainState) -> None:
-    """What Ctrl-C does: the first ends the run after the step under way, the second leaves at once, with status 130.
-
-    It writes past Python's own buffers, which may be in the middle of something when the signal comes.
+    """What Ctrl-C does: the first ends the run after the step under way, the second leaves at once, with status 130. It
+    writes past Python's own buffers, which may be in the middle of something when the signal comes.
     """
     if not state.stop:
         state.stop = True

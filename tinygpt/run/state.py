@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,8 @@ from tinygpt.tokenizer import merge
 class Parts:
     """What a run computes with where that is not the engine's own.
 
-    leaves: put into the table of leaves, by name; model: the parts of a model, as GPT takes them; optimizers: by an
-    optimiser's name, what it is to be made with; merge: the step of training byte pairs; windows_at: what cuts batches
-    out of a text.
+    leaves: put into the table of leaves, by name; model: the parts of a model, as GPT takes them; optimizers: by name,
+    what one is made with; merge: the step of training byte pairs; windows_at: what cuts batches out of a text.
     """
 
     leaves: Mapping[str, Any] = field(default_factory=dict)
@@ -61,11 +59,6 @@ class TrainState:
     def tokens_per_step(self) -> int:
         """Tokens in a step, over all its micro-batches."""
         return self.config.gradient_accumulation_steps * self.config.batch_size * self.model.config.block_size
-
-    @property
-    def best_folder(self) -> Path:
-        """The folder of the best weights so far."""
-        return Path(self.config.out_dir) / "best"
 
 
 @dataclass(frozen=True)

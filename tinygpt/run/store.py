@@ -12,6 +12,7 @@ one atomic step; a run killed at any moment leaves the earlier state or the new 
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -39,8 +40,6 @@ from tinygpt.tokenizer import load as load_tokenizer
 OPTIMIZER_STATE, TOKENIZER = "moments.safetensors", "tokenizer.tinygpt.json"
 RUN_FILES = "metrics.jsonl", "loss.png", "best", "last"  # in this order, so that what is left is still a run
 
-# Starting and resuming
-
 
 def start(config: TrainConfig, parts: Parts = OURS) -> TrainState:
     """A new run: corpus, model and optimiser. Raises UserError for whatever does not fit together.
@@ -61,16 +60,12 @@ def start(config: TrainConfig, parts: Parts = OURS) -> TrainState:
 
 def _corpus(config: TrainConfig, tokenizer: Any, model: GPT, source: str | Path) -> Corpus:
     """The run's text in the tokens of a model that was loaded from `source`."""
+    tokens = (config.tokenizer, config.vocab_size) if tokenizer is None else (tokenizer,)
     try:
-        if tokenizer is None:
-            corpus = load_corpus(config.dataset, config.data, config.tokenizer, config.vocab_size)
-        else:
-            corpus = load_corpus(config.dataset, config.data, tokenizer)
+        corpus = load_corpus(config.dataset, config.data, *tokens)
     except UserError as error:
-        text = config.data or config.dataset
-        raise UserError(
-            f"{text} cannot be used with the model in {source}: {error}; choose the text with --data"
-        ) from None
+        problem = f"{config.data or config.dataset} cannot be used with the model in {source}"
+        raise UserError(f"{problem}: {error}; choose the text with --data") from None
     check_vocabulary(corpus, model, source)
     return corpus
 
@@ -132,16 +127,10 @@ def load_model(
     return model, GPT2Tokenizer() if model.config.vocab_size == GPT2Tokenizer.vocab_size else None
 
 
-def saved_setting(out_dir: str | Path, name: str) -> Any:
-    """A setting of the run saved in `out_dir`, None if it knows no such setting. Raises UserError as `resume` does."""
-    return load_state(out_dir)[0].get("config", {}).get(name)
-
-
 def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Parts = OURS) -> TrainState:
     """The run saved in `out_dir`, as it was; `changes` are settings to change from here on. parts: see `start`.
 
-    Raises UserError if nothing is saved there, a file is damaged, the text is no longer the same, or a change would
-    make it another model.
+    Raises UserError if nothing is saved, a file is damaged, the text is another, or a change makes it another model.
     """
     changes = {name: value for name, value in (changes or {}).items() if name != "init_from"}
     if "dataset" in changes:
@@ -150,21 +139,18 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
     try:
         saved = meta["config"]
         config = TrainConfig(**(saved | changes | {"init_from": "resume", "out_dir": str(out_dir)}))
-        numbers = {name: meta[name] for name in ("step", "evaluated_step", "best_val_loss")}
+        step, evaluated_step, best_val_loss = meta["step"], meta["evaluated_step"], meta["best_val_loss"]
         config.threads = config.threads or meta["threads"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / 'state.json'} is of another version of tinygpt ({error}); start anew") from None
+    way_out = "leave the flag out, or start a new run with another --out_dir"
     for name in (*MODEL_SHAPE, "dtype", "tokenizer", "vocab_size"):
         if name in changes and changes[name] != saved[name]:
-            raise UserError(
-                f"--{name}={changes[name]} would be another model: the run in {out_dir} has {name}={saved[name]}; "
-                f"leave the flag out, or start a new run with another --out_dir"
-            )
+            problem = f"--{name}={changes[name]} would be another model: the run in {out_dir} has {name}={saved[name]}"
+            raise UserError(f"{problem}; {way_out}")
     if config.optimizer != (before := saved.get("optimizer", "adamw")):
-        raise UserError(
-            f"--optimizer={config.optimizer} cannot go on from what {before} has kept in {out_dir}; leave the flag "
-            f"out, or start a new run with another --out_dir"
-        )
+        problem = f"--optimizer={config.optimizer} cannot go on from what {before} has kept in {out_dir}"
+        raise UserError(f"{problem}; {way_out}")
     model, tokenizer = load_model(folder, config.device, config.dtype, config.kernels, parts)
     model = _fit(model, config)
     corpus = _corpus(config, tokenizer, model, folder)
@@ -179,32 +165,25 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
         prefix = f"{name}."
         own = {key.removeprefix(prefix): array for key, array in kept.items() if key.startswith(prefix)}
         copy_tensors(own, target, folder / OPTIMIZER_STATE)
-    state.optimizer.steps = state.step = state.saved_step = numbers["step"]
-    state.evaluated_step = numbers["evaluated_step"]
-    state.best_val_loss = math.inf if numbers["best_val_loss"] is None else numbers["best_val_loss"]
-    if meta["text"] != corpus.fingerprint:  # losses on another text do not compare
-        state.best_val_loss, state.evaluated_step = math.inf, -1
+    state.optimizer.steps = state.step = state.saved_step = step
+    if meta["text"] == corpus.fingerprint:  # losses on another text do not compare
+        state.evaluated_step = evaluated_step
+        state.best_val_loss = math.inf if best_val_loss is None else best_val_loss
     return state
 
 
 def save(state: TrainState) -> None:
     """Save the run in `out_dir/last`, so that `resume` goes on bit for bit. Raises UserError if it cannot."""
     meta = {
-        "step": state.step,
-        "evaluated_step": state.evaluated_step,
+        "step": state.step, "evaluated_step": state.evaluated_step,
         "best_val_loss": None if math.isinf(state.best_val_loss) else state.best_val_loss,
-        "threads": state.threads,
-        "text": state.corpus.fingerprint,
-        "config": dataclasses.asdict(state.config),
-    }
+        "threads": state.threads, "text": state.corpus.fingerprint, "config": dataclasses.asdict(state.config),
+    }  # fmt: skip
 
     def write(folder: Path) -> None:
         save_weights(state, folder)
-        kept = {
-            f"{name}.{key}": array
-            for name, buffer in state.optimizer.state.items()
-            for key, array in buffer.on_host().items()
-        }
+        buffers = {name: buffer.on_host() for name, buffer in state.optimizer.state.items()}
+        kept = {f"{name}.{key}": array for name, arrays in buffers.items() for key, array in arrays.items()}
         write_tensors(folder / OPTIMIZER_STATE, kept)
 
     save_state(state.config.out_dir, state.step, write, meta)
@@ -224,13 +203,10 @@ def save_weights(state: TrainState, folder: Path) -> None:
 def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], meta: Mapping[str, Any]) -> None:
     """Make a state the run's last one; the one before is removed when the new one is safely on disk.
 
-    write: puts the state's files into the folder it is given; meta: anything JSON holds. Raises UserError if the state
-    cannot be written, and then leaves the earlier one as it is.
+    write: puts the state's files into a folder; meta: what JSON holds. A UserError leaves the state before as it is.
     """
     last = Path(out_dir) / "last"
-    attempt = 1
-    while (folder := last / f"step-{step:08d}.{attempt}").exists():
-        attempt += 1
+    folder = _unused(last, f"step-{step:08d}.")
     try:
         folder.mkdir(parents=True)
         write(folder)
@@ -250,10 +226,7 @@ def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], me
 
 
 def load_state(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
-    """The last state's meta, and the folder with its files, all of which are checked against their digests.
-
-    Raises UserError if there is none or a file is missing or damaged.
-    """
+    """The last state's meta, and the folder of its files. Raises UserError if one is missing, or not as its digest."""
     last = Path(out_dir) / "last"
     if not (last / "current").exists():
         raise UserError(f"{out_dir} holds no run to resume; expected {last / 'current'}, which training writes")
@@ -284,9 +257,7 @@ def set_aside(out_dir: str | Path) -> Path | None:
     parts += [path for path in out_dir.glob("step-*") if path.is_dir()]
     if not any((out_dir / saved).exists() for saved in ("last/current", f"best/{WEIGHTS}")):
         return None
-    number = 1
-    while (folder := out_dir / f"run-{number}").exists():
-        number += 1
+    folder = _unused(out_dir, "run-")
     try:
         folder.mkdir()
         for part in parts:
@@ -294,6 +265,11 @@ def set_aside(out_dir: str | Path) -> Path | None:
     except OSError as error:
         raise UserError(f"could not move the earlier run to {folder}: {error}; choose another --out_dir") from error
     return folder
+
+
+def _unused(folder: Path, stem: str) -> Path:
+    """The first of `stem`1, `stem`2, ... that does not exist in `folder`."""
+    return next(path for number in itertools.count(1) if not (path := folder / f"{stem}{number}").exists())
 
 
 def _sha256(path: Path) -> str:

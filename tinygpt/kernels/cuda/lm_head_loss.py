@@ -1,8 +1,7 @@
 """The head and its loss in chunks of rows, so that the (N, V) logits never exist whole.
 
-For GPT-2's vocabulary the logits of one sequence of 1,024 tokens are 206 MB in float32, and their gradient as much
-again. The loss needs each row once; so does its gradient, which is therefore taken in the same pass and scaled by
-`dout` in backward.
+For GPT-2's vocabulary those of a sequence of 1,024 tokens are 206 MB in float32, and their gradient as much again. The
+loss needs each row once; so does its gradient, which is taken in the same pass and scaled by `dout` in backward.
 """
 
 from typing import Any
