@@ -1,6 +1,12 @@
 import numpy as np
 import pytest
 
+from tests import children
+
+
+def pytest_configure():
+    children.give_default_signals()
+
 
 @pytest.fixture
 def rng():
