@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -30,11 +31,13 @@ def give_default_signals() -> None:
 
 
 @contextlib.contextmanager
-def started(*arguments, seconds: float = SECONDS, **options) -> Iterator[subprocess.Popen]:
+def started(
+    *arguments, seconds: float = SECONDS, python: str | Path = sys.executable, **options
+) -> Iterator[subprocess.Popen]:
     """`python arguments`, running, its output to be read as text. It is ended at the end of the block; after `seconds`
     it is ended too, so that whatever reads from it or waits for it comes back, and the test fails.
     """
-    command = [sys.executable, *map(str, arguments)]
+    command = [str(python), *map(str, arguments)]
     process = subprocess.Popen(command, start_new_session=True, **(PIPES | options))
     late = threading.Event()
     timer = threading.Timer(seconds, lambda: (late.set(), _end(process)))
@@ -60,9 +63,9 @@ def _end(process: subprocess.Popen) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def run(*arguments, seconds: float = SECONDS, **options) -> subprocess.CompletedProcess:
+def run(*arguments, **options) -> subprocess.CompletedProcess:
     """`python arguments`, run to its end: its returncode, stdout and stderr."""
-    with started(*arguments, seconds=seconds, **options) as process:
+    with started(*arguments, **options) as process:
         out, err = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
