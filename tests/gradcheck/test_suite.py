@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.layers.test_contract import arrays_in
+from tests.layers.implementations import arrays_in
 from tinygpt import GPT, GPTConfig, layers, ops
 from tinygpt.gradcheck import check_layer
 from tinygpt.gradcheck.library import CASES, cases, definition
