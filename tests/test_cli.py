@@ -361,7 +361,7 @@ def test_a_run_into_a_closed_pipe_stops_and_is_saved(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to another process")
 def test_a_second_ctrl_c_leaves_at_once(tmp_path):
-    slow = ["--n_embd=512", "--n_head=1", "--block_size=128", "--batch_size=64", "--n_layer=8"]  # seconds for a step
+    slow = ["--n_embd=512", "--n_head=1", "--block_size=128", "--batch_size=64", "--n_layer=3"]  # seconds for a step
     with training(*LONG, *slow, f"--out_dir={tmp_path}") as process:
         until(process, "step      0  train loss")
         process.send_signal(signal.SIGINT)
