@@ -7,7 +7,7 @@ from tests.layers.implementations import arrays_in, definitions, draws, examples
 from tests.parity.comparison import assert_agree
 from tinygpt.backend import array_module
 from tinygpt.gradcheck.cases import Draw
-from tinygpt.gradcheck.suite import definition
+from tinygpt.gradcheck.library import definition
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 

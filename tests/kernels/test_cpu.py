@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.layers.implementations import arrays_in, cut_blocks, draws, examples, mapped, random_like, twins
+from tests.layers.implementations import arrays_in, cut_blocks, draws, each_array, examples, random_like, twins
 from tests.parity.comparison import relative_error
 from tinygpt.gradcheck.cases import Draw
-from tinygpt.gradcheck.suite import definition
+from tinygpt.gradcheck.library import definition
 from tinygpt.kernels import twins as twins_of
 from tinygpt.kernels.cpu import pieces as pieces_module
 from tinygpt.kernels.cpu.pieces import Pieces, in_rows
@@ -51,8 +51,8 @@ def as_float64(x):
 def assert_computes_what_its_definition_does(twin, inputs, arranged=np.copy, **own):
     """own: options that the definition has not."""
     exactly = definition(twin.layer)
-    exact, exact_cache = exactly.forward(**mapped(as_float64, inputs))
-    out, cache = twin.forward(mapped(arranged, inputs) | own)
+    exact, exact_cache = exactly.forward(**each_array(as_float64, inputs))
+    out, cache = twin.forward(each_array(arranged, inputs) | own)
     dout = random_like(out)
     ours = arrays_in([out, twin.backward(arranged(dout), cache)])
     expected = arrays_in([exact, exactly.backward(as_float64(dout), exact_cache)])

@@ -11,8 +11,9 @@ import pytest
 
 from tinygpt import kernels
 from tinygpt.backend import to_device, to_host
-from tinygpt.gradcheck.cases import CASES, Draw
-from tinygpt.gradcheck.suite import candidates, definition
+from tinygpt.gradcheck.cases import Draw, mapped
+from tinygpt.gradcheck.library import CASES, definition
+from tinygpt.gradcheck.suite import candidates
 
 
 class Implementation(NamedTuple):
@@ -25,7 +26,7 @@ class Implementation(NamedTuple):
 
     def placed(self, tree: Any) -> Any:
         """A tree's arrays on the device."""
-        return mapped(lambda x: to_device(x, self.device), tree)
+        return each_array(lambda x: to_device(x, self.device), tree)
 
     def forward(self, inputs: dict[str, Any]) -> tuple[Any, tuple]:
         return self.functions.forward(**self.placed(inputs))
@@ -83,7 +84,7 @@ def examples(
     for draw in drawn:
         for _, inputs in CASES[layer](draw(layer)):
             for rows in (slice(None), slice(1), (slice(1), slice(1))):
-                yield mapped(number, of_rows(inputs, rows))
+                yield each_array(number, of_rows(inputs, rows))
 
 
 def of_rows(inputs: dict[str, Any], rows: Any) -> dict[str, Any]:
@@ -98,13 +99,9 @@ def of_rows(inputs: dict[str, Any], rows: Any) -> dict[str, Any]:
     return {name: x[rows] if is_of_batch(x) else x for name, x in inputs.items()}
 
 
-def mapped(function: Callable, tree: Any) -> Any:
-    """A tree of tuples and mappings with `function` of each of its arrays."""
-    if isinstance(tree, dict):
-        return {name: mapped(function, part) for name, part in tree.items()}
-    if isinstance(tree, tuple):
-        return tuple(mapped(function, part) for part in tree)
-    return function(tree) if isinstance(tree, np.ndarray) else tree
+def each_array(function: Callable, tree: Any) -> Any:
+    """A tree of mappings with `function` of each of its arrays."""
+    return mapped(lambda x: function(x) if isinstance(x, np.ndarray) else x, tree)
 
 
 def leaves(tree: Any) -> list[Any]:

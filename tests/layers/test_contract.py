@@ -9,8 +9,7 @@ import pytest
 
 from tests.layers.implementations import arrays_in, definitions, examples, random_like, twins
 from tinygpt import layers
-from tinygpt.gradcheck.cases import CASES
-from tinygpt.gradcheck.suite import definition
+from tinygpt.gradcheck.library import CASES, definition
 
 FILES = [twin for twin in [*twins("cpu"), *twins("cuda")] if isinstance(twin.functions, ModuleType)]
 

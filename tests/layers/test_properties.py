@@ -11,15 +11,15 @@ from tests.layers.implementations import (
     arrays_in,
     cut_blocks,
     definitions,
+    each_array,
     examples,
-    mapped,
     of_rows,
     random_like,
     twins,
 )
 from tests.parity.comparison import randomize
 from tinygpt import GPT, GPTConfig
-from tinygpt.gradcheck.suite import definition
+from tinygpt.gradcheck.library import definition
 from tinygpt.layers import cross_entropy, layernorm, softmax
 
 PLACED = [
@@ -59,7 +59,7 @@ def test_backward_is_linear_in_dout(implementation, dtype):
 
 def test_nothing_given_is_written_to_and_the_same_call_gives_the_same_result(implementation):
     for inputs in examples(implementation.layer):
-        given, results = implementation.placed(mapped(np.copy, inputs)), []
+        given, results = implementation.placed(each_array(np.copy, inputs)), []
         for _ in range(2):
             out, cache = implementation.forward(given)
             (before,) = arrays_in(out.copy())
