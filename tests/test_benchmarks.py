@@ -2,18 +2,18 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import children
 
 BENCHMARKS = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
 def test_a_benchmark_says_what_it_does(path):
-    done = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True)
+    done = children.run(path, "--help")
     assert done.returncode == 0, done.stderr
     assert f"python benchmarks/{path.name}" in done.stdout  # its docstring, which begins with what it measures
 
@@ -21,8 +21,7 @@ def test_a_benchmark_says_what_it_does(path):
 def rehearsal(tmp_path, only, corpus):
     """The exit status of the card's report without a card, and what it wrote."""
     report = next(path for path in BENCHMARKS if path.stem == "cuda_report")
-    command = [sys.executable, str(report), "--stand-in", f"--only={only}", f"--out={tmp_path}", f"--corpus={corpus}"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = children.run(report, "--stand-in", f"--only={only}", f"--out={tmp_path}", f"--corpus={corpus}", seconds=250)
     written = tmp_path / "cuda-stand-in.json"
     assert written.exists(), done.stderr
     return done.returncode, json.loads(written.read_text())["sections"]

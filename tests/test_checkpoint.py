@@ -228,11 +228,16 @@ def test_killed_at_any_moment_of_a_save_the_old_state_or_the_new_one_is_whole(tm
     for n in range(2, 100):
         pid = os.fork()
         if pid == 0:
-            countdown = [n - 1]
-            for module, name in ((os, "fsync"), (os, "replace"), (shutil, "rmtree")):
-                setattr(module, name, dying(getattr(module, name), countdown))
-            write_state(tmp_path, n)
-            os._exit(0)
+            try:
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(60)  # the end, if it hangs
+                countdown = [n - 1]
+                for module, name in ((os, "fsync"), (os, "replace"), (shutil, "rmtree")):
+                    setattr(module, name, dying(getattr(module, name), countdown))
+                write_state(tmp_path, n)
+                os._exit(0)
+            finally:  # an error must not go on as a second run of the tests
+                os._exit(1)
         status = os.waitpid(pid, 0)[1]
         outcomes.append(read_state(tmp_path))
         assert outcomes[-1] in (outcomes[-2], n)

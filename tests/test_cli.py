@@ -1,16 +1,15 @@
 import json
 import os
 import re
-import select
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import children
 from tinygpt import GPT, GPTConfig, UserError, cli
 from tinygpt.cli import main
 from tinygpt.run import screens
@@ -313,21 +312,26 @@ def test_durations_are_said_as_people_say_them():
 # A real process: interrupts, terminals, pipes
 
 
-def spawn(arguments, **options):
-    command = [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
-    return subprocess.Popen(command, env={**os.environ, "COLUMNS": "100"}, **options)
-
-
+WIDE = os.environ | {"COLUMNS": "100"}
 LONG = [*TINY, "--max_iters=1000000", "--eval_interval=1000000", "--sample_length=0", "--eval_iters=1"]
+
+
+def training(*arguments):
+    return children.started(ROOT / "train.py", *arguments, env=WIDE)
+
+
+def until(process, words):
+    """Reads what a process says until a line has these words."""
+    while words not in (line := process.stdout.readline()):
+        assert line, f"it ended without saying {words!r}"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to another process")
 def test_ctrl_c_finishes_the_step_saves_and_says_how_to_resume(tmp_path):
-    process = spawn([*LONG, f"--out_dir={tmp_path}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while "tokens/s" not in process.stdout.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    with training(*LONG, f"--out_dir={tmp_path}") as process:
+        until(process, "tokens/s")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
     assert process.returncode == 130 and err == ""
     stopped = re.search(r"stopped, saved at step ([\d,]+); go on with: python .*train.py --init_from=resume", out)
     step = int(stopped[1].replace(",", ""))
@@ -339,78 +343,58 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_resume(tmp_path):
 @pytest.mark.parametrize("log_interval", [2, 1_000_000])  # the closed pipe is met by the next line, or by the last
 def test_ctrl_c_saves_even_if_whoever_read_the_output_is_gone(tmp_path, log_interval):
     """As in `python train.py | tee log`, where the same Ctrl-C ends both."""
-    arguments = [*LONG, f"--log_interval={log_interval}", f"--out_dir={tmp_path}"]
-    process = spawn(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while b"tokens/s" not in process.stdout.readline():
-        assert process.poll() is None
-    process.stdout.close()
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130 and process.stderr.read() == b""
+    with training(*LONG, f"--log_interval={log_interval}", f"--out_dir={tmp_path}") as process:
+        until(process, "tokens/s")
+        process.stdout.close()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130 and process.stderr.read() == ""
     assert not (tmp_path / "last" / "current").read_text().startswith("step-00000000")
 
 
 def test_a_run_into_a_closed_pipe_stops_and_is_saved(tmp_path):
-    process = spawn([*LONG, f"--out_dir={tmp_path}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout.readline()
-    process.stdout.close()  # as `| head -1` does
-    assert process.wait(timeout=60) == 130 and process.stderr.read() == b""
+    with training(*LONG, f"--out_dir={tmp_path}") as process:
+        assert process.stdout.readline()
+        process.stdout.close()  # as `| head -1` does
+        assert process.wait() == 130 and process.stderr.read() == ""
     assert (tmp_path / "last" / "current").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to another process")
 def test_a_second_ctrl_c_leaves_at_once(tmp_path):
-    slow = ["--n_embd=512", "--n_head=1", "--block_size=128", "--batch_size=64", "--n_layer=8"]  # seconds for a step
-    process = spawn([*LONG, *slow, f"--out_dir={tmp_path}"], stdout=subprocess.PIPE, text=True)
-    while "step      0  train loss" not in process.stdout.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    while "finishing the step; Ctrl-C again leaves at once" not in process.stdout.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130 and "left at once; the last save is of step 0" in process.stdout.read()
+    slow = ["--n_embd=512", "--n_head=1", "--block_size=128", "--batch_size=64", "--n_layer=3"]  # seconds for a step
+    with training(*LONG, *slow, f"--out_dir={tmp_path}") as process:
+        until(process, "step      0  train loss")
+        process.send_signal(signal.SIGINT)
+        until(process, "finishing the step; Ctrl-C again leaves at once")
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130 and "left at once; the last save is of step 0" in process.stdout.read()
     assert (tmp_path / "last" / "current").read_text().startswith("step-00000000.1")  # the last save is intact
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
 def test_on_a_terminal_a_progress_line_lives_below_the_evaluations(tmp_path):
-    import pty  # not on Windows
-
-    leader, follower = pty.openpty()
-    process = spawn([*TINY, f"--out_dir={tmp_path}"], stdout=follower, stderr=follower, stdin=follower)
-    os.close(follower)
-    seen = b""
-    while select.select([leader], [], [], 60)[0]:
-        try:
-            piece = os.read(leader, 65536)
-        except OSError:  # the other end is closed
-            break
-        if not piece:
-            break
-        seen += piece
-    assert process.wait(timeout=60) == 0
-    text = seen.decode()
+    with children.Terminal(ROOT / "train.py", *TINY, f"--out_dir={tmp_path}", env=WIDE) as terminal:
+        text = terminal.rest()
+    assert terminal.status == 0
     assert "\x1b[" in text and "step 6 of 6" in text and "tokens/s" in text and "best val loss" in text
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h")  # the cursor comes back
 
 
 def test_output_into_a_closed_pipe_is_no_traceback(trained):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tinygpt", "sample", f"--out_dir={trained}", "--max_new_tokens=2000"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout.read(10)
-    process.stdout.close()
-    assert process.stderr.read() == b"" and process.wait(timeout=60) == 1
+    arguments = ["-m", "tinygpt", "sample", f"--out_dir={trained}", "--max_new_tokens=2000"]
+    with children.started(*arguments, cwd=ROOT) as process:
+        assert process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == "" and process.wait() == 1
 
 
 def test_a_redirected_stream_of_another_encoding_is_no_traceback(tmp_path):
     text = tmp_path / "greek.txt"
     text.write_text("\u03b1\u03b2\u03b3 \u03b4\u03b5\n" * 200, encoding="utf-8")
-    process = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *TINY, f"--data={text}", f"--out_dir={tmp_path / 'out'}"],
-        env={**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}, capture_output=True,
-    )  # fmt: skip
-    assert process.returncode == 0 and process.stderr == b""
+    encodings = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}
+    arguments = [ROOT / "train.py", *TINY, f"--data={text}", f"--out_dir={tmp_path / 'out'}"]
+    done = children.run(*arguments, env=os.environ | encodings, encoding="cp1252")
+    assert done.returncode == 0 and done.stderr == ""
 
 
 def test_commands_to_type_quote_what_a_shell_would_cut():

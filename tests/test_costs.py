@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.layers.test_contract import arrays_in
+from tests.layers.implementations import arrays_in
 from tinygpt import GPT, GPTConfig
 from tinygpt.commands.info import cost_table
 from tinygpt.kernels.cuda import lm_head_loss as chunked_lm_head_loss

@@ -4,7 +4,6 @@ import io
 import os
 import pickle
 import string
-import subprocess
 import sys
 import tempfile
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import children
 from tinygpt.data import Corpus, load, load_corpus, token_files
 from tinygpt.errors import UserError
 from tinygpt.files import cache_folder, download, write_atomically
@@ -319,7 +319,7 @@ def test_an_entry_that_cannot_be_replaced_is_a_sentence(text_file, tmp_path):
 
 
 def test_many_at_once_all_end_well(text_file, tmp_path):
-    start, results = threading.Barrier(8), []
+    start, results = threading.Barrier(8, timeout=60), []
 
     def work():
         start.wait()
@@ -330,7 +330,7 @@ def test_many_at_once_all_end_well(text_file, tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert results == [True] * 8
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
@@ -341,9 +341,9 @@ def test_two_processes_at_once_both_end_well(text_file, tmp_path):
         "sys.stdout.buffer.write(corpus.tokenizer.decode_bytes([*corpus.train, *corpus.val]))"
     )
     root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, "-c", code, str(text_file)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) for _ in range(2)]
-    assert [process.communicate()[0] for process in processes] == [TEXT.encode()] * 2
+    one, other = (children.started("-c", code, text_file, cwd=root, text=False) for _ in range(2))
+    with one as one, other as other:
+        assert [process.communicate()[0] for process in (one, other)] == [TEXT.encode()] * 2
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 

@@ -13,11 +13,10 @@ import pytest
 from safetensors import safe_open
 
 from tests.cuda import strict_cupy
+from tests.cuda.conftest import on_a_card
 from tests.parity.comparison import assert_agree
 from tinygpt import GPT, GPTConfig
 from tinygpt.backend import to_host
-from tinygpt.device import resolve_device
-from tinygpt.errors import UserError
 from tinygpt.ops import KERNELS, build
 from tinygpt.optim import AdamW, cosine_schedule
 
@@ -42,11 +41,7 @@ def golden(prefix):
 @pytest.fixture
 def model(activation, device, kernels, dtype):
     with strict_cupy.installed() if device == "stand-in" else nullcontext():
-        device = device.replace("stand-in", "cuda")
-        try:
-            resolve_device(device)
-        except UserError as error:
-            pytest.skip(str(error))
+        device = on_a_card() if device == "cuda" else device.replace("stand-in", "cuda")
         ops = build(kernels, device)
         model = GPT(GPTConfig(**SETTINGS["configs"][activation]), device, dtype, seed=None, ops=ops)
         weights = golden(f"{activation}/weights/")

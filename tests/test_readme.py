@@ -4,13 +4,12 @@ import fnmatch
 import functools
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import children
 from tinygpt.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +41,7 @@ def name(page: Path) -> str:
 
 
 def run(*arguments: str | Path) -> str:
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=300)
+    done = children.run(*arguments, cwd=ROOT, encoding="utf-8", seconds=250)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -1,7 +1,5 @@
 import json
 import re
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import tiktoken
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests import children
 from tinygpt.errors import UserError
 from tinygpt.tokenizer import SPLIT, BPETokenizer, CharTokenizer, GPT2Tokenizer, load, merge
 
@@ -228,8 +227,8 @@ def test_bpe_is_the_same_in_another_process(bpe):
         "print(json.dumps(BPETokenizer.train(json.loads(sys.argv[1]), 340).state['merges']))"
     )
     root = Path(__file__).resolve().parents[1]
-    out = subprocess.run([sys.executable, "-c", code, json.dumps(PROSE)], capture_output=True, check=True, cwd=root)
-    assert json.loads(out.stdout) == bpe.state["merges"]
+    done = children.run("-c", code, json.dumps(PROSE), cwd=root)
+    assert json.loads(done.stdout) == bpe.state["merges"]
 
 
 @pytest.mark.parametrize("vocab_size", [-1, 0, 256])

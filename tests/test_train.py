@@ -3,7 +3,6 @@ import hashlib
 import json
 import math
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests import children
 from tinygpt import GPT, GPTConfig, UserError
 from tinygpt.ops import DEFINITIONS
 from tinygpt.optim import AdamW, cosine_schedule
@@ -279,24 +279,20 @@ def test_moments_of_another_model_are_explained(tmp_path):
 def test_a_killed_run_resumes_from_its_last_complete_state(tmp_path):
     """SIGKILL at whatever moment it comes, several times over, while every step is saved."""
     command = [
-        sys.executable, str(ROOT / "train.py"), f"--data={TEXT}", f"--out_dir={tmp_path}", "--n_layer=1", "--n_head=1",
+        ROOT / "train.py", f"--data={TEXT}", f"--out_dir={tmp_path}", "--n_layer=1", "--n_head=1",
         "--n_embd=16", "--block_size=8", "--batch_size=4", "--eval_interval=1", "--eval_iters=1", "--sample_length=0",
         "--max_iters=1000000", "--threads=1",
     ]  # fmt: skip
     reached = 0
     for attempt in range(4):
-        process = subprocess.Popen(
-            command + ["--init_from=resume"] * (attempt > 0), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None:
-            current = tmp_path / "last" / "current"
-            if current.exists() and int(current.read_text()[5:13]) > reached + 3:
-                break
-            time.sleep(0.003 + 0.001 * attempt)
-        assert process.poll() is None, process.stderr.read().decode()
-        process.kill()
-        process.wait()
+        again = ["--init_from=resume"] * (attempt > 0)
+        with children.started(*command, *again, stdout=subprocess.DEVNULL) as process:
+            while process.poll() is None:
+                current = tmp_path / "last" / "current"
+                if current.exists() and int(current.read_text()[5:13]) > reached + 3:
+                    break
+                time.sleep(0.003 + 0.001 * attempt)
+            assert process.poll() is None, process.stderr.read()
         state = resume(tmp_path)
         assert state.step > reached and math.isfinite(state.best_val_loss)
         reached = state.step

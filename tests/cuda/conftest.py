@@ -12,6 +12,15 @@ def no_rates(monkeypatch):
     monkeypatch.setattr(loop, "RATE_SECONDS", 0.0)
 
 
+def on_a_card():
+    """ "cuda", or a test that is not run where there is no card."""
+    try:
+        return resolve_device("cuda")[0]
+    except UserError as error:
+        missing = str(error).removeprefix("--device=cuda: ").partition(";")[0]
+        pytest.skip(f"they need a CUDA card, and {missing}")
+
+
 @pytest.fixture
 def card():
     """The stand-in for CuPy and a card, with what it counts."""
@@ -25,7 +34,4 @@ def cuda(request):
     if request.param == "stand-in":
         request.getfixturevalue("card")
         return "cuda"
-    try:
-        return resolve_device("cuda")[0]
-    except UserError as error:
-        pytest.skip(str(error))
+    return on_a_card()

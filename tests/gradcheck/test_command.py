@@ -48,7 +48,8 @@ def test_layers_by_name_are_a_line_for_each_case_and_a_verdict(capsys):
     assert main(["gradcheck", "layernorm", "softmax"]) == 0
     out = capsys.readouterr().out
     assert "layernorm, no bias" in out and "layernorm, fast twin, no bias" in out and "softmax, masked" in out
-    assert "all 9 checks right" in out and "where 1e-09 is allowed" in out
+    lines = [line for line in out.splitlines() if line.startswith(("layernorm", "softmax"))]
+    assert f"all {len(lines)} checks right" in out and "where 1e-09 is allowed" in out
 
 
 def test_verbose_shows_every_gradient(capsys):

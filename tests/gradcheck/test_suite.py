@@ -7,21 +7,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.layers.test_contract import arrays_in
+from tests.layers.implementations import arrays_in, cut_blocks
 from tinygpt import GPT, GPTConfig, layers, ops
 from tinygpt.gradcheck import check_layer
 from tinygpt.gradcheck.library import CASES, cases, definition
 from tinygpt.gradcheck.models import gpt2
 from tinygpt.gradcheck.mutants import Mutant, find
 from tinygpt.gradcheck.suite import check_directions, model_trial, random_model, twins
-from tinygpt.kernels import twins as twins_of
-from tinygpt.kernels.cpu import pieces as pieces_module
 from tinygpt.kernels.cuda import lm_head_loss as chunked
 from tinygpt.layers import lm_head_loss
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.ops import DEFINITIONS
-
-cpu = SimpleNamespace(**twins_of("cpu"))
 
 
 @pytest.mark.parametrize("layer", CASES)
@@ -35,9 +31,8 @@ def test_every_gradient_of_every_layer(layer, seed):
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("pieces", [None, 4])
 def test_every_gradient_of_every_fast_twin(title, seed, pieces, monkeypatch):
-    if pieces:  # the cases are smaller than one piece, or block, of the twins' own
-        for module, constant in ((pieces_module, "PIECE"), (cpu.gelu, "BLOCK"), (cpu.layernorm, "BLOCK")):
-            monkeypatch.setattr(module, constant, pieces)
+    if pieces:
+        cut_blocks(monkeypatch, pieces)
     layer, twin = next((layer, entries[title]) for layer, entries in twins().items() if title in entries)
     for report in check_layer(layer, twin, seed=seed):
         assert report.passed and report.rows[0].name == "out", report

@@ -8,112 +8,90 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.layers.test_contract import TWINS, arrays_in, definition_of
+from tests.layers.implementations import arrays_in, cut_blocks, draws, each_array, examples, random_like, twins
 from tests.parity.comparison import relative_error
+from tinygpt.gradcheck.cases import Draw
+from tinygpt.gradcheck.library import definition
 from tinygpt.kernels import twins as twins_of
 from tinygpt.kernels.cpu import pieces as pieces_module
 from tinygpt.kernels.cpu.pieces import Pieces, in_rows
 from tinygpt.layers import attention, gelu, layernorm
-from tinygpt.ops import DEFINITIONS, build
+from tinygpt.ops import DEFINITIONS
 
 cpu = SimpleNamespace(**twins_of("cpu"))
-
 rng = np.random.default_rng(0)
 
 
-def normal(*shape, dtype, order="contiguous"):
-    """Standard normal numbers: "contiguous", or "turned", which is neither that nor its transpose."""
-    if order == "contiguous":
-        return rng.standard_normal(shape).astype(dtype)
-    wide = rng.standard_normal((*shape[:-2], 2 * shape[-1], shape[-2])).astype(dtype)
-    return wide[..., ::-2, :].swapaxes(-1, -2)
+def normal(*shape, dtype="float32"):
+    return rng.standard_normal(shape).astype(dtype)
 
 
-def forms(twin, dtype, order):
-    """[(arguments, options)] of a twin's forward, odd sizes that make several blocks of everything."""
+class Large(Draw):
+    """Sizes that make several blocks of everything, most of them odd; those that a layer keeps small stay small."""
 
-    def array(*shape):
-        return normal(*shape, dtype=dtype, order=order if len(shape) > 1 else "contiguous")
-
-    B, T, H, D, V = 3, 67, 3, 5, 101
-    C = H * D
-    idx, targets = rng.integers(V, size=(B, T)), rng.integers(-1, V, size=B * T)
-    head = array(B * T, C), array(V, C), targets
-    return {
-        cpu.attention: [
-            ((array(B, T, 3 * C), H), {}),
-            ((array(B, T, 3 * C), H, 0.3, 11, 4), {}),
-            ((array(B, T, 3 * C), C), {"rows": 10}),
-            ((array(B, 1, 3 * C), H), {}),
-            ((40 * array(B, T, 3 * C), H), {}),  # scores beyond what exp can take
-        ],
-        cpu.embedding: [((idx, array(V, C)), {}), ((idx[:1, :1], array(V, C)), {})],
-        cpu.gelu: [((4 * array(B, T, 4 * C), approximate), {}) for approximate in ("tanh", "none")],
-        cpu.layernorm: [((array(B, T, C), array(C)), {}), ((array(B, T, C) + 5, array(C), array(C), 1e-3), {})],
-        cpu.linear: [((array(B, T, C), array(C, V), array(V)), {}), ((array(7, C), array(C, V)), {})],
-        cpu.lm_head_loss: [
-            ((*head, denominator), {"ops": ops, "rows": rows})
-            for denominator, ops, rows in ((None, DEFINITIONS, None), (77.0, DEFINITIONS, 10), (None, build(), 300))
-        ],
-    }[twin]
+    def sizes(self, count: int, least: int = 2, most: int = 7) -> list[int]:
+        large = [int(n) for n in self.rng.permutation([5, 12, 31, 67, 101])[:count]]
+        return large if most == 7 else super().sizes(count, least, most)
 
 
-@pytest.fixture
-def small_blocks(monkeypatch):
-    constants = (cpu.gelu, "BLOCK"), (cpu.layernorm, "BLOCK"), (cpu.lm_head_loss, "FEW"), (pieces_module, "PIECE")
-    for module, constant in constants:
-        monkeypatch.setattr(module, constant, 1000)
-
-
-def test_every_twin_of_the_table_is_tested_here():
-    assert set(twins_of("cpu").values()) == set(TWINS)
-
-
-@pytest.mark.parametrize("order", ["contiguous", "turned"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.__name__.rpartition(".")[2])
-def test_a_twin_computes_what_its_definition_does(twin, dtype, order, small_blocks):
-    for arguments, options in forms(twin, dtype, order):
-        exact, exact_cache = definition_of(twin).forward(*map(as_float64, arguments), **definitions_only(options))
-        out, cache = twin.forward(*arguments, **options)
-        dout = normal(*out.shape, dtype=dtype, order=order if out.ndim > 1 else "contiguous")
-        ours = arrays_in([out, twin.backward(dout, cache)])
-        expected = arrays_in([exact, definition_of(twin).backward(as_float64(dout), exact_cache)])
-        for number, (a, b) in enumerate(zip(ours, expected, strict=True)):
-            assert a.dtype == dtype and a.shape == b.shape
-            # a saturated softmax leaves little of large terms, whose rounding then counts
-            tolerance = {"float32": 2e-6, "float64": 2e-14}[dtype] * (50 if np.abs(arguments[0]).max() > 20 else 1)
-            assert relative_error(a, b) < tolerance, (number, arguments, options)
+def turned(x):
+    """The same numbers, neither contiguous nor the transpose of what is."""
+    if x.dtype.kind != "f" or x.ndim < 2:
+        return x
+    wide = np.empty((*x.shape[:-2], 2 * x.shape[-1], x.shape[-2]), x.dtype)
+    view = wide[..., ::-2, :].swapaxes(-1, -2)
+    view[...] = x
+    return view
 
 
 def as_float64(x):
-    return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+    return x.astype(np.float64) if x.dtype.kind == "f" else x
 
 
-def definitions_only(options):
-    return {name: DEFINITIONS if name == "ops" else value for name, value in options.items() if name != "rows"}
+def assert_computes_what_its_definition_does(twin, inputs, arranged=np.copy, **own):
+    """own: options that the definition has not."""
+    exactly = definition(twin.layer)
+    exact, exact_cache = exactly.forward(**each_array(as_float64, inputs))
+    out, cache = twin.forward(each_array(arranged, inputs) | own)
+    dout = random_like(out)
+    ours = arrays_in([out, twin.backward(arranged(dout), cache)])
+    expected = arrays_in([exact, exactly.backward(as_float64(dout), exact_cache)])
+    largest = max(np.abs(x).max() for x in arrays_in(inputs) if x.dtype.kind == "f")
+    for number, (a, b) in enumerate(zip(ours, expected, strict=True)):
+        assert a.dtype == out.dtype and a.shape == b.shape
+        # a saturated softmax leaves little of large terms, whose rounding then counts
+        tolerance = {"float32": 2e-6, "float64": 2e-14}[str(a.dtype)] * (50 if largest > 20 else 1)
+        assert relative_error(a, b) < tolerance, (number, inputs)
 
 
-@pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.__name__.rpartition(".")[2])
-def test_a_twin_works_on_real_sizes_too(twin):
+@pytest.mark.parametrize("arranged", [np.copy, turned])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("twin", twins("cpu"), ids=lambda twin: twin.title)
+def test_a_twin_computes_what_its_definition_does(twin, dtype, arranged, monkeypatch):
+    cut_blocks(monkeypatch, 1000)
+    for inputs in examples(twin.layer, dtype, draws(Large, 3)):
+        assert_computes_what_its_definition_does(twin, inputs, arranged)
+
+
+@pytest.mark.parametrize(
+    ("layer", "inputs"),
+    [
+        ("attention", {"qkv": normal(1, 200, 96), "n_head": 2}),
+        ("embedding", {"idx": rng.integers(1000, size=(4, 50)), "w": normal(1000, 8)}),
+        ("gelu", {"x": normal(3, 70001), "approximate": "none"}),
+        ("layernorm", {"x": normal(3001, 65), "w": normal(65)}),
+        ("layernorm", {"x": normal(30, 1), "w": normal(1), "b": normal(1)}),
+        ("linear", {"x": normal(3, 800), "w": normal(800, 900)}),
+        ("lm_head_loss", {
+            "x": normal(70, 40), "w": normal(30011, 40), "targets": rng.integers(30011, size=70), "ops": DEFINITIONS,
+        }),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_twin_works_on_real_sizes_too(layer, inputs):
     """More than one block without making them smaller: the constants are right as they stand."""
-    x = {
-        cpu.attention: (normal(1, 200, 96, dtype="float32"), 2),
-        cpu.embedding: (rng.integers(1000, size=(4, 50)), normal(1000, 8, dtype="float32")),
-        cpu.gelu: (normal(3, 70001, dtype="float32"), "none"),
-        cpu.layernorm: (normal(3001, 65, dtype="float32"), normal(65, dtype="float32")),
-        cpu.linear: (normal(3, 800, dtype="float32"), normal(800, 900, dtype="float32")),
-        cpu.lm_head_loss: (
-            normal(70, 40, dtype="float32"), normal(30011, 40, dtype="float32"), rng.integers(30011, size=70)
-        ),
-    }[twin]  # fmt: skip
-    options = {"ops": DEFINITIONS} if twin is cpu.lm_head_loss else {}
-    exact, exact_cache = definition_of(twin).forward(*map(as_float64, x), **options)
-    out, cache = twin.forward(*x, **options)
-    dout = normal(*out.shape, dtype="float32")
-    ours = arrays_in([out, twin.backward(dout, cache)])
-    expected = arrays_in([exact, definition_of(twin).backward(as_float64(dout), exact_cache)])
-    assert max(relative_error(a, b) for a, b in zip(ours, expected, strict=True)) < 2e-6
+    twin = next(twin for twin in twins("cpu") if twin.layer == layer)
+    assert_computes_what_its_definition_does(twin, inputs)
 
 
 # GELU
@@ -164,6 +142,23 @@ def test_a_large_mean_costs_no_more_than_in_the_definition(offset):
 
 
 # Attention
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("arranged", [np.copy, turned])
+@pytest.mark.parametrize(
+    ("n_head", "size", "dropped", "own"),
+    [
+        (3, 1, {}, {}),
+        (3, 1, {"dropout": 0.3, "key": 11, "row": 4}, {}),
+        (15, 1, {}, {"rows": 10}),
+        (3, 40, {}, {}),  # scores beyond what exp can take
+    ],
+)
+def test_attention_over_several_blocks_of_queries(n_head, size, dropped, own, arranged, dtype):
+    attention = next(twin for twin in twins("cpu") if twin.layer == "attention")
+    qkv = size * normal(3, 67, 3 * 15, dtype=dtype)
+    assert_computes_what_its_definition_does(attention, {"qkv": qkv, "n_head": n_head} | dropped, arranged, **own)
 
 
 def test_an_overflow_that_only_a_later_position_has_stays_there():

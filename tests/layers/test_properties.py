@@ -1,49 +1,36 @@
-"""What mathematics says of every layer, whatever its sizes: linearity, purity, symmetry, causality, finite numbers."""
+"""What mathematics says of every layer, whatever its sizes: linearity, purity, symmetry, finite numbers."""
 
-from types import SimpleNamespace
+import inspect
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.layers.test_contract import arrays_in, by_layer, cases, definition_of, name
+from tests.layers.implementations import (
+    arrays_in,
+    cut_blocks,
+    definitions,
+    each_array,
+    examples,
+    of_rows,
+    random_like,
+    twins,
+)
 from tests.parity.comparison import randomize
 from tinygpt import GPT, GPTConfig
-from tinygpt.kernels import twins as twins_of
-from tinygpt.kernels.cpu import pieces as pieces_module
-from tinygpt.kernels.cuda import lm_head_loss as chunked_lm_head_loss
-from tinygpt.layers import attention, block, cross_entropy, dropout, embedding, layernorm, lm_head_loss, softmax
+from tinygpt.gradcheck.library import definition
+from tinygpt.layers import cross_entropy, layernorm, softmax
 
-cpu = SimpleNamespace(**twins_of("cpu"))
-
-# which arguments have a row for each of the batch; of every other layer, the first
-OF_THE_BATCH = {cross_entropy: (0, 1), lm_head_loss: (0, 2)}
-
+PLACED = [
+    found for found in [*definitions(), *twins("cpu")] if "row" in inspect.signature(found.functions.forward).parameters
+]
+DTYPES, SEEDS = st.sampled_from(["float32", "float64"]), st.integers(0, 2**32 - 1)
+NORMAL = st.builds(
+    lambda dtype, seed, *shape: np.random.default_rng(seed).standard_normal(shape).astype(dtype),
+    DTYPES, SEEDS, st.integers(1, 4), st.integers(1, 5), st.integers(1, 7),
+)  # fmt: skip
 repeatable = settings(max_examples=25, deadline=None, derandomize=True)
-
-
-def sizes(**fixed):
-    """Keyword arguments for `cases`, drawn but for the `fixed` ones."""
-    drawn = dict(
-        dtype=st.sampled_from(["float32", "float64"]),
-        B=st.integers(1, 4),
-        T=st.integers(1, 5),
-        H=st.integers(1, 3),
-        D=st.integers(1, 4),
-        V=st.integers(1, 7),
-        bias=st.booleans(),
-        approximate=st.sampled_from(["tanh", "none"]),
-        denominator=st.sampled_from([None, 7.0]),
-        p=st.sampled_from([0.0, 0.4]),
-        seed=st.integers(0, 2**32 - 1),
-    )
-    fixed = {key: value if isinstance(value, st.SearchStrategy) else st.just(value) for key, value in fixed.items()}
-    return st.fixed_dictionaries(drawn | fixed)
-
-
-def random_like(out, seed=1):
-    return np.random.default_rng(seed).standard_normal(np.shape(out)).astype(out.dtype)
 
 
 def assert_same(a, b, *terms):
@@ -55,113 +42,100 @@ def assert_same(a, b, *terms):
     np.testing.assert_allclose(a, b, rtol=0, atol=1000 * np.finfo(a.dtype).eps * scale)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def chunks_of_a_few_rows():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunked_lm_head_loss, "CHUNK_BYTES", 64)
-        patch.setattr(cpu.lm_head_loss, "FEW", 8)
-        patch.setattr(pieces_module, "PIECE", 8)
-        patch.setattr(cpu.gelu, "BLOCK", 8)
-        patch.setattr(cpu.layernorm, "BLOCK", 8)
-        yield
+@pytest.fixture(autouse=True)
+def a_few_elements_at_a_time(monkeypatch):
+    cut_blocks(monkeypatch, 8)
 
 
-@by_layer
-@repeatable
-@given(sizes())
-def test_backward_is_linear_in_dout(layer, sizes):
-    arguments, options = cases(**sizes)[layer]
-
-    def gradients(dout):
-        _, cache = layer.forward(*arguments, **options)
-        return arrays_in(layer.backward(dout, cache))
-
-    out, _ = layer.forward(*arguments, **options)
-    a, b = random_like(out, 1), random_like(out, 2)
-    for of_a, of_b, of_both in zip(gradients(a), gradients(b), gradients(2 * a - 3 * b), strict=True):
-        assert_same(of_both, 2 * of_a - 3 * of_b, 2 * of_a, 3 * of_b, 2 * a, 3 * b)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_backward_is_linear_in_dout(implementation, dtype):
+    for inputs in examples(implementation.layer, dtype):
+        out, cache = implementation.forward(inputs)
+        a, b = random_like(out, 1), random_like(out, 2)
+        gradients = [arrays_in(implementation.backward(dout, cache)) for dout in (a, b, 2 * a - 3 * b)]
+        for of_a, of_b, of_both in zip(*gradients, strict=True):
+            assert_same(of_both, 2 * of_a - 3 * of_b, 2 * of_a, 3 * of_b, 2 * a, 3 * b)
 
 
-@by_layer
-@repeatable
-@given(sizes())
-def test_nothing_given_is_written_to_and_the_same_call_gives_the_same_result(layer, sizes):
-    arguments, options = cases(**sizes)[layer]
-    results = []
-    for _ in range(2):
-        out, cache = layer.forward(*arguments, **options)
-        out_before, dout = out.copy(), random_like(out)
-        results.append(arrays_in([out_before, layer.backward(dout, cache)]))
-        np.testing.assert_array_equal(out, out_before)
-        np.testing.assert_array_equal(dout, random_like(out))
-    for argument, fresh in zip(arrays_in(arguments), arrays_in(cases(**sizes)[layer][0]), strict=True):
-        np.testing.assert_array_equal(argument, fresh)
-    for first, again in zip(*results, strict=True):
-        np.testing.assert_array_equal(first, again)
+def test_nothing_given_is_written_to_and_the_same_call_gives_the_same_result(implementation):
+    for inputs in examples(implementation.layer):
+        given, results = implementation.placed(each_array(np.copy, inputs)), []
+        for _ in range(2):
+            out, cache = implementation.forward(given)
+            (before,) = arrays_in(out.copy())
+            dout = implementation.placed(random_like(out))
+            results.append([before, *arrays_in(implementation.backward(dout, cache))])
+            np.testing.assert_array_equal(*arrays_in([out, before]))
+            np.testing.assert_array_equal(*arrays_in([dout, random_like(out)]))
+        for after, before in zip(arrays_in(given), arrays_in(inputs), strict=True):
+            np.testing.assert_array_equal(after, before)
+        for first, again in zip(*results, strict=True):
+            np.testing.assert_array_equal(first, again)
 
 
-@by_layer
-@repeatable
-@given(sizes(B=st.integers(2, 5), p=0.0))
-def test_permuting_the_batch_permutes_what_belongs_to_its_rows_and_nothing_else(layer, sizes):
+def test_permuting_the_batch_permutes_what_belongs_to_its_rows_and_nothing_else(implementation):
     """Without dropout, whose mask belongs to the place of a row: see the next test."""
-    arguments, options = cases(**sizes)[layer]
-    order = np.random.default_rng(sizes["seed"]).permutation(len(arguments[0]))
-    permuted = [a[order] if i in OF_THE_BATCH.get(definition_of(layer), (0,)) else a for i, a in enumerate(arguments)]
-    out, cache = layer.forward(*arguments, **options)
-    new_out, new_cache = layer.forward(*permuted, **options)
-    dout = random_like(out)
-    is_loss = out.ndim == 0
-    gradients = arrays_in(layer.backward(dout, cache))
-    new_gradients = arrays_in(layer.backward(dout if is_loss else dout[order], new_cache))
-    # token ids have no gradient; every other layer's first one is its input's
-    if definition_of(layer) is not embedding:
-        gradients[0] = gradients[0][order]
-    assert_same(new_out, out if is_loss else out[order])
-    for new, expected in zip(new_gradients, gradients, strict=True):
-        assert_same(new, expected, dout)
+    for inputs in examples(implementation.layer):
+        if "key" in inputs:
+            continue
+        first = next(iter(inputs.values()))
+        order = np.random.default_rng(len(first)).permutation(len(first))
+        out, cache = implementation.forward(inputs)
+        new_out, new_cache = implementation.forward(of_rows(inputs, order))
+        dout = random_like(out)
+        rows = order if out.ndim else ...  # a loss has none
+        gradients = arrays_in(implementation.backward(dout, cache))
+        if first.dtype.kind == "f":  # else it has no gradient
+            gradients[0] = gradients[0][order]
+        (out, new_out), new_gradients = (
+            arrays_in([out, new_out]),
+            arrays_in(implementation.backward(dout[rows], new_cache)),
+        )
+        assert_same(new_out, out[rows])
+        for new, expected in zip(new_gradients, gradients, strict=True):
+            assert_same(new, expected, dout)
 
 
-@pytest.mark.parametrize("layer", [attention, block, dropout], ids=name)
+@pytest.mark.parametrize("placed", PLACED, ids=lambda placed: placed.title)
+def test_rows_that_know_their_place_drop_what_they_drop_in_the_whole_batch(placed):
+    for inputs in examples(placed.layer):
+        first, x = next(iter(inputs.items()))
+        if "key" not in inputs or len(x) < 2:
+            continue
+        out, cache = placed.forward(inputs)
+        dout = random_like(out)
+        dx, *dparams = arrays_in(placed.backward(dout, cache))
+        sums = [np.zeros_like(d) for d in dparams]
+        for rows in (slice(0, 1), slice(1, None)):
+            row = inputs.get("row", 0) + rows.start
+            part, part_cache = placed.forward(inputs | {first: x[rows], "row": row})
+            part_dx, *part_dparams = arrays_in(placed.backward(dout[rows], part_cache))
+            assert_same(part, out[rows])
+            assert_same(part_dx, dx[rows], dout)
+            sums = [total + d for total, d in zip(sums, part_dparams, strict=True)]
+        for total, d in zip(sums, dparams, strict=True):
+            assert_same(total, d, dout)
+
+
+@pytest.mark.parametrize("layer", ["attention", "block"])
+def test_no_output_moves_when_later_ones_change(layer):
+    for inputs in examples(layer):
+        first, x = next(iter(inputs.items()))
+        out, _ = definition(layer).forward(**inputs)
+        for t in range(1, x.shape[1]):
+            later = x.copy()
+            later[:, t:] += random_like(later[:, t:])
+            new, _ = definition(layer).forward(**(inputs | {first: later}))
+            np.testing.assert_array_equal(new[:, :t], out[:, :t])
+            assert not np.array_equal(new[:, t:], out[:, t:])
+
+
 @repeatable
-@given(sizes(B=st.integers(2, 5), p=0.4))
-def test_rows_that_know_their_place_drop_what_they_drop_in_the_whole_batch(layer, sizes):
-    (x, *others), options = cases(**sizes)[layer]
-    out, cache = layer.forward(x, *others, **options)
-    dout = random_like(out)
-    dx, *dparams = arrays_in(layer.backward(dout, cache))
-    sums = [np.zeros_like(d) for d in dparams]
-    for rows in (slice(0, 1), slice(1, None)):
-        part, part_cache = layer.forward(x[rows], *others, **options, row=rows.start)
-        part_dx, *part_dparams = arrays_in(layer.backward(dout[rows], part_cache))
-        assert_same(part, out[rows])
-        assert_same(part_dx, dx[rows], dout)
-        sums = [total + d for total, d in zip(sums, part_dparams, strict=True)]
-    for total, d in zip(sums, dparams, strict=True):
-        assert_same(total, d, dout)
-
-
-@pytest.mark.parametrize("layer", [attention, block], ids=name)
-@repeatable
-@given(sizes(T=st.integers(2, 6)))
-def test_no_output_moves_when_later_ones_change(layer, sizes):
-    (x, *others), options = cases(**sizes)[layer]
-    out, _ = layer.forward(x, *others, **options)
-    for t in range(1, sizes["T"]):
-        later = x.copy()
-        later[:, t:] += random_like(later[:, t:])
-        new, _ = layer.forward(later, *others, **options)
-        np.testing.assert_array_equal(new[:, :t], out[:, :t])
-        assert sizes["p"] > 0 or not np.array_equal(new[:, t:], out[:, t:])  # of one channel, all may be dropped
-
-
-@repeatable
-@given(sizes(T=st.integers(2, 6), V=st.integers(2, 7), D=st.integers(3, 4)))
-def test_no_logits_move_when_later_tokens_change(sizes):
-    B, T, H, D, V = (sizes[letter] for letter in "BTHDV")
-    config = GPTConfig(T, V, 2, H, H * D, bias=sizes["bias"])
-    model = GPT(config, dtype=sizes["dtype"], seed=None)
-    rng = np.random.default_rng(sizes["seed"])
+@given(DTYPES, SEEDS, st.booleans(), st.integers(1, 4), st.integers(2, 6), st.integers(1, 3), st.integers(3, 4))
+def test_no_logits_move_when_later_tokens_change(dtype, seed, bias, B, T, H, D):
+    V = 7
+    model = GPT(GPTConfig(T, V, 2, H, H * D, bias=bias), dtype=dtype, seed=None)
+    rng = np.random.default_rng(seed)
     randomize(model, rng)
     idx = rng.integers(V, size=(B, T))
     logits, _ = model.forward(idx)
@@ -174,30 +148,28 @@ def test_no_logits_move_when_later_tokens_change(sizes):
 
 
 @repeatable
-@given(sizes(), st.sampled_from([1e-3, 1.0, 1e4]))
-def test_softmax_rows_sum_to_one(sizes, scale):
-    (x,), _ = cases(**sizes)[softmax]
+@given(NORMAL, st.sampled_from([1e-3, 1.0, 1e4]))
+def test_softmax_rows_sum_to_one(x, scale):
     out, _ = softmax.forward(x * scale)
     assert out.min() >= 0
     assert_same(out.sum(axis=-1), np.ones_like(out[..., 0]))
 
 
 @repeatable
-@given(sizes(), st.sampled_from([1e-3, 1.0, 1e4]))
-def test_layernorms_output_has_mean_zero_and_the_variance_that_eps_leaves(sizes, scale):
-    (x, w, _), _ = cases(**sizes)[layernorm]
+@given(NORMAL, st.sampled_from([1e-3, 1.0, 1e4]))
+def test_layernorms_output_has_mean_zero_and_the_variance_that_eps_leaves(x, scale):
     x = x * scale
-    out, _ = layernorm.forward(x, np.ones_like(w), np.zeros_like(w))
+    out, _ = layernorm.forward(x, np.ones_like(x[0, 0]), np.zeros_like(x[0, 0]))
     var = x.var(axis=-1, dtype=np.float64)
     assert_same(out.mean(axis=-1), np.zeros_like(out[..., 0]), out)
     assert_same(out.var(axis=-1), var / (var + 1e-5))
 
 
 @repeatable
-@given(sizes())
-def test_cross_entropys_gradient_sums_to_zero_over_each_row(sizes):
-    arguments, _ = cases(**sizes)[cross_entropy]
-    loss, cache = cross_entropy.forward(*arguments)
+@given(NORMAL, SEEDS, st.sampled_from([None, 7.0]))
+def test_cross_entropys_gradient_sums_to_zero_over_each_row(logits, seed, denominator):
+    targets = np.random.default_rng(seed).integers(-1, logits.shape[-1], size=logits.shape[:-1])
+    loss, cache = cross_entropy.forward(logits, targets, denominator)
     dlogits = cross_entropy.backward(random_like(loss), cache)
     assert_same(dlogits.sum(axis=-1), np.zeros_like(dlogits[..., 0]), dlogits)
 
@@ -215,23 +187,21 @@ def extreme(rng, shape):
     return kinds[rng.integers(len(kinds))]
 
 
-def assert_finite(layer, arguments, options):
-    out, cache = layer.forward(*arguments, **options)
-    gradients = layer.backward(random_like(out), cache)
-    assert all(np.isfinite(array).all() for array in arrays_in([out, gradients]))
-
-
-@by_layer
-@repeatable
-@given(sizes(dtype="float32"))
-def test_extreme_inputs_and_weights_stay_finite_in_float32(layer, sizes):
+def assert_finite(implementation, values):
     """A NaN or an overflow on the way would be a RuntimeWarning, which pyproject.toml makes an error."""
-    assert_finite(layer, *cases(**sizes, values=extreme)[layer])
+    for inputs in examples(implementation.layer, "float32", values=values):
+        out, cache = implementation.forward(inputs)
+        gradients = implementation.backward(random_like(out), cache)
+        assert all(np.isfinite(array).all() for array in arrays_in([out, gradients]))
 
 
-@pytest.mark.parametrize("layer", [softmax, cross_entropy, lm_head_loss, chunked_lm_head_loss, attention], ids=name)
-@repeatable
-@given(sizes(dtype="float32"))
-def test_huge_logits_stay_finite_in_float32(layer, sizes):
+def test_extreme_inputs_and_weights_stay_finite_in_float32(implementation):
+    assert_finite(implementation, extreme)
+
+
+@pytest.mark.parametrize("layer", ["softmax", "cross_entropy", "lm_head_loss", "attention"])
+def test_huge_logits_stay_finite_in_float32(layer):
     """About 1e30 where they are products."""
-    assert_finite(layer, *cases(**sizes, values=lambda rng, shape: 1e15 * rng.choice([-1, 1], shape))[layer])
+    for implementation in [*definitions(), *twins("cpu")]:
+        if implementation.layer == layer:
+            assert_finite(implementation, lambda rng, shape: 1e15 * rng.choice([-1, 1], shape))

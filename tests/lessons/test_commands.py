@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from lessons.__main__ import main
 from lessons.cells import find_lessons
 from lessons.exercises import Exercise, find_exercises
+from tests import children
 
 WRONG = "def windows_at(tokens, starts, block_size):\n    return 3\n"
 
@@ -169,11 +169,8 @@ def test_check_of_two_exercises_needs_both(lessons, work):
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process on Windows")
 def test_check_watch_checks_again_after_every_save_until_ctrl_c(folder, lessons, work):
     lessons("start 1")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lessons", "check", "1", "--watch"], cwd=folder.parent, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        shown = []
+    shown = []
+    with children.started("-m", "lessons", "check", 1, "--watch", cwd=folder.parent) as process:
         for line in process.stdout:
             shown.append(line)
             if line.startswith("Watching"):
@@ -184,10 +181,7 @@ def test_check_watch_checks_again_after_every_save_until_ctrl_c(folder, lessons,
                     solve(lessons, work, "windows_at")
                 else:
                     process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
-    finally:
-        process.kill()
-        process.stdout.close()
+        assert process.wait() == 0
     text = "".join(shown)
     assert "as it was given" in text and "windows_at is not right yet" in text and "windows_at is right." in text
     assert text.count("was saved") == 2

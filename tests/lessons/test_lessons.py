@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from rich.cells import cell_len
 from lessons.cells import find_lessons, parse
 from lessons.commands import read_hints
 from lessons.exercises import EXERCISES, asked_in
+from tests import children
 from tinygpt.own_layers import PARTS
 
 ROOT = Path(__file__).parents[2]
@@ -46,8 +45,8 @@ def copy(tmp_path_factory):
 def run(copy, *arguments, check=True, **settings):
     environment = os.environ | {"PYTHONWARNINGS": "error::RuntimeWarning", "PYTHONIOENCODING": "utf-8"}
     environment |= {"TINYGPT_CACHE": str(copy / "cache")} | settings
-    done = subprocess.run([sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, timeout=300)
-    done.stdout, done.stderr = (text.decode(environment["PYTHONIOENCODING"]) for text in (done.stdout, done.stderr))
+    encoding = environment["PYTHONIOENCODING"]
+    done = children.run(*arguments, cwd=copy, env=environment, encoding=encoding, seconds=250)
     assert not check or done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return done
 

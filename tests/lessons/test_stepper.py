@@ -3,12 +3,11 @@
 import json
 import os
 import re
-import select
-import struct
-import subprocess
 import sys
 
 import pytest
+
+from tests import children
 
 terminal = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are not on Windows")
 ESCAPE = re.compile(r"\x1b\[\?2004[hl]")  # readline's bracketed paste: a line editor's own
@@ -21,58 +20,17 @@ def inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in deciding}
 
 
-class Terminal:
-    """A program in a pseudo-terminal: what is typed goes in, what is shown comes out."""
+class Terminal(children.Terminal):
+    """The lessons of a folder in a pseudo-terminal."""
 
     def __init__(self, folder, *arguments, columns=80, rows=40, **environment):
-        import fcntl
-        import pty
-        import termios
-
-        self.leader, follower = pty.openpty()
-        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "lessons", *map(str, arguments)],
-            cwd=folder.parent, stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C reaches it as a signal
+        super().__init__(
+            "-m", "lessons", *arguments, columns=columns, rows=rows, cwd=folder.parent,
             env={**inherited(), "TERM": "xterm-256color", **environment},
         )  # fmt: skip
-        os.close(follower)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        os.close(self.leader)
 
     def until(self, expected: str = PROMPT) -> str:
-        """All that is shown until `expected` is; the end of the program, if it comes first, fails."""
-        shown = b""
-        while expected not in text(shown):
-            piece = self._piece()
-            assert piece, f"the program ended without {expected!r}:\n{text(shown)}"
-            shown += piece
-        return text(shown)
-
-    def rest(self) -> str:
-        """What is shown until the program ends, which it must by itself."""
-        shown = b""
-        while piece := self._piece():
-            shown += piece
-        self.status = self.process.wait(timeout=60)
-        return text(shown)
-
-    def _piece(self) -> bytes:
-        assert select.select([self.leader], [], [], 60)[0], "a minute without a word"
-        try:
-            return os.read(self.leader, 65536)
-        except OSError:  # the other end is closed
-            return b""
-
-    def type(self, text: str) -> None:
-        os.write(self.leader, text.encode())
+        return super().until(expected)
 
     def after(self, line: str, expected: str = PROMPT) -> str:
         """What is shown when a line is typed, until `expected`."""
@@ -80,19 +38,13 @@ class Terminal:
         return self.until(expected)
 
 
-def text(shown: bytes) -> str:
-    return shown.decode(errors="replace").replace("\r\n", "\n")
-
-
 def place(folder, number):
     return json.loads((folder / "work" / "progress.json").read_text())["lessons"][str(number)]
 
 
 def piped(folder, *arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "lessons", *map(str, arguments)], cwd=folder.parent, capture_output=True, text=True,
-        encoding="utf-8", stdin=subprocess.DEVNULL, env={**inherited(), "PYTHONIOENCODING": "utf-8", **environment},
-    )  # fmt: skip
+    environment = {**inherited(), "PYTHONIOENCODING": "utf-8", **environment}
+    return children.run("-m", "lessons", *arguments, cwd=folder.parent, env=environment, encoding="utf-8")
 
 
 @terminal
@@ -298,13 +250,10 @@ def test_into_a_pipe_a_cell_that_raises_ends_it_with_status_1(folder):
 @terminal
 def test_a_reader_of_the_pipe_who_leaves_is_no_traceback(folder):
     (folder / "01_arrays.py").write_text("# %%\nfor number in range(10**5):\n    print(number)\n")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lessons", "1"], cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout.read(10)
-    process.stdout.close()
-    assert process.stderr.read() == b"" and process.wait(timeout=60) == 1
-    process.stderr.close()
+    with children.started("-m", "lessons", 1, cwd=folder.parent) as process:
+        assert process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == "" and process.wait() == 1
     assert not (folder / "work").exists()  # nobody read it to its end
 
 
@@ -319,6 +268,6 @@ def test_a_cell_finds_what_it_would_find_when_its_lesson_is_run_as_a_file(folder
     )
     process = piped(folder, 4)
     assert process.returncode == 0, process.stdout + process.stderr
-    as_a_file = subprocess.run([sys.executable, str(lesson)], capture_output=True, encoding="utf-8")
+    as_a_file = children.run(lesson, encoding="utf-8")
     printed = process.stdout[process.stdout.rindex("│") :].split("\n", 1)[1]
     assert printed.strip() == as_a_file.stdout.strip() and "True __main__ __main__" in printed
