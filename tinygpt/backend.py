@@ -23,9 +23,6 @@ BLOCK = 65536  # elements: a few float32 blocks of this size fit in a core's L2 
 TF32_CARD = 80  # Ampere, the first with TF32
 
 
-# Where arrays live
-
-
 def array_module(x: Array) -> Any:
     """What computes on `x`: `numpy` for a host array, `cupy` for one on a CUDA card. Raises TypeError for neither."""
     if isinstance(x, np.ndarray | np.generic | np.lib.mixins.NDArrayOperatorsMixin):  # the last: what acts like one

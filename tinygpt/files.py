@@ -68,10 +68,8 @@ def cache_folder() -> Path:
     """The folder for token files and downloads, made if missing: $TINYGPT_CACHE, else tinygpt in the system's usual
     place. Where that cannot be written, a folder among the temporary files; UserError if not even that.
     """
-    usual = {
-        "darwin": "~/Library/Caches",
-        "win32": os.environ.get("LOCALAPPDATA") or "~/AppData/Local",
-    }.get(sys.platform, os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    caches = {"darwin": "~/Library/Caches", "win32": os.environ.get("LOCALAPPDATA") or "~/AppData/Local"}
+    usual = caches.get(sys.platform, os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
     wanted = os.environ.get("TINYGPT_CACHE") or os.path.join(usual, "tinygpt")
     for place in (wanted, os.path.join(tempfile.gettempdir(), f"tinygpt-{user}")):

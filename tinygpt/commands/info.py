@@ -41,12 +41,9 @@ def cost_table(config: GPTConfig, batch_size: int) -> str:
     params, flops, activations = (sum(column) for column in list(zip(*rows, strict=True))[1:])
     table = Table(box=None, pad_edge=False, show_footer=True)
     table.add_column("layer", footer="all")
-    for title, total in (
-        ("parameters", f"{params:,}"),
-        ("share", "100.0%"),
-        ("MFLOPs/token", f"{flops / 1e6:,.2f}"),
-        (f"MiB at B={batch_size}", f"{activations * tokens * 4 / 2**20:,.1f}"),
-    ):
+    titles = "parameters", "share", "MFLOPs/token", f"MiB at B={batch_size}"
+    totals = f"{params:,}", "100.0%", f"{flops / 1e6:,.2f}", f"{activations * tokens * 4 / 2**20:,.1f}"
+    for title, total in zip(titles, totals, strict=True):
         table.add_column(title, footer=total, justify="right")
     for row in rows:
         memory = f"{row.activations * tokens * 4 / 2**20:,.1f}"

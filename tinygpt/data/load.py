@@ -102,15 +102,13 @@ def stdlib(cache: Path) -> tuple[bytes, str]:
 def shakespeare_char(cache: Path) -> tuple[bytes, None]:
     """Tiny Shakespeare (Karpathy 2015), 1,115,394 bytes: fetched once, and checked each time it is read."""
     path = cache / "shakespeare_char.txt"
-    text = path.read_bytes() if path.is_file() else b""
-    if not _is_shakespeare(text):
-        way_out = f"use {_other_datasets('shakespeare_char')}"
-        download(SHAKESPEARE_URL, path, way_out, check=lambda fetched: _is_shakespeare(fetched.read_bytes()))
-        text = path.read_bytes()
-    return text, None
+    if not (path.is_file() and _is_shakespeare(path)):
+        download(SHAKESPEARE_URL, path, f"use {_other_datasets('shakespeare_char')}", _is_shakespeare)
+    return path.read_bytes(), None
 
 
-def _is_shakespeare(text: bytes) -> bool:
+def _is_shakespeare(path: Path) -> bool:
+    text = path.read_bytes()
     return len(text) == SHAKESPEARE_BYTES and hashlib.sha256(text).hexdigest() == SHAKESPEARE_SHA256
 
 

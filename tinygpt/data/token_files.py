@@ -1,7 +1,4 @@
-"""Token files: a text encoded once into a cache folder, and nanoGPT's folders as they are.
-
-Both are mapped into memory, so that a corpus of any size starts at once and takes no room.
-"""
+"""Token files: a text encoded once into a cache folder, and nanoGPT's as they are; mapped, so that none takes room."""
 
 import contextlib
 import hashlib

@@ -460,9 +460,8 @@ class Cost(NamedTuple):
 
 def costs(config: GPTConfig) -> list[Cost]:
     """All layers' costs, those of a block's times n_layer; FLOPs of matrix products, 2 for each multiply and add."""
-    L, H, T = config.n_layer, config.n_head, config.block_size
+    L, H, T, b = config.n_layer, config.n_head, config.block_size, int(config.bias)
     C, V = config.n_embd, config.vocab_size
-    b = int(config.bias)
     return [
         Cost("wte", V * C, 0, 0),
         Cost("wpe", T * C, 0, 0),

@@ -246,8 +246,7 @@ class Model:
 
     def _tokens(self, idx: Array, name: str = "idx", lowest: int = 0) -> Array:
         """`idx` checked, on the device. What is already on a card was checked before it went there."""
-        if isinstance(idx, list | tuple):
-            idx = np.asarray(idx)
+        idx = np.asarray(idx) if isinstance(idx, list | tuple) else idx
         if idx.ndim != 2 or idx.dtype.kind not in "iu" or 0 in idx.shape:
             raise UserError(
                 f"{name} has shape {idx.shape} and dtype {idx.dtype}; expected integers, (B, T) with B and T at least 1"
