@@ -58,11 +58,10 @@ class Exercise:
         from tinygpt.own_layers import PARTS
 
         part = self.part
-        module = importlib.import_module(part.source)
-        if part.is_layer and not part.within:
+        if isinstance(part.definition, ModuleType):
             others = [other for other in PARTS.values() if other.source == part.source and other is not part]
-            return _without(inspect.getsource(module), [name for other in others for name in other.functions])
-        return _extracted(module, part.functions, part.within)
+            return _without(inspect.getsource(part.definition), [name for other in others for name in other.functions])
+        return _extracted(part)
 
     def blank(self) -> str:
         """The solution with the bodies left out, and signatures and docstrings kept."""
@@ -119,16 +118,19 @@ def _without(source: str, names: list[str]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _extracted(module: ModuleType, names: tuple[str, ...], within: str) -> str:
-    """Functions of a module, or of a class in it, as a file of their own: what they use of the module's imports is
-    imported as there, what they use of the module itself from the module.
+def _extracted(part: "Part") -> str:
+    """A function, or those of a class, as a file of their own: what they use of their module's imports is imported as
+    there, what they use of the module itself from the module.
     """
-    home = getattr(module, within) if within else module
-    says = f"`{names[0]}`, as {module.__name__.replace('.', '/')}.py has it."
-    says = inspect.getdoc(home) or says if within else says
-    texts = [textwrap.dedent(inspect.getsource(getattr(home, name))).rstrip() for name in names]
-    texts = [text.removeprefix("@staticmethod\n") for text in texts]
-    used = set(_globals(symtable.symtable("\n".join(texts), module.__name__, "exec"))).difference(names)
+    if isinstance(part.definition, type):
+        functions = [getattr(part.definition, name) for name in part.functions]
+        says = inspect.getdoc(part.definition) or ""
+    else:
+        functions = [part.definition]
+        says = f"`{part.functions[0]}`, as {part.source.replace('.', '/')}.py has it."
+    texts = [textwrap.dedent(inspect.getsource(function)).removeprefix("@staticmethod\n") for function in functions]
+    module = importlib.import_module(part.source)
+    used = set(_globals(symtable.symtable("\n".join(texts), module.__name__, "exec"))).difference(part.functions)
     imports = []
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -139,7 +141,7 @@ def _extracted(module: ModuleType, names: tuple[str, ...], within: str) -> str:
         imports.append(f"from {module.__name__} import {', '.join(own)}")
     groups = ["\n".join(lines) for _, lines in groupby(sorted(imports, key=_group), _group)]
     head = f'"""{says}\n"""' if "\n" in says else f'"""{says}"""'
-    return "\n\n\n".join(["\n\n".join([head, *groups]), *texts]) + "\n"
+    return "\n\n\n".join(["\n\n".join([head, *groups]), *map(str.rstrip, texts)]) + "\n"
 
 
 def _globals(table: symtable.SymbolTable) -> Iterator[str]:

@@ -32,11 +32,6 @@ class Part:
         own = self.definition
         return own.__name__ if isinstance(own, ModuleType) else own.__module__
 
-    @property
-    def within(self) -> str:
-        """The class in that module that holds it, if one does."""
-        return self.definition.__name__ if isinstance(self.definition, type) else ""
-
 
 PARTS = {name: Part(name, definition(name)) for name in CASES} | {
     name: Part(name, file.DEFINITION) for name, file in FUNCTIONS.items()
