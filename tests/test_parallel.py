@@ -11,11 +11,19 @@ from tinygpt import ops, optim, parallel
 from tinygpt.device import cpu_count
 from tinygpt.kernels.cpu import pieces
 from tinygpt.kernels.cpu.pieces import Pieces
-from tinygpt.parallel import Workers, _Turns, count_targets, thread_count
+from tinygpt.parallel import MOST, BufferEach, Workers, count_targets, thread_count
 from tinygpt.parameters import Parameters
+from tinygpt.turns import Turns
 
 rng = np.random.default_rng(0)
 IDX, TARGETS = rng.integers(7, size=(5, 4)), rng.integers(-1, 7, size=(5, 4))  # an odd batch, some targets ignored
+
+
+@pytest.fixture(params=["a buffer each", "turns"])
+def either(request, monkeypatch):
+    """Both ways of adding up: that of small models, and that of models whose second buffer would be large."""
+    monkeypatch.setattr(parallel, "LARGE", 0 if request.param == "turns" else parallel.LARGE)
+    return request.param
 
 
 def loss_and_gradients(threads, dropout=0.0, dtype="float64"):
@@ -28,7 +36,7 @@ def loss_and_gradients(threads, dropout=0.0, dtype="float64"):
 
 @pytest.mark.parametrize("threads", [2, 3, 5, 8])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_any_number_of_workers_gives_one_workers_result(threads, dropout):
+def test_any_number_of_workers_gives_one_workers_result(threads, dropout, either):
     loss, grads = loss_and_gradients(threads, dropout)
     expected_loss, expected = loss_and_gradients(1, dropout)
     assert loss == pytest.approx(expected_loss, rel=1e-13)
@@ -36,14 +44,14 @@ def test_any_number_of_workers_gives_one_workers_result(threads, dropout):
         np.testing.assert_allclose(grads[name], expected[name], rtol=1e-9, atol=1e-13)
 
 
-def test_the_same_number_of_workers_gives_the_same_bits():
+def test_the_same_number_of_workers_gives_the_same_bits(either):
     runs = [loss_and_gradients(3, 0.2, "float32") for _ in range(20)]
     assert len({loss for loss, _ in runs}) == 1
     assert all(np.array_equal(grads.flat, runs[0][1].flat) for _, grads in runs)
 
 
 @pytest.mark.parametrize("piece", [1, 7])
-def test_gradients_in_pieces_are_the_same_and_the_same_bits_every_time(piece, monkeypatch):
+def test_gradients_in_pieces_are_the_same_and_the_same_bits_every_time(piece, either, monkeypatch):
     expected = loss_and_gradients(3, 0.2, "float32")[1]
     monkeypatch.setattr(pieces, "PIECE", piece)
     runs = [loss_and_gradients(3, 0.2, "float32")[1].flat for _ in range(10)]
@@ -52,7 +60,7 @@ def test_gradients_in_pieces_are_the_same_and_the_same_bits_every_time(piece, mo
 
 
 def test_a_worker_that_leaves_an_addition_out_keeps_nobody_waiting():
-    turns = _Turns(Parameters({"w": (4, 3)}), 3)
+    turns = Turns(Parameters({"w": (4, 3)}), 3)
 
     def work(worker, _):
         mine = turns.of(worker)
@@ -67,7 +75,7 @@ def test_a_worker_that_leaves_an_addition_out_keeps_nobody_waiting():
 
 
 @pytest.mark.parametrize("moment", ["submitting", "waiting"])
-def test_an_interrupt_ends_all_workers_first(moment, monkeypatch):
+def test_an_interrupt_ends_all_workers_first(moment, either, monkeypatch):
     model = model_with_weights_of_order_one()
     grads = model.params.zeros_like()
     with Workers(3) as workers:
@@ -101,7 +109,7 @@ def test_an_interrupt_ends_all_workers_first(moment, monkeypatch):
 def test_workers_whose_gradients_come_in_different_pieces_wait_for_each_other():
     """The first adds the whole at once, the second row by row, the third in halves; twice over."""
     grads = Parameters({"w": (4, 3)})
-    turns = _Turns(grads, 3)
+    turns = Turns(grads, 3)
     rng = np.random.default_rng(1)
     w = rng.standard_normal((2, 3, 4, 3), dtype=np.float32)
     parts = [[...], [slice(i, i + 1) for i in range(4)], [slice(0, 2), slice(2, 4)]]
@@ -223,3 +231,33 @@ def test_shares_are_consecutive_and_as_even_as_can_be():
     workers.count = 3
     assert workers._shards(2) == [slice(0, 1), slice(1, 2)]
     assert workers._shards(5) == [slice(0, 1), slice(1, 3), slice(3, 5)]
+
+
+def test_a_second_buffer_is_taken_where_it_is_small_and_kept_for_the_next_step(monkeypatch):
+    model = model_with_weights_of_order_one()
+    grads = model.params.zeros_like()
+    with Workers(2) as workers:
+        first = workers._sum(grads, 2)
+        assert isinstance(first, BufferEach) and workers._sum(grads, 2) is first
+        assert workers._sum(grads, 1) is not first and not workers._sum(grads, 1).others
+        monkeypatch.setattr(parallel, "LARGE", grads.flat.nbytes - 1)
+        assert isinstance(workers._sum(grads, 2), Turns)
+
+
+def test_the_plain_sum_adds_to_what_is_there_in_the_order_of_the_workers():
+    rng = np.random.default_rng(2)
+    grads = Parameters({"w": (300, 300)})
+    start = grads["w"][...] = rng.standard_normal((300, 300), dtype=np.float32)
+    start = start.copy()
+    total = BufferEach(grads, 3)
+    d = rng.standard_normal((3, 300, 300), dtype=np.float32)
+    for worker in (2, 0, 1):
+        total.of(worker)["w"] += d[worker]
+    for block in total.blocks:
+        total.add(block)
+    np.testing.assert_array_equal(grads["w"], ((start + d[0]) + d[1]) + d[2])
+
+
+def test_many_threads_are_few_workers_and_more_threads_for_blas():
+    workers = Workers(64)
+    assert workers.threads == 64 and workers.count <= MOST

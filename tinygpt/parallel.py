@@ -6,9 +6,7 @@ each worker's products run on one BLAS thread.
 """
 
 import itertools
-import math
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -17,14 +15,16 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from tinygpt.backend import Array
+from tinygpt.backend import BLOCK, Array
 from tinygpt.device import cpu_count
-from tinygpt.kernels.cpu.pieces import Pieces
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.models.model import Model
 from tinygpt.parameters import Parameters
+from tinygpt.turns import Abandoned, Turns
 
 SWITCH_INTERVAL = 1e-5  # seconds
+MOST = 8  # workers: each holds the interpreter's lock for its calls, and beyond these the lock is what all wait for
+LARGE = 128 << 20  # bytes of further gradient buffers, beyond which the workers take turns at one
 
 
 class Workers:
@@ -33,15 +33,16 @@ class Workers:
     """
 
     def __init__(self, threads: int | None = None):
-        """threads: how many cores to use; None for all. Where BLAS cannot be told to use one thread for each worker
-        (Accelerate on macOS), there is one worker and BLAS spreads its products as it sees fit.
+        """threads: how many cores to use; None for all. Up to MOST of them have a worker, and its products its share of
+        the rest. Where BLAS cannot be told how many threads to use (Accelerate on macOS), there is one worker.
         """
         self.threads = thread_count(threads)
         self._blas = ThreadpoolController().select(user_api="blas")
-        self.count = self.threads if self._blas.lib_controllers else 1
+        self.count = min(self.threads, MOST) if self._blas.lib_controllers else 1
         self._pool = ThreadPoolExecutor(self.count)
         self._settings = ExitStack()
         self._entered = False
+        self._buffers: BufferEach | None = None
 
     def __enter__(self) -> "Workers":
         self._entered = True
@@ -67,19 +68,29 @@ class Workers:
         parameter's contributions are added in the order of the workers.
         """
         shards = self._shards(len(idx))
-        turns = _Turns(grads, len(shards))
+        total = self._sum(grads, len(shards))
 
         def work(worker: int, shard: slice) -> Array:
             try:
                 loss, cache = model.loss(idx[shard], targets[shard], denominator, step=step, row=row + shard.start)
-                model.backward(cache, turns.of(worker))
-                turns.finish(worker)
+                model.backward(cache, total.of(worker))
+                total.finish(worker)
                 return loss
             except BaseException:
-                turns.abandon()
+                total.abandon()
                 raise
 
-        return sum(self._run(work, shards, turns.abandon))
+        losses = self._run(work, shards, total.abandon)
+        self.map(total.add, total.blocks)
+        return sum(losses)
+
+    def _sum(self, grads: Parameters, workers: int) -> "BufferEach | Turns":
+        """What adds up the gradients of so many workers; buffers are kept for the next step."""
+        if (workers - 1) * grads.flat.nbytes > LARGE:
+            return Turns(grads, workers)
+        if self._buffers is None or self._buffers.grads is not grads or len(self._buffers.others) != workers - 1:
+            self._buffers = BufferEach(grads, workers)
+        return self._buffers
 
     def loss(self, model: Model, idx: np.ndarray, targets: np.ndarray) -> Array:
         """The mean loss over the targets that are not -1, with no gradients and no dropout."""
@@ -113,7 +124,7 @@ class Workers:
                 raise
         errors = [error for error in (future.exception() for future in futures) if error is not None]
         if errors:
-            raise next((error for error in errors if not isinstance(error, _Abandoned)), errors[0])
+            raise next((error for error in errors if not isinstance(error, Abandoned)), errors[0])
         return [future.result() for future in futures]
 
     def _limit(self, workers: int) -> AbstractContextManager:
@@ -148,106 +159,30 @@ def _quietly(work: Callable[[int, slice], Any], worker: int, shard: slice) -> An
         return work(worker, shard)
 
 
-class _Abandoned(Exception):
-    """Raised in a worker because another one failed; the other's error is the one to show."""
-
-
-class _Turns:
-    """One gradient buffer for several workers, who add to each parameter in turn: first, second, ..., first, ..."""
+class BufferEach:
+    """The workers' gradients, each in a buffer of its own, added up in the order of the workers: the same bits every
+    time. The first worker's buffer is `grads`.
+    """
 
     def __init__(self, grads: Parameters, workers: int):
         self.grads = grads
-        self.workers = workers
-        # (parameter, number of the turn): pieces added so far, inf for all, and the rows of each
-        self.done: dict[tuple[str, int], tuple[float, int | None]] = {}
-        self.finished: set[int] = set()  # workers that will add no more
-        self.changed = threading.Condition()
-        self.waiting = 0
-        self.abandoned = False
+        self.others = [grads.zeros_like() for _ in range(workers - 1)]
+        self.blocks = [slice(n, n + BLOCK) for n in range(0, len(grads.flat) if self.others else 0, BLOCK)]
 
-    def of(self, worker: int) -> "_Gradients":
-        """The gradients as `worker` sees them."""
-        return _Gradients(self, worker)
+    def of(self, worker: int) -> Parameters:
+        """What a worker's backward adds to."""
+        if worker == 0:
+            return self.grads
+        self.others[worker - 1].flat[...] = 0
+        return self.others[worker - 1]
 
-    def wait(self, name: str, turn: int, pieces: int, rows: int | None) -> None:
-        """Wait until so many pieces of a turn are added; until all are, unless they are pieces of `rows` rows too."""
-
-        def ready() -> bool:
-            before = turn
-            while before >= 0 and (name, before) not in self.done and before % self.workers in self.finished:
-                before -= 1  # a turn that nobody took
-            added, of_rows = self.done.get((name, before), (0, None))
-            enough = pieces if rows is not None and rows == of_rows else math.inf
-            return before < 0 or self.abandoned or added >= enough
-
-        if not ready():  # mostly it is, and costs no lock
-            with self.changed:
-                self.waiting += 1
-                self.changed.wait_for(ready)
-                self.waiting -= 1
-        if self.abandoned:
-            raise _Abandoned("another worker failed")
-
-    def report(self, name: str, turn: int, pieces: float, rows: int | None) -> None:
-        """Say that so many pieces of a turn are added, math.inf for all."""
-        self.done[name, turn] = pieces, rows
-        if self.waiting:  # who begins to wait after this line sees the one above
-            self._wake()
+    def add(self, block: slice) -> None:
+        """Add up one of `blocks`, when all workers have finished."""
+        for other in self.others:
+            self.grads.flat[block] += other.flat[block]
 
     def finish(self, worker: int) -> None:
-        """Say that a worker will add no more."""
-        self.finished.add(worker)
-        self._wake()
+        """Nobody waits for it."""
 
     def abandon(self) -> None:
-        """Let those who wait for a worker that failed give up."""
-        self.abandoned = True
-        self._wake()
-
-    def _wake(self) -> None:
-        with self.changed:
-            self.changed.notify_all()
-
-
-class _Gradients:
-    """What backward's `grads[name] += d` needs of a mapping."""
-
-    def __init__(self, turns: _Turns, worker: int):
-        self.turns = turns
-        self.turn = dict.fromkeys(turns.grads, worker)  # the number of this worker's next turn at each parameter
-
-    def __getitem__(self, name: str) -> "_Gradient":
-        return _Gradient(self, name)
-
-    def __setitem__(self, name: str, value: "_Gradient") -> None:
-        pass  # what `grads[name] += d` stores back was added already
-
-
-class _Gradient:
-    """One parameter's gradient, to which a worker adds when it is its turn. The pieces of a large one are handed on one
-    by one, so that a worker makes its next piece while another adds the last.
-    """
-
-    def __init__(self, gradients: _Gradients, name: str):
-        self.gradients = gradients
-        self.name = name
-
-    def __iadd__(self, d: Array) -> "_Gradient":
-        turns, name = self.gradients.turns, self.name
-        turn = self.gradients.turn[name]
-        self.gradients.turn[name] += turns.workers
-        if isinstance(d, Pieces) and d.shape != turns.grads[name].shape:
-            d = np.asarray(d)  # NumPy adds it, or says what is wrong
-        indices, rows = (d.indices, d.rows) if isinstance(d, Pieces) else ([...], None)
-        for number, index in enumerate(indices, start=1):
-            part = d.part(index) if isinstance(d, Pieces) else d
-            # The first worker's next turn follows all pieces of the last one's: its own last turn was another gradient.
-            turns.wait(name, turn - 1, number, rows if turn % turns.workers else None)
-            array = turns.grads[name]
-            if index is ...:  # CuPy would then copy array[...] onto itself
-                array += part
-            else:
-                array[index] += part
-            turns.report(name, turn, number, rows)
-        turns.report(name, turn, math.inf, rows)
-        return self
+        """Nobody waits."""
