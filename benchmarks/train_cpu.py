@@ -1,6 +1,7 @@
 """Training on a CPU: tinygpt beside the same GPT in PyTorch, eager and compiled, in one run.
 
     python benchmarks/train_cpu.py [--config=cpu|baby|gpt2] [--rounds=10] [--threads=N]    (needs the parity extra)
+    python benchmarks/train_cpu.py --sides=tinygpt --against=FOLDER       this checkout of tinygpt beside another one
 
 Same weights, batches, float32, clipping, AdamW and thread count. Each side is a process that lives through the whole
 run and works only when it is its turn, so that neither's threads disturb the other. First the losses of ten steps are
@@ -14,6 +15,7 @@ import json
 import sys
 import tempfile
 import time
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -107,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", choices=list(CONFIGS), default="cpu")
     parser.add_argument("--sides", default=",".join(SIDES), help="which to run (default: all)")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="another checkout of tinygpt, as one more side")
     parser.add_argument("--rounds", type=int, default=10, help="turns of each side (default: 10)")
     parser.add_argument("--threads", type=int, help="(default: all cores)")
     parser.add_argument("--kernels", default="auto", help="tinygpt's: auto or reference (default: auto)")
@@ -128,6 +131,9 @@ def main() -> None:
         sys.exit(f"--rounds={arguments.rounds}: expected at least 1")
     if names != ["tinygpt"]:
         require_torch()
+    other = arguments.against and arguments.against / "benchmarks" / Path(__file__).name
+    if other and not other.is_file():
+        sys.exit(f"--against={arguments.against}: expected the folder of a checkout, with {other} in it")
     arguments.threads = arguments.threads or cpu_count()
     options = ("threads", "kernels", "activation_function", "bias", "fused")
     settings = CONFIGS[arguments.config] | {name: getattr(arguments, name) for name in options}
@@ -137,10 +143,12 @@ def main() -> None:
             settings["weights"] = write_weights(settings, folder)
             for name in names:
                 sides[name] = Side(name, settings, __file__)
+            if other:
+                sides["against"] = Side("tinygpt", settings, str(other))
         compare_losses(sides)
         # of a turn: tokens/s, the most of them, seconds of forward and backward, of the optimiser
-        rates: dict[str, list] = {name: [] for name in names}
-        peaks, number, best_product = dict.fromkeys(names, 0), 10, sgemm_rate(arguments.threads)
+        rates: dict[str, list] = {name: [] for name in sides}
+        peaks, number, best_product = dict.fromkeys(sides, 0), 10, sgemm_rate(arguments.threads)
         for turn in range(arguments.rounds + 1):
             steps = list(range(number, number + STEPS[arguments.config]))
             number += len(steps)
