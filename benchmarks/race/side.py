@@ -26,8 +26,8 @@ def require_torch() -> None:
 class Side:
     """The other end of a worker's pipe. `first` is what it says unasked, `started` the seconds until then.
 
-    script: whose worker it is; it computes with the tinygpt of the same checkout. Who does not `wait` for that calls `ready`
-    later. An answer that takes more than so many seconds is a TimeoutError.
+    script: whose worker it is; it computes with the tinygpt of the same checkout. Who does not `wait` for that calls
+    `ready` later. An answer that takes more than so many seconds is a TimeoutError.
     """
 
     def __init__(self, side: str, settings: dict[str, Any], script: str, wait: bool = True):
