@@ -437,7 +437,7 @@ print(f"{'of the peak':<15}{reached[0]:11.0%} {reached[1]:11.0%}")
 # one thread. NumPy lets go of Python's lock inside its loops, so threads do run at the same time.
 #
 # Each worker's gradients are added into the same arrays, and a floating-point sum depends on the order of its
-# terms. The workers therefore add in turn, first, second, ..., and the same number of workers gives the same bits.
+# terms. What the workers have is therefore always added in one order, first, second, ..., to the same bits.
 # Another number gives other bits, equal to rounding.
 
 
