@@ -54,22 +54,16 @@ def judge(trial: Trial, module: ModuleType, layer: str, path: Path) -> Report:
     try:
         report = trial.judge(module)
     except NotImplementedError:
-        report = _judge_written(trial, module, path)
+        try:
+            report = trial.judge(module, forward_alone=True)
+            report.problems.append(UNWRITTEN.format("backward"))
+        except NotImplementedError:
+            report = Report("", problems=[UNWRITTEN.format("forward")], tolerance=trial.tolerance)
     except UserError as error:
         report = Report("", problems=[str(error)], tolerance=trial.tolerance)
     except (Exception, SystemExit) as error:
         report = Report("", problems=[blame(path, error)], tolerance=trial.tolerance)
     report.title = path.name + trial.title.removeprefix(layer)
-    return report
-
-
-def _judge_written(trial: Trial, module: ModuleType, path: Path) -> Report:
-    """Of a file with something yet to be written: the verdict on its forward, if that is written."""
-    try:
-        report = trial.judge_forward(module)
-        report.problems.append(UNWRITTEN.format("backward"))
-    except NotImplementedError:
-        report = Report("", problems=[UNWRITTEN.format("forward")], tolerance=trial.tolerance)
     return report
 
 
@@ -108,8 +102,5 @@ def where(path: Path, error: BaseException) -> str:
 
 
 def _lines(path: Path, error: BaseException) -> list[int | None]:
-    return [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _is(frame.filename, path)]
-
-
-def _is(filename: str, path: Path) -> bool:
-    return Path(filename).resolve() == path.resolve()
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]

@@ -33,13 +33,10 @@ class Trial(NamedTuple):
     functions: Callable[[Any], tuple[Callable, Callable]]
     tolerance: float
 
-    def judge(self, candidate: Any) -> Report:
+    def judge(self, candidate: Any, forward_alone: bool = False) -> Report:
         """Hold a candidate against the definition."""
-        return self.experiment.judge(*self.functions(candidate), self.tolerance, self.title)
-
-    def judge_forward(self, candidate: Any) -> Report:
-        """Hold its forward alone against the definition's."""
-        return self.experiment.judge_forward(self.functions(candidate)[0], self.tolerance, self.title)
+        forward, backward = self.functions(candidate)
+        return self.experiment.judge(forward, None if forward_alone else backward, self.tolerance, self.title)
 
 
 def trials(layer: str, seed: int = 0, device: str = "cpu", initial: bool = False, **options: Any) -> Iterator[Trial]:
