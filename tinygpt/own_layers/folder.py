@@ -69,10 +69,10 @@ class OwnLayers:
             yield f"{self.folder / name}.py is no part of the engine; did you mean {near}.py?"
         if self.unwritten:
             yield f"not written yet in {self.folder}: {', '.join(self.unwritten)}"
-        for name, wrong in self.left_out.items():
-            yield f"{self.folder / name}.py does not pass its check and is left out: {_first_line(wrong)}"
-        for name, wrong in self.unchecked.items():
-            yield f"{self.folder / name}.py does not pass its check and is taken in all the same: {_first_line(wrong)}"
+        for name, wrong in (self.left_out | self.unchecked).items():
+            what = "left out" if name in self.left_out else "taken in all the same"
+            first_line = wrong.partition("\n")[0]
+            yield f"{self.folder / name}.py does not pass its check and is {what}: {first_line}"
 
     def blame(self, error: BaseException) -> str:
         """What a part of the reader's raised while it was used, and where, or what came of it in the engine."""
@@ -131,7 +131,3 @@ class _RememberingBlock:
             return decode(q, keys[:, :, :end], values[:, :, :end]), ()
 
         return self.forward(x, params, *settings, ops=ops.replace(attention=SimpleNamespace(forward=forward)))[0]
-
-
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0]
