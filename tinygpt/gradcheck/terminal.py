@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -155,30 +156,26 @@ def _check_by_itself(path: Path, module: ModuleType, max_entries: int | None, se
 def measure_checker(names: list[str], seed: int, seeds: int = 100) -> bool:
     """How many mutants the checker kills, how many the usual habits let through, and its false alarms."""
     refuse_unknown(names, LAYERS)
-    layers = names or list(LAYERS)
-    found: dict[str, list[tuple]] = {}
+    rows: list[tuple] = []
     heading = "".join(f"{name:>13}" for name in USUAL_CHECKS)
     print(f"{'':<14}{'mutants':>8}{'killed':>8}{'named':>7}   survive:{heading}")
-    for layer in layers:
-        found[layer] = []
-        for verdict in verdicts(layer, seed):
-            diagnosis = diagnose(layer, verdict.mutant.stand_in(), seed + 1)
+    for layer in names or LAYERS:
+        found = []
+        for mutant, killed, passes in verdicts(layer, seed):
+            diagnosis = diagnose(layer, mutant.stand_in(), seed + 1)
             said = [explanation.says for explanation in diagnosis.explanations] if diagnosis else []
-            named = said[:1] == [verdict.mutant.says]
-            found[layer].append((verdict.mutant.family == "forward", verdict.killed, named, *verdict.passes.values()))
-        print(_counts(layer, found[layer]), flush=True)
-    rows = [row for layer in layers for row in found[layer]]
+            found.append((mutant.family == "forward", killed, said[:1] == [mutant.says], *passes.values()))
+        print(_counts(layer, found), flush=True)
+        rows += found
     for title, forward in (("backwards", False), ("forwards", True)):
         print(_counts(title, [row for row in rows if row[0] == forward]))
     print("\nforwards: wrong ones with their own right derivative, which a habit cannot see")
     print("named: told from all other mutants by the diagnosis, which says what is wrong")
     for name, usual in USUAL_CHECKS.items():
         print(f"{name}: {usual.says}" + (f" (mean of {usual.seeds})" if usual.seeds > 1 else ""))
-    checks, alarms = 0, Counter[str]()
-    for number, failed in false_alarms(seeds):
-        checks += number
-        alarms.update(failed)
-    print(f"\nfalse alarms: {sum(alarms.values())} in {checks:,} checks of the right code, {seeds} seeds")
+    checks, failed = zip(*false_alarms(seeds), strict=True)
+    alarms = Counter(itertools.chain(*failed))
+    print(f"\nfalse alarms: {sum(alarms.values())} in {sum(checks):,} checks of the right code, {seeds} seeds")
     for title, count in alarms.items():
         print(f"  {title}: {count}")
     return all(row[1] for row in rows) and not alarms
