@@ -60,6 +60,11 @@ class Run:
     def wrong(self) -> bool:
         return not same(self.gradients, self.right_gradients)
 
+    @property
+    def drops(self) -> bool:
+        """Whether it is a case with dropout."""
+        return bool(self.inputs.get("dropout") or self.inputs.get("p"))
+
     def sizes(self) -> dict[str, float]:
         """What a stray factor may be: the sizes of this case by their letters, and their like."""
         sizes: dict[str, float] = {}
