@@ -19,11 +19,9 @@ def cases(draw: Draw) -> list[Case]:
 
 # fmt: off
 MISTAKES = [
-    ("last_occurrence_wins", "accumulation",
-     ("scatter_add(dw, idx.reshape(-1), ...)", "dw[idx.reshape(-1)] = dout.reshape(-1, w.shape[1])"),
+    ("last_occurrence_wins", "accumulation", ("scatter_add(...)", "dw[idx.reshape(-1)] = dout.reshape(-1, w.shape[1])"),
      "a token that occurs n times should receive the sum of n gradients, but only the last one is kept"),
-    ("mean_over_occurrences", "accumulation",
-     ("return dw",
+    ("mean_over_occurrences", "accumulation", ("return dw",
       "xp = array_module(w)\n"
       "count = (idx.reshape(-1)[:, None] == xp.arange(len(w))).sum(axis=0)\n"
       "return dw / xp.maximum(count, 1)[:, None]"),
