@@ -31,10 +31,7 @@ NEAR = 0.3  # relative: gradients that are further apart have little in common
 
 
 def diagnose(layer: str, candidate: Any, seed: int = 0) -> Diagnosis | None:
-    """What is wrong with a candidate for a layer's place; None if it agrees with the definition to six digits.
-
-    layer, candidate: as for `suite.check_layer`. seed: of the cases' numbers and sizes.
-    """
+    """What is wrong with a candidate (see `check_layer`); None if it agrees with the definition to six digits."""
     runs = [Run(layer, trial, candidate) for offset in (0, 1) for trial in trials(layer, seed + offset)]
     failed = [run for run in runs if run.raised]
     diagnosis = _diagnose(layer, [run for run in runs if not run.raised])

@@ -31,7 +31,6 @@ ROUNDING = 8 * np.finfo(np.float64).eps  # of one value of forward, relative: a 
 
 class Numerical(NamedTuple):
     """The numerical derivatives of one input with one choice of step: at the chosen entries, and along a direction.
-
     noise, slope_noise: how much of each may be the rounding of forward's outputs.
     """
 
@@ -89,8 +88,6 @@ class Derivatives:
                 value, size, h = xp.zeros((), x.dtype), xp.zeros((), x.dtype), 1.0
             values.append(value / h)
             sizes.append(size / (h * h))
-        if not values:
-            return Numerical(np.zeros(0), np.zeros(0))
         noise = ROUNDING * np.sqrt(to_host(xp.stack(sizes)))
         if name not in self.directions:
             return Numerical(to_host(xp.stack(values)), noise)
@@ -181,9 +178,8 @@ def _compare(derivatives: Derivatives, name: str, flat: np.ndarray, tolerance: f
 
 
 def _along(derivatives: Derivatives, name: str, flat: np.ndarray, tolerance: float) -> float:
-    """The error along the random direction, relative to norm(gradient): what |gradient . u| is on average.
-
-    0 where every entry was checked. The best of all steps, since a direction crosses the bends of every entry.
+    """The error along the random direction, relative to norm(gradient), what |gradient . u| is on average; 0 where all
+    entries were checked. The best of all steps, since a direction crosses the bends of every entry.
     """
     if name not in derivatives.directions:
         return 0.0
@@ -222,8 +218,7 @@ def forward_row(name: str, out: Array, right: Array) -> Row:
     problem = "" if error <= FORWARD_TOLERANCE and not small.any() else "not what the definition computes"
     if not a.size:
         return Row(name, a.shape, error, problem=problem)
-    worst = np.unravel_index(int(np.argmax(np.nan_to_num(np.abs(off), nan=np.inf))), a.shape)
-    place = tuple(int(i) for i in worst)
+    place = tuple(map(int, np.unravel_index(np.argmax(np.nan_to_num(np.abs(off), nan=np.inf)), a.shape)))
     return Row(name, a.shape, error, place, float(a[place]), float(b[place]), a.size, problem)
 
 

@@ -56,7 +56,6 @@ def gradient_check(
 
 class Experiment:
     """One set of inputs, a random `dout`, and the numerical side: what any forward and backward can be held against.
-
     Differentiating is the slow part and is done once, so that many candidates may be judged. All arrays are copies.
     """
 
@@ -116,7 +115,6 @@ class Experiment:
         self, forward: Callable, backward: Callable, dout: Sequence[Array] | None = None
     ) -> tuple[list[Array], dict[str, Any], list[str]]:
         """A candidate's outputs, its gradients by the inputs' names, and what it wrote to that was not its own.
-
         dout: for each output, if another one than the experiment's.
         """
         before = [x.copy() for _, x in self._all_arrays]
@@ -185,9 +183,8 @@ class Experiment:
 
 
 def call_with_fixed_random_numbers(forward: Callable, inputs: Mapping[str, Any], seed: int) -> tuple[Any, bool]:
-    """forward(**inputs), which draws the same numbers each time, from `numpy.random` or Generators among the inputs.
-
-    Also says whether it drew any. The state of `numpy.random` is what it was before.
+    """forward(**inputs), which draws the same numbers each time, from `numpy.random` or Generators among the inputs,
+    and whether it drew any. The state of `numpy.random` is what it was before.
     """
     state = np.random.get_state(legacy=False)  # noqa: NPY002  what an imported forward may draw from
     np.random.seed([seed, 1])  # noqa: NPY002

@@ -3,8 +3,7 @@
 A mutant is a definition, or in two cases its fast twin, with the edits that stand beside the layer's cases, so what is
 wrong with it can be read off, and the rest of it cannot differ. It stands in for its layer through the ops table:
 
-    mutant = find("attention", "dk_transposed")
-    ops = DEFINITIONS.replace(attention=mutant.stand_in())
+    ops = DEFINITIONS.replace(attention=find("attention", "dk_transposed").stand_in())
 
 A wrong forward comes with the backward that is its true derivative, and only a comparison with the definition tells it
 from a right layer.
@@ -38,11 +37,8 @@ FAMILIES = {  # what kind of mistake it is
 
 @dataclass(frozen=True)
 class Mutant:
-    """One wrong layer.
-
-    says: the mistake, as one would tell its author. edits: see `edits.py`. source: the module, or the class with its
-    bases, that is edited. term: what the mutant leaves out, where that is a term of a sum; right minus wrong is then
-    that term.
+    """One wrong layer. says: the mistake, as one would tell its author. edits: see `edits.py`. source: the module, or
+    the class with its bases, that is edited. term: what the mutant leaves out, where that is a term of a sum.
     """
 
     layer: str

@@ -41,7 +41,6 @@ class Trial(NamedTuple):
 
 def trials(layer: str, seed: int = 0, device: str = "cpu", initial: bool = False, **options: Any) -> Iterator[Trial]:
     """The cases of a layer, or of "model". Another seed gives other numbers and, but for the model, other sizes.
-
     initial: as for `Draw`. options: max_entries and dout, as for `Experiment`.
     """
     original = definition(layer)
@@ -165,8 +164,7 @@ def _functions(model: GPT, idx: Any, targets: Any, denominator: Any, logits: boo
 
 
 def check_directions(model: GPT, idx: Any, targets: Any, seed: int = 0) -> Iterator[Row]:
-    """The slope of the loss along one random direction in each parameter, against its gradient, to 1e-6: for models
-    whose entries are too many.
+    """The slope of the loss along one random direction in each parameter, against its gradient: for large models.
 
     error: |gradient . u - slope| / max(norm(gradient), |slope|, floor) for u of independent standard normal numbers,
     where gradient . u is of the size of norm(gradient). The model's dtype should be float64.

@@ -69,9 +69,7 @@ def _show(made: Iterable[Report], verbose: bool) -> list[Report]:
 
 
 def overview(made: Iterable[Report], done: list[Report], verbose: bool = False) -> Iterator[str]:
-    """Reports as text while they come, and gathered in `done`: a line each and the wrong ones in full after, or all in
-    full; at last the verdict.
-    """
+    """Reports as text as they come, and into `done`: a line each, the wrong ones in full after, or all; the verdict."""
     began = time.perf_counter()
     if not verbose:
         yield HEADING

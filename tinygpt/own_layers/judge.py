@@ -28,9 +28,7 @@ FUNCTION_SECONDS, LAYER_SECONDS = 5, 120  # that a check may take: a hundred tim
 
 
 class Checked(NamedTuple):
-    """The verdict on a part. text: all there is to print; wrong: what is wrong, "" if nothing is; written: False while
-    something in the file raises NotImplementedError.
-    """
+    """The verdict on a part. text: all there is to print; wrong: what is wrong, or ""; written: whether the file is."""
 
     passed: bool
     text: str

@@ -14,7 +14,7 @@ from tinygpt.gradcheck.differences import relative
 from tinygpt.gradcheck.library import modules_in
 from tinygpt.gradcheck.mutants import Mutant
 from tinygpt.own_layers import functions as folder
-from tinygpt.own_layers.calls import Call, Uniform
+from tinygpt.own_layers.functions import Call, Uniform
 from tinygpt.random import generator
 
 TOLERANCE = 1e-9  # of every array, relative

@@ -10,9 +10,7 @@ from tinygpt.own_layers.outcomes import FUNCTIONS
 
 @dataclass(frozen=True)
 class Part:
-    """One part, the file `name`.py. definition: the engine's own, a module or a class with forward and backward, or a
-    function.
-    """
+    """One part, the file `name`.py. definition: the engine's own, a layer's module or class, or a function."""
 
     name: str
     definition: Any

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinygpt.optim.adamw import adamw_update
-from tinygpt.own_layers.calls import Call, Calls
+from tinygpt.own_layers.functions import Call, Calls
 
 DEFINITION = adamw_update
 

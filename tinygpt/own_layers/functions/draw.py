@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinygpt.own_layers.calls import Call, Calls, Uniform
+from tinygpt.own_layers.functions import Call, Calls, Uniform
 from tinygpt.sample import draw
 
 DEFINITION = draw

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinygpt.own_layers.calls import Call, Calls
+from tinygpt.own_layers.functions import Call, Calls
 from tinygpt.tokenizer import merge
 
 DEFINITION = merge

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from tinygpt.layers import softmax
-from tinygpt.own_layers.calls import Call, Calls
+from tinygpt.own_layers.functions import Call, Calls
 from tinygpt.sample import probabilities
 
 DEFINITION = probabilities
