@@ -201,10 +201,8 @@ def call_with_fixed_random_numbers(forward: Callable, inputs: Mapping[str, Any],
 
 def _states(generators: list) -> list[str]:
     state = np.random.get_state(legacy=False)  # noqa: NPY002
-    return [
-        f"{state['state']['pos']} {state['state']['key'][0]} {state['has_gauss']}",
-        *(str(g.state) for g in generators),
-    ]
+    global_state = f"{state['state']['pos']} {state['state']['key'][0]} {state['has_gauss']}"
+    return [global_state, *(str(g.state) for g in generators)]
 
 
 def _by_name(forward: Callable, inputs: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tinygpt.errors import UserError
 from tinygpt.gradcheck.experiment import Experiment
 from tinygpt.gradcheck.library import LAYERS
 from tinygpt.gradcheck.mutants import Mutant, mutants
+from tinygpt.gradcheck.report import Report
 from tinygpt.gradcheck.suite import Trial, candidates, reports, trials
 
 ENTRIES = 3  # of each input, and one direction: what is differentiated here, where thousands of checks are made
@@ -102,10 +103,8 @@ def false_alarms(seeds: int = 100) -> Iterator[tuple[int, list[str]]]:
 
 
 def _alarms(seed: int) -> tuple[int, list[str]]:
-    made = [
-        report
-        for layer in LAYERS
-        for title, candidate in candidates(layer).items()
-        for report in reports(layer, candidate, title, seed=seed, max_entries=ENTRIES)
-    ]
+    made: list[Report] = []
+    for layer in LAYERS:
+        for title, candidate in candidates(layer).items():
+            made += reports(layer, candidate, title, seed=seed, max_entries=ENTRIES)
     return len(made), [report.title for report in made if not report.passed]

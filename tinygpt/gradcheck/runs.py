@@ -31,11 +31,10 @@ class Run:
             self.raised = " ".join(str(error).split()) if isinstance(error, UserError) else raised(error)
             return
         for name, right in self.right_gradients.items():
-            shape = self.gradients[name].shape if name in self.gradients else None
-            if shape != right.shape:
+            if name not in self.gradients:
                 self.problem = f"d{name} is missing"
-                if shape is not None:
-                    self.problem = f"d{name} has shape {shape}, where {right.shape} belongs"
+            elif (shape := self.gradients[name].shape) != right.shape:
+                self.problem = f"d{name} has shape {shape}, where {right.shape} belongs"
         if self.gradients.keys() - self.right_gradients.keys():
             self.problem = "there are gradients too many"
 

@@ -131,8 +131,7 @@ def model_trial(case: str, seed: int = 0, device: str = "cpu", initial: bool = F
     config = dataclasses.replace(gpt2.SMALL, **settings)
     draw = Draw(seed, "model", case, initial=initial)
     idx = to_device(draw.tokens(B, T, vocab_size=config.vocab_size), device)
-    draw_targets = draw.targets if ignored else draw.tokens
-    targets = to_device(draw_targets(B, T, vocab_size=config.vocab_size), device)
+    targets = to_device((draw.targets if ignored else draw.tokens)(B, T, vocab_size=config.vocab_size), device)
     params = {name: to_device(draw.parameter(name, shape), device) for name, shape in config.shapes().items()}
 
     def functions(model_class: type[GPT], ops: Ops = table) -> tuple[Callable, Callable]:

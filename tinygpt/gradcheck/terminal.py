@@ -98,11 +98,8 @@ def _check_size(preset: str, device: str, seed: int) -> bool:
     print(f"{'':<25}{'shape':<13}{'gradient . u':>16}{'slope along u':>16}{'error':>9}")
     for row in check_directions(model, tokens[0], tokens[1], seed):
         rows.append(row)
-        print(
-            f"{row.name:<25}{str(row.shape):<13}{row.analytic:16.10f}{row.numerical:16.10f}{row.error:9.1e}"
-            f"{'  ' if row.problem else ''}{row.problem}",
-            flush=True,
-        )
+        line = f"{row.name:<25}{str(row.shape):<13}{row.analytic:16.10f}{row.numerical:16.10f}{row.error:9.1e}"
+        print(f"{line}  {row.problem}".rstrip(), flush=True)
     wrong = sum(bool(row.problem) for row in rows)
     print(
         f"\n{len(rows)} parameters, worst error {np.max([row.error for row in rows]):.1e}, where "

@@ -43,9 +43,7 @@ class OwnLayers:
         model = {name: self._entry(name) for name in self.used if hasattr(GPT, name)}
         if "block" in model:
             model["block"] = _RememberingBlock(model["block"])
-        leaves: dict[str, Any] = {
-            name: module for name, module in self.used.items() if PARTS[name].is_layer and name not in model
-        }
+        leaves: dict[str, Any] = {n: m for n, m in self.used.items() if PARTS[n].is_layer and n not in model}
         if "attention_decode" in self.used:
             attention = leaves.get("attention", engine_attention)
             leaves["attention"] = SimpleNamespace(**vars(attention) | {"decode": self._entry("attention_decode")})

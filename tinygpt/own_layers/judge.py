@@ -46,7 +46,7 @@ def check(name: str, path: Path, seed: int = 0) -> Checked:
 def load_and_check(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
     """The file as a module, None if it could not be loaded, and the verdict on it."""
     try:
-        with _time_limit(FUNCTION_SECONDS if not part.is_layer else LAYER_SECONDS):
+        with _time_limit(LAYER_SECONDS if part.is_layer else FUNCTION_SECONDS), own_file.imports_beside(path):
             return _loaded_and_checked(part, path, seed)
     except _Endless as error:
         place = own_file.where(path, error)
@@ -77,16 +77,13 @@ def _time_limit(seconds: int) -> Iterator[None]:
 
 
 def _loaded_and_checked(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
-    with own_file.imports_beside(path):
-        try:
-            module = own_file.load(path, part.functions)
-        except UserError as error:
-            return None, _failed(f"{path}: {error}")
-        except NotImplementedError as error:
-            return None, _failed(f"{path}: {error}", written=False)
-        except (Exception, SystemExit) as error:
-            return None, _failed(own_file.blame(path, error))
-        return module, (_check_layer if part.is_layer else _check_function)(part, module, path, seed)
+    try:
+        module = own_file.load(path, part.functions)
+    except (UserError, NotImplementedError) as error:
+        return None, _failed(f"{path}: {error}", written=isinstance(error, UserError))
+    except (Exception, SystemExit) as error:
+        return None, _failed(own_file.blame(path, error))
+    return module, (_check_layer if part.is_layer else _check_function)(part, module, path, seed)
 
 
 def _failed(wrong: str, table: Sequence[str] = (), written: bool = True) -> Checked:
