@@ -76,8 +76,7 @@ def _misfit(layer: str, runs: Sequence[Run]) -> Diagnosis:
         rest = _diagnose(layer, [other for other in runs if not other.problem]) or Diagnosis([], True)
         rest.explanations.insert(0, Explanation("formula", "; ".join(said)))
         return rest
-    names = list(run.right_gradients)
-    for a, b in itertools.combinations(names, 2):
+    for a, b in itertools.combinations(run.right_gradients, 2):
         if {a, b} <= run.gradients.keys() and not difference(run.gradients[a], run.right_gradients[b]):
             if difference(run.gradients[b], run.right_gradients[a]) < SAME:
                 return Diagnosis([Explanation("layout", f"d{a} and d{b} stand in each other's place")], True)
@@ -119,9 +118,6 @@ def _wrong_forward(layer: str, runs: Sequence[Run]) -> Diagnosis:
         if any(run.wrong for run in right):
             diagnosis.remarks.append(f"where it is right, backward is not: {_wrong_backward(layer, right)}")
     return diagnosis
-
-
-# A wrong backward
 
 
 class Suspect(NamedTuple):

@@ -48,14 +48,9 @@ class Derivatives:
     """
 
     def __init__(
-        self,
-        forward: Callable[[], list[Array]],
-        arrays: Mapping[str, Array],
-        out: list[Array],
-        dout: list[Array],
-        max_entries: int | None,
-        rng: np.random.Generator,
-    ):
+        self, forward: Callable[[], list[Array]], arrays: Mapping[str, Array], out: list[Array], dout: list[Array],
+        max_entries: int | None, rng: np.random.Generator,
+    ):  # fmt: skip
         self.forward, self.arrays, self.out, self.dout = forward, arrays, out, dout
         self.entries: dict[str, np.ndarray] = {}
         self.directions: dict[str, np.ndarray] = {}
@@ -123,9 +118,6 @@ def _power_of_two(h: np.ndarray) -> np.ndarray:
         return np.where(np.isfinite(h), 2.0 ** np.round(np.log2(h)), h)
 
 
-# The two sides
-
-
 def gradient_row(derivatives: Derivatives, name: str, gradient: Any, tolerance: float) -> Row:
     """The gradient of one input."""
     row, shape = f"d{name}", tuple(derivatives.arrays[name].shape)
@@ -141,17 +133,16 @@ def gradient_row(derivatives: Derivatives, name: str, gradient: Any, tolerance: 
     if not flat.size:
         return Row(row, shape, 0.0)
     entries, values, error, wrong = _compare(derivatives, name, flat, tolerance)
-    along = error if wrong.any() or not error <= tolerance else _along(derivatives, name, flat, tolerance)
     off = np.nan_to_num(np.abs(flat[entries] - values), nan=np.inf)
     if wrong.any() and error <= tolerance:  # small ones, among larger that are right
         off = off * wrong
     worst = int(np.argmax(off))
     place = tuple(int(i) for i in np.unravel_index(entries[worst], shape))
-    problem = "" if along <= tolerance and not wrong.any() else "WRONG"
-    if problem and error <= tolerance and not wrong.any():
+    problem = ""
+    if wrong.any() or not error <= tolerance:
+        problem = "WRONG" + _what_it_is(flat[entries], values)
+    elif not (along := _along(derivatives, name, flat, tolerance)) <= tolerance:
         error, problem = along, "WRONG along a random direction"
-    elif problem:
-        problem += _what_it_is(flat[entries], values)
     return Row(row, shape, error, place, float(flat[entries[worst]]), float(values[worst]), len(entries), problem)
 
 

@@ -16,17 +16,10 @@ from tinygpt.random import generator
 
 
 def gradient_check(
-    forward: Callable,
-    backward: Callable,
-    inputs: Mapping[str, Any] | Sequence[Any],
-    *,
-    definition: Callable | None = None,
-    constant: Sequence[str] = (),
-    tolerance: float = 1e-9,
-    max_entries: int | None = None,
-    seed: int = 0,
-    title: str = "gradient check",
-) -> Report:
+    forward: Callable, backward: Callable, inputs: Mapping[str, Any] | Sequence[Any], *,
+    definition: Callable | None = None, constant: Sequence[str] = (), tolerance: float = 1e-9,
+    max_entries: int | None = None, seed: int = 0, title: str = "gradient check",
+) -> Report:  # fmt: skip
     """Check any pair of functions of the layers' contract, `out, cache = forward(...)` and `backward(dout, cache)`.
 
     inputs: forward's arguments, by name or in order. Arrays of floats (taken as float64) and mappings of them are
@@ -39,9 +32,8 @@ def gradient_check(
     is differentiated. Without one the report says that only consistency was checked. tolerance: of each row's error.
     max_entries: check that many entries of each larger input, chosen by `seed`, and the whole of it along one random
     direction; None for all. Random numbers drawn in forward from `numpy.random` or from a Generator among the inputs
-    are the same in every call.
-
-    Raises UserError for a forward that changes from call to call, or functions that do not keep to the contract.
+    are the same in every call. Raises UserError for a forward that changes from call to call all the same, or functions
+    that do not keep to the contract.
     """
     if not tolerance > 0:
         raise UserError(f"tolerance is {tolerance}; expected a number above 0, such as 1e-9")
@@ -60,14 +52,9 @@ class Experiment:
     """
 
     def __init__(
-        self,
-        definition: Callable,
-        inputs: Mapping[str, Any],
-        constant: Sequence[str] = (),
-        max_entries: int | None = None,
-        seed: int = 0,
-        dout: float | None = None,
-    ):
+        self, definition: Callable, inputs: Mapping[str, Any], constant: Sequence[str] = (),
+        max_entries: int | None = None, seed: int = 0, dout: float | None = None,
+    ):  # fmt: skip
         """dout: the gradient from above at every place, where it is not to be random."""
         constant = (constant,) if isinstance(constant, str) else constant
         for name in constant:

@@ -22,17 +22,12 @@ from tinygpt.gradcheck.edits import StaleEdit, edited, renamed
 from tinygpt.gradcheck.library import FILES, definition
 
 FAMILIES = {  # what kind of mistake it is
-    "scale": "a constant factor too many or too few",
-    "sign": "a wrong sign",
-    "term": "a term too many or too few",
-    "axis": "a sum or mean over the wrong axis",
-    "layout": "axes swapped, transposed or in the wrong order",
-    "accumulation": "overwritten where it should be added up",
-    "mask": "the wrong elements take part",
-    "formula": "a wrong local derivative, or the wrong array in it",
-    "zero": "not computed",
+    "scale": "a constant factor too many or too few", "sign": "a wrong sign", "term": "a term too many or too few",
+    "axis": "a sum or mean over the wrong axis", "layout": "axes swapped, transposed or in the wrong order",
+    "accumulation": "overwritten where it should be added up", "mask": "the wrong elements take part",
+    "formula": "a wrong local derivative, or the wrong array in it", "zero": "not computed",
     "forward": "another function than the layer's",
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -89,18 +89,15 @@ def what_is_wrong(layer: str, module: ModuleType, reports: Sequence[Report], see
 
 def blame(path: Path, error: BaseException) -> str:
     """What a reader's file raised and where, in one line; what others raised is raised again."""
-    own = _lines(path, error)
-    if not own and not isinstance(error, SyntaxError | ValueError):  # ValueError: a source with null bytes
+    place = where(path, error)
+    if place == str(path) and not isinstance(error, SyntaxError | ValueError):  # ValueError: a source with null bytes
         raise error
-    return f"{where(path, error)} {raised(error)}"
+    return f"{place} {raised(error)}"
 
 
 def where(path: Path, error: BaseException) -> str:
     """The file, and the line in it where an error was raised or passed through, if there is one."""
-    lines = [getattr(error, "lineno", None)] if isinstance(error, SyntaxError) else _lines(path, error)
-    return f"{path}, line {lines[-1]}," if lines and lines[-1] else str(path)
-
-
-def _lines(path: Path, error: BaseException) -> list[int | None]:
     frames = traceback.extract_tb(error.__traceback__)
-    return [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+    line = error.lineno if isinstance(error, SyntaxError) else next(reversed(lines), None)
+    return f"{path}, line {line}," if line else str(path)

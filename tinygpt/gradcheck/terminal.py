@@ -109,9 +109,6 @@ def _check_size(preset: str, device: str, seed: int) -> bool:
     return not wrong
 
 
-# A reader's own file
-
-
 def _check_file(path: Path, layer: str | None, device: str, all_entries: bool, seed: int, verbose: bool) -> bool:
     """A reader's own module: against the definition of the layer it is named after, or by itself."""
     layer = layer or (path.stem if path.stem in LAYERS and path.stem != "model" else None)
@@ -143,9 +140,6 @@ def _check_by_itself(path: Path, module: ModuleType, max_entries: int | None, se
     options: dict[str, Any] = {"max_entries": max_entries, "seed": seed, "title": str(path)}
     print(report := gradient_check(module.forward, module.backward, given, **options))
     return report.passed
-
-
-# The checker measured
 
 
 def measure_checker(names: list[str], seed: int, seeds: int = 100) -> bool:

@@ -1,8 +1,7 @@
 """A folder of a reader's own parts, and the way to their places.
 
-Leaves stand in the ops table; what is made of them, and the rules of sampling, in the model. What else there is has a
-place of its own: AdamW's update in the optimiser, the BPE merge step in the tokenizer's training, the cutting of
-windows in the corpus, and the numerical gradient in the check of all the others.
+Leaves stand in the ops table; what is made of them, and the rules of sampling, in the model; AdamW's update in the
+optimiser, the BPE merge in the tokenizer's training, the cutting of windows in the corpus.
 """
 
 import difflib

@@ -132,7 +132,7 @@ def _breach(part: Part, module: ModuleType, seed: int) -> str:
         if _finite(results[0]) and not _finite(results[1]):
             return f"there are numbers that are not finite where the inputs are float32 ({trial.title})"
         _, cache = forward(**inputs)
-        forward(**mapped(lambda x: x / 2 + x.dtype.type(0.25) if _is(x, np.float32) else x, inputs))
+        forward(**mapped(lambda x: x / 2 + np.float32(0.25) if getattr(x, "dtype", None) == np.float32 else x, inputs))
         again = zip(_leaves(gradients), _leaves(backward(_single(dout), cache)), strict=False)
         if not all(a is b or np.array_equal(a, b, equal_nan=True) for a, b in again):
             return (
@@ -168,12 +168,8 @@ def _finite(tree: Any) -> bool:
     return all(x is None or np.isfinite(x).all() for x in _leaves(tree))
 
 
-def _is(x: Any, dtype: Any) -> bool:
-    return getattr(x, "dtype", None) == dtype
-
-
 def _single(x: Any) -> Any:
-    return x.astype(np.float32) if _is(x, np.float64) else x
+    return x.astype(np.float32) if getattr(x, "dtype", None) == np.float64 else x
 
 
 def _form(name: str, given: Any, right: Any) -> str:
@@ -202,11 +198,10 @@ def _form(name: str, given: Any, right: Any) -> str:
 
 
 def _kind(x: Any) -> str:
-    if x is None:
-        return "None"
-    if isinstance(x, tuple | list):
-        return f"a {type(x).__name__} of {len(x)}"
-    return f"an array of {x.dtype}" if hasattr(x, "dtype") else f"a {type(x).__name__}"
+    if hasattr(x, "dtype"):
+        return f"an array of {x.dtype}"
+    size = f" of {len(x)}" if isinstance(x, tuple | list) else ""
+    return "None" if x is None else f"a {type(x).__name__}{size}"
 
 
 def _second_opinion(part: Part, module: ModuleType, path: Path, seed: int) -> list[str]:
