@@ -212,10 +212,11 @@ def _one_by_one(runs: Sequence[Run], known: list[Suspect], ranking: list[tuple[f
         for explanation in found:
             explanations.setdefault(explanation, []).append(f"d{name}")
         unexplained += [] if found else [name]
-    said = [
-        Explanation(e.family, e.says if _speaks_of(e.says, names, right) else f"{' and '.join(names)}: {e.says}")
-        for e, names in explanations.items()
-    ]
+    said = []
+    for (family, says), names in explanations.items():
+        words = says.replace(",", " ").split()  # which may name these gradients, and none that is right
+        speaks_of_them = says.startswith(tuple(names)) and not set(words) & set(right)
+        said.append(Explanation(family, says if speaks_of_them else f"{' and '.join(names)}: {says}"))
     remarks = [f"right: {', '.join(right)}"] if right else []
     if not unexplained:
         return Diagnosis(said, True, remarks, ranking)
@@ -229,12 +230,6 @@ def _one_by_one(runs: Sequence[Run], known: list[Suspect], ranking: list[tuple[f
         remarks.append(f"of all known mistakes the nearest, {error:.1%} from these numbers: {mutant.says}")
     single = [suspect for suspect in known if len(suspect.mutants) == 1]
     return Diagnosis(said, False, remarks, ranking, _nearest(runs, single, unexplained))
-
-
-def _speaks_of(says: str, names: list[str], right: list[str]) -> bool:
-    """Whether words that were found for several gradients name these, and none that is right."""
-    words = says.replace(",", " ").split()
-    return says.startswith(tuple(names)) and not set(words) & set(right)
 
 
 def _explain(name: str, runs: Sequence[Run], suspects: list[Suspect]) -> list[Explanation]:

@@ -145,9 +145,8 @@ class Experiment:
             )
         for (name, x), gradient in zip(slots.items(), gradients, strict=True):
             if isinstance(x, Mapping) and not isinstance(gradient, Mapping):
-                raise UserError(
-                    f"the gradient of {name} is a {type(gradient).__name__}; expected a mapping of the same names"
-                )
+                kind = type(gradient).__name__
+                raise UserError(f"the gradient of {name} is a {kind}; expected a mapping of the same names")
         return dict(_leaves(dict(zip(slots, gradients, strict=True)), names=slots))
 
     def judge(self, forward: Callable, backward: Callable | None, tolerance: float = 1e-9, title: str = "") -> Report:

@@ -51,14 +51,12 @@ class Report:
         return max(errors, default=math.inf if self.problems else 0.0)
 
     def __str__(self) -> str:
-        lines = [("", "shape", "entries", "error", "worst entry", "analytic", "numerical", "verdict")]
+        lines = [["", "shape", "entries", "error", "worst entry", "analytic", "numerical", "verdict"]]
         for row in self.rows:
             error = f"{row.error:.1e}" if not math.isnan(row.error) else ""
-            worst = (
-                (str(list(row.place)), f"{row.analytic:.6g}", f"{row.numerical:.6g}") if row.entries else ("", "", "")
-            )
-            entries = f"{row.entries:,}" if row.entries else ""
-            lines.append((row.name, str(row.shape), entries, error, *worst, row.problem or "right"))
+            found = f"{row.entries:,}", str(list(row.place)), f"{row.analytic:.6g}", f"{row.numerical:.6g}"
+            entries, *worst = found if row.entries else ("",) * 4
+            lines.append([row.name, str(row.shape), entries, error, *worst, row.problem or "right"])
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         aligned = "  ".join(f"{{:{side}{width}}}" for side, width in zip("<<>>>>><", widths, strict=True))
         table = [aligned.format(*line).rstrip() for line in lines] if self.rows else []

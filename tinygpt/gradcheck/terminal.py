@@ -25,7 +25,6 @@ from tinygpt.random import generator
 
 MODEL_ENTRIES = 12  # of each parameter of the model, and one direction, without --all-entries
 FILE_ENTRIES = 500  # of each input that a reader's own file brings, likewise
-HEADING = f"{'':<45}gradients  entries    error"
 
 
 def check_named(names: list[str], device: str, all_entries: bool, seed: int, layer: str | None, verbose: bool) -> bool:
@@ -72,7 +71,7 @@ def overview(made: Iterable[Report], done: list[Report], verbose: bool = False) 
     """Reports as text as they come, and into `done`: a line each, the wrong ones in full after, or all; the verdict."""
     began = time.perf_counter()
     if not verbose:
-        yield HEADING
+        yield f"{'':<45}gradients  entries    error"
     for report in made:
         done.append(report)
         entries = sum(row.entries for row in report.gradients)

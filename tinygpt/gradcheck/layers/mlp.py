@@ -33,9 +33,8 @@ MISTAKES = [
     ("gelu_forgotten", "formula", (_GELU, "dh = da"), "the gradient does not pass through GELU's derivative"),
     ("gelu_twice", "formula", (_GELU, "dh = ops.gelu.backward(ops.gelu.backward(da, gelu_cache), gelu_cache)"),
      "the gradient passes through GELU's derivative twice"),
-    ("other_gelu", "formula", (_GELU,
-      'x, _, approximate = gelu_cache\n'
-      'other = {"tanh": "none", "none": "tanh"}[approximate]\n'
+    ("other_gelu", "formula",
+     (_GELU, 'x, _, approximate = gelu_cache\nother = {"tanh": "none", "none": "tanh"}[approximate]\n'
       'dh = ops.gelu.backward(da, ops.gelu.forward(x, other)[1])'), "GELU's derivative is that of its other form"),
     ("db_fc_before_gelu", "formula",
      (_RETURN, "db_fc = None if db_fc is None else da.reshape(-1, da.shape[-1]).sum(axis=0)\n" + _RETURN),
