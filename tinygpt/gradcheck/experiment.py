@@ -74,7 +74,6 @@ class Experiment:
         self.arrays = dict(_leaves(self.slots, _is_float))
         if not self.arrays:
             raise UserError("there is nothing to differentiate: no input is an array of floats")
-
         self._all_arrays = list(_leaves(self.inputs, _is_array))
         before = [x.copy() for _, x in self._all_arrays]
         result, self.random = call_with_fixed_random_numbers(definition, self.inputs, seed)

@@ -13,7 +13,6 @@ import ast
 import functools
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -90,15 +89,13 @@ def _text(source: Any) -> str:
 @functools.cache
 def mutants(layer: str) -> tuple[Mutant, ...]:
     """Those of a layer, or of "model"."""
-    file = FILES[layer]
-    twin, more = getattr(file, "MISTAKES_OF_TWIN", (None, ()))
-    return *_made(layer, definition(layer), getattr(file, "MISTAKES", ())), *_made(layer, twin, more)
-
-
-def _made(layer: str, source: Any, rows: Iterable[tuple]) -> Iterator[Mutant]:
-    for name, family, *rest in rows:
-        edits, (says, *term) = tuple(x for x in rest if isinstance(x, tuple)), [x for x in rest if isinstance(x, str)]
-        yield Mutant(layer, name, family, says, edits, source, *term)
+    of_itself = definition(layer), getattr(FILES[layer], "MISTAKES", ())
+    made = []
+    for source, rows in (of_itself, getattr(FILES[layer], "MISTAKES_OF_TWIN", (None, ()))):
+        for name, family, *rest in rows:
+            edits, (says, *term) = (tuple(x for x in rest if isinstance(x, kind)) for kind in (tuple, str))
+            made.append(Mutant(layer, name, family, says, edits, source, *term))
+    return tuple(made)
 
 
 MUTANTS = [mutant for layer in FILES for mutant in mutants(layer)]

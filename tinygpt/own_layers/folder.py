@@ -17,8 +17,7 @@ from tinygpt.errors import UserError
 from tinygpt.gradcheck.runs import raised
 from tinygpt.layers import attention as engine_attention
 from tinygpt.models.gpt2 import GPT
-from tinygpt.own_layers.judge import load_and_check
-from tinygpt.own_layers.parts import PARTS
+from tinygpt.own_layers.judge import PARTS, load_and_check
 from tinygpt.run.state import Parts
 
 

@@ -1,10 +1,11 @@
-"""Is a part right? Its numbers held against the engine's, then what numbers in float64 do not show."""
+"""Which parts there are, and is one right? Its numbers held against the engine's, then what float64 does not show."""
 
 import contextlib
 import inspect
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -15,16 +16,49 @@ from tinygpt.errors import UserError
 from tinygpt.gradcheck import own_file
 from tinygpt.gradcheck.cases import mapped
 from tinygpt.gradcheck.differences import relative
-from tinygpt.gradcheck.library import FILES, definition
+from tinygpt.gradcheck.library import CASES, FILES, definition
 from tinygpt.gradcheck.report import Report
 from tinygpt.gradcheck.runs import raised
 from tinygpt.gradcheck.suite import trials
 from tinygpt.gradcheck.terminal import overview
 from tinygpt.own_layers import outcomes
-from tinygpt.own_layers.parts import PARTS, Part
+from tinygpt.own_layers.outcomes import FUNCTIONS
 
 AGREES = 1e-6  # relative: what central differences are good for
 FUNCTION_SECONDS, LAYER_SECONDS = 5, 120  # that a check may take: a hundred times what it does
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part, the file `name`.py. definition: the engine's own, a layer's module or class, or a function."""
+
+    name: str
+    definition: Any
+
+    @property
+    def is_layer(self) -> bool:
+        return hasattr(self.definition, "forward")
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """What the file holds."""
+        return ("forward", "backward") if self.is_layer else (self.definition.__name__,)
+
+    @property
+    def source(self) -> str:
+        """The engine's module that holds it."""
+        own = self.definition
+        return own.__name__ if isinstance(own, ModuleType) else own.__module__
+
+    @property
+    def within(self) -> str:
+        """The class in that module that holds it, if one does."""
+        return self.definition.__name__ if isinstance(self.definition, type) else ""
+
+
+PARTS = {name: Part(name, definition(name)) for name in CASES} | {
+    name: Part(name, file.DEFINITION) for name, file in FUNCTIONS.items()
+}
 
 
 class Checked(NamedTuple):
