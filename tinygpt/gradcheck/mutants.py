@@ -93,7 +93,8 @@ def mutants(layer: str) -> tuple[Mutant, ...]:
     made = []
     for source, rows in (of_itself, getattr(FILES[layer], "MISTAKES_OF_TWIN", (None, ()))):
         for name, family, *rest in rows:
-            edits, (says, *term) = (tuple(x for x in rest if isinstance(x, kind)) for kind in (tuple, str))
+            edits = tuple(x for x in rest if isinstance(x, tuple))
+            says, *term = (x for x in rest if isinstance(x, str))
             made.append(Mutant(layer, name, family, says, edits, source, *term))
     return tuple(made)
 
