@@ -56,9 +56,8 @@ class Part:
         return self.definition.__name__ if isinstance(self.definition, type) else ""
 
 
-PARTS = {name: Part(name, definition(name)) for name in CASES} | {
-    name: Part(name, file.DEFINITION) for name, file in FUNCTIONS.items()
-}
+PARTS = {name: Part(name, definition(name)) for name in CASES}
+PARTS |= {name: Part(name, file.DEFINITION) for name, file in FUNCTIONS.items()}
 
 
 class Checked(NamedTuple):

@@ -19,6 +19,7 @@ def cases(draw: Draw) -> list[Case]:
 
 
 # fmt: off
+_DW = "dout * xhat"
 _DX = "dx = rstd * (dxhat - dxhat.mean(axis=-1, keepdims=True) - xhat * along)"
 MISTAKES = [
     ("mean_term_dropped", "term", (_DX, "dx = rstd * (dxhat - xhat * along)"),
@@ -55,12 +56,10 @@ MISTAKES = [
      "dx takes its two means over the rows, as BatchNorm does, where the channels belong"),
     ("gain_applied_last", "formula", ("dxhat = dout * w", "dxhat = dout"), ("dx = rstd * ...", "dx = w * rstd * ..."),
      "dx takes its means of dout and multiplies by w at the end, where dout * w belongs in the means"),
-    ("dw_without_xhat", "formula", ("dout * xhat", "dout"),
-     "dw is the sum of dout, where the sum of dout * xhat belongs"),
-    ("dw_with_centred_input", "formula", ("dout * xhat", "dout * xhat / rstd"),
+    ("dw_without_xhat", "formula", (_DW, "dout"), "dw is the sum of dout, where the sum of dout * xhat belongs"),
+    ("dw_with_centred_input", "formula", (_DW, "dout * xhat / rstd"),
      "dw sums dout times the centred input: xhat's division by the standard deviation is missing"),
-    ("dw_with_gain", "formula", ("dout * xhat", "dout * w * xhat"),
-     "dw has an extra factor w: dxhat stands where dout belongs"),
+    ("dw_with_gain", "formula", (_DW, "dout * w * xhat"), "dw has an extra factor w: dxhat stands where dout belongs"),
     ("db_with_gain", "formula", ("dout.sum(...)", "(dout * w).sum(...)"),
      "db has an extra factor w: dxhat stands where dout belongs"),
     ("dw_mean", "scale", ("(dout * xhat).sum", "(dout * xhat).mean"),

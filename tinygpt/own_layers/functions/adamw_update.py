@@ -23,17 +23,16 @@ def calls(rng: np.random.Generator) -> Calls:
 
 
 # fmt: off
-_M, _V = "m_hat = m / (1 - beta1**step)", "v_hat = v / (1 - beta2**step)"
+_M, _V, _ROOT = "m_hat = m / (1 - beta1**step)", "v_hat = v / (1 - beta2**step)", "xp.sqrt(v_hat)"
 _DECAY, _STEP = "w *= 1 - lr * weight_decay", "w -= lr * m_hat / (xp.sqrt(v_hat) + eps)"
 MISTAKES = [
     ("w is not updated in place, so nothing is learned",
      (f"{_DECAY}\nw -= ...", "w = w * (1 - lr * weight_decay)\nw = w - ...")),
-    ("the step divides by the second moment, where its root belongs", ("xp.sqrt(v_hat)", "v_hat")),
+    ("the step divides by the second moment, where its root belongs", (_ROOT, "v_hat")),
     ("neither moment is corrected for its start at zero", (_M, "m_hat = m"), (_V, "v_hat = v")),
     ("the first moment is not corrected for its start at zero", (_M, "m_hat = m")),
     ("the second moment is not corrected for its start at zero", (_V, "v_hat = v")),
-    ("the correction of the second moment stands outside the root",
-     ("xp.sqrt(v_hat)", "xp.sqrt(v) / (1 - beta2**step)")),
+    ("the correction of the second moment stands outside the root", (_ROOT, "xp.sqrt(v) / (1 - beta2**step)")),
     ("steps are counted from 0: step is 1 the first time",
      ("beta1**step", "beta1 ** (step + 1)"), ("beta2**step", "beta2 ** (step + 1)")),
     ("eps stands under the root, where it is added to the root", ("xp.sqrt(v_hat) + eps", "xp.sqrt(v_hat + eps)")),
