@@ -17,13 +17,9 @@ NAMES = {
 def cases(draw: Draw) -> list[Case]:
     N, C, V = draw.sizes(3, least=3)
     x, w = draw.array(N, C), draw.matrix(V, C, fan_in=C)
-    return [
-        Case("", {"x": x, "w": w, "targets": draw.tokens(N, vocab_size=V), "ops": DEFINITIONS}),
-        Case("part of a batch", {
-            "x": x, "w": w, "targets": draw.targets(N, vocab_size=V), "denominator": 13.0, "need_grad": True,
-            "ops": DEFINITIONS,
-        }),
-    ]  # fmt: skip
+    given = {"x": x, "w": w, "targets": draw.tokens(N, vocab_size=V), "ops": DEFINITIONS}
+    part = {"targets": draw.targets(N, vocab_size=V), "denominator": 13.0, "need_grad": True}
+    return [Case("", given), Case("part of a batch", given | part)]
 
 
 # fmt: off
