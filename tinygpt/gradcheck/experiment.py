@@ -49,13 +49,13 @@ def gradient_check(
 class Experiment:
     """One set of inputs, a random `dout`, and the numerical side: what any forward and backward can be held against.
     Differentiating is the slow part and is done once, so that many candidates may be judged. All arrays are copies.
+    dout: the gradient from above at every place, where it is not to be random.
     """
 
     def __init__(
         self, definition: Callable, inputs: Mapping[str, Any], constant: Sequence[str] = (),
         max_entries: int | None = None, seed: int = 0, dout: float | None = None,
     ):  # fmt: skip
-        """dout: the gradient from above at every place, where it is not to be random."""
         constant = (constant,) if isinstance(constant, str) else constant
         for name in constant:
             if name not in inputs:

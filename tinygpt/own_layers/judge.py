@@ -80,7 +80,13 @@ def load_and_check(part: Part, path: Path, seed: int) -> tuple[ModuleType | None
     """The file as a module, None if it could not be loaded, and the verdict on it."""
     try:
         with _time_limit(LAYER_SECONDS if part.is_layer else FUNCTION_SECONDS), own_file.imports_beside(path):
-            return _loaded_and_checked(part, path, seed)
+            try:
+                module = own_file.load(path, part.functions)
+            except (UserError, NotImplementedError) as error:
+                return None, _failed(f"{path}: {error}", written=isinstance(error, UserError))
+            except (Exception, SystemExit) as error:
+                return None, _failed(own_file.blame(path, error))
+            return module, (_check_layer if part.is_layer else _check_function)(part, module, path, seed)
     except _Endless as error:
         place = own_file.where(path, error)
         return None, _failed(f"{place} had not come back after {error} s; is there a loop without an end?")
@@ -107,16 +113,6 @@ def _time_limit(seconds: int) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _loaded_and_checked(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
-    try:
-        module = own_file.load(path, part.functions)
-    except (UserError, NotImplementedError) as error:
-        return None, _failed(f"{path}: {error}", written=isinstance(error, UserError))
-    except (Exception, SystemExit) as error:
-        return None, _failed(own_file.blame(path, error))
-    return module, (_check_layer if part.is_layer else _check_function)(part, module, path, seed)
 
 
 def _failed(wrong: str, table: Sequence[str] = (), written: bool = True) -> Checked:
