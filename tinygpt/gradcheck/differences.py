@@ -2,9 +2,8 @@
 
 f'(x) is the sum of w f(x + k h) / h over the pairs (k, w) of FIVE_POINTS, with an error of h^4 f^(5) / 30 (Fornberg,
 "Generation of finite difference formulas on arbitrarily spaced grids", 1988). The step h = 3e-4 max(1, |x|) keeps both
-that error and the rounding of f, which is divided by h, near 1e-12. Where the two sides of a check do not agree, other
-steps are tried: where forward bends sharply, as LayerNorm does on a vector of almost equal numbers, the first is too
-long, and no step makes a wrong gradient right.
+that error and the rounding of f, which is divided by h, near 1e-12. Where a check's two sides do not agree, other steps
+are tried: the first is too long where forward bends sharply, and none makes a wrong gradient right.
 """
 
 import math
@@ -30,9 +29,7 @@ ROUNDING = 8 * np.finfo(np.float64).eps  # of one value of forward, relative: a 
 
 
 class Numerical(NamedTuple):
-    """The numerical derivatives of one input with one choice of step: at the chosen entries, and along a direction.
-    noise, slope_noise: how much of each may be the rounding of forward's outputs.
-    """
+    """Of one input with one step: at the chosen entries, along a direction, and how much of each rounding may be."""
 
     values: np.ndarray
     noise: np.ndarray

@@ -100,9 +100,7 @@ class Experiment:
     def run(
         self, forward: Callable, backward: Callable, dout: Sequence[Array] | None = None
     ) -> tuple[list[Array], dict[str, Any], list[str]]:
-        """A candidate's outputs, its gradients by the inputs' names, and what it wrote to that was not its own.
-        dout: for each output, if another one than the experiment's.
-        """
+        """A candidate's outputs, gradients by name, and what it wrote to that was not its own; dout: not ours."""
         before = [x.copy() for _, x in self._all_arrays]
         above = self.dout if dout is None else dout
         dout, problems = [d.copy() for d in above], []
@@ -146,7 +144,7 @@ class Experiment:
             if isinstance(x, Mapping) and not isinstance(gradient, Mapping):
                 kind = type(gradient).__name__
                 raise UserError(f"the gradient of {name} is a {kind}; expected a mapping of the same names")
-        return dict(_leaves(dict(zip(slots, gradients, strict=True)), names=slots))
+        return dict(_leaves(dict(zip(slots, gradients, strict=True)), lambda x: True, names=slots))
 
     def judge(self, forward: Callable, backward: Callable | None, tolerance: float = 1e-9, title: str = "") -> Report:
         """Hold a forward against the definition and its backward, if there is one, against numerical derivatives."""
@@ -168,9 +166,7 @@ class Experiment:
 
 
 def call_with_fixed_random_numbers(forward: Callable, inputs: Mapping[str, Any], seed: int) -> tuple[Any, bool]:
-    """forward(**inputs), which draws the same numbers each time, from `numpy.random` or Generators among the inputs,
-    and whether it drew any. The state of `numpy.random` is what it was before.
-    """
+    """forward(**inputs), drawing the same numbers each time, and whether it drew any; `numpy.random` stays as it is."""
     state = np.random.get_state(legacy=False)  # noqa: NPY002  what an imported forward may draw from
     np.random.seed([seed, 1])  # noqa: NPY002
     # arrays themselves, but mappings and Generators to do with as it likes
@@ -229,9 +225,7 @@ def _own_copy(x: Any, as_float64: bool = True) -> Any:
     return array_module(x).ascontiguousarray(x).reshape(x.shape)  # of () it makes (1,)
 
 
-def _leaves(
-    tree: Mapping, wanted: Callable[[Any], bool] = lambda x: True, names: Mapping | None = None
-) -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Mapping, wanted: Callable[[Any], bool], names: Mapping | None = None) -> Iterator[tuple[str, Any]]:
     """The wanted leaves of nested mappings with their names: the innermost, or the whole path where two are alike."""
     inner = [path[-1] for path, _ in _paths(names or tree)]
     for path, leaf in _paths(tree):

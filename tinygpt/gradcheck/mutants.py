@@ -5,8 +5,7 @@ wrong with it can be read off, and the rest of it cannot differ. It stands in fo
 
     ops = DEFINITIONS.replace(attention=find("attention", "dk_transposed").stand_in())
 
-A wrong forward comes with the backward that is its true derivative, and only a comparison with the definition tells it
-from a right layer.
+A wrong forward comes with its true derivative: only a comparison with the definition tells it from a right layer.
 """
 
 import ast

@@ -99,10 +99,8 @@ def from_dout(name: str, wrong: Compared) -> Explanation | None:
         return None
 
     def given_by(change: Callable[[np.ndarray], np.ndarray]) -> bool:
-        return all(
-            difference(given, run.results(definition(run.layer), [change(run.dout[0])])[1][name]) < SAME
-            for given, _, run in wrong
-        )
+        theirs = (run.results(definition(run.layer), [change(run.dout[0])])[1] for _, _, run in wrong)
+        return all(difference(given, g[name]) < SAME for (given, _, _), g in zip(wrong, theirs, strict=True))
 
     def only(dout: np.ndarray, part: Any) -> np.ndarray:
         kept = np.zeros_like(dout)

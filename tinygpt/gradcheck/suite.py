@@ -24,9 +24,7 @@ LAYER_TOLERANCE, MODEL_TOLERANCE, DIRECTION_TOLERANCE = 1e-9, 1e-8, 1e-6
 
 
 class Trial(NamedTuple):
-    """One case of a layer or of the model: the numerical derivatives of the definition's forward at its inputs, and
-    what turns a candidate for the layer's place (for the model, its class) into a forward and a backward to judge.
-    """
+    """One case of a layer or the model: its numerical derivatives, and what makes a candidate's forward and backward."""
 
     title: str
     experiment: Experiment

@@ -1,11 +1,12 @@
 """What `tinygpt gradcheck` prints: a line for each check as it is made, and all there is to say of those that fail."""
 
 import difflib
+import functools
 import inspect
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +26,7 @@ from tinygpt.random import generator
 
 MODEL_ENTRIES = 12  # of each parameter of the model, and one direction, without --all-entries
 FILE_ENTRIES = 500  # of each input that a reader's own file brings, likewise
+SAY = functools.partial(print, flush=True)
 
 
 def check_named(names: list[str], device: str, all_entries: bool, seed: int, layer: str | None, verbose: bool) -> bool:
@@ -34,7 +36,7 @@ def check_named(names: list[str], device: str, all_entries: bool, seed: int, lay
         raise UserError(f"--as={layer} says what a file is; give the file too, such as mine.py")
     verdicts = []
     if layers := [name for name in names or LAYERS if name in LAYERS]:
-        verdicts.append(all(_show(_check_layers(layers, device, all_entries, seed), verbose)))
+        verdicts.append(all(overview(_check_layers(layers, device, all_entries, seed), SAY, verbose)))
     for name in names:
         if name in GPT2_SIZES:
             verdicts.append(_check_size(name, device, seed))
@@ -59,33 +61,25 @@ def _check_layers(layers: list[str], device: str, all_entries: bool, seed: int) 
             yield from reports(layer, candidate, title, seed=seed, device=device, max_entries=entries)
 
 
-def _show(made: Iterable[Report], verbose: bool) -> list[Report]:
-    """Print reports as they come, and return them."""
-    done: list[Report] = []
-    for line in overview(made, done, verbose):
-        print(line, flush=True)
-    return done
-
-
-def overview(made: Iterable[Report], done: list[Report], verbose: bool = False) -> Iterator[str]:
-    """Reports as text as they come, and into `done`: a line each, the wrong ones in full after, or all; the verdict."""
-    began = time.perf_counter()
+def overview(made: Iterable[Report], say: Callable[[str], Any], verbose: bool = False) -> list[Report]:
+    """Reports, said as they come: a line each and the wrong ones in full after, or all in full; at last the verdict."""
+    began, done = time.perf_counter(), []
     if not verbose:
-        yield f"{'':<45}gradients  entries    error"
+        say(f"{'':<45}gradients  entries    error")
     for report in made:
         done.append(report)
         entries = sum(row.entries for row in report.gradients)
         line = f"{report.title:<45}{len(report.gradients):9}{entries:9,}{report.error:9.1e}"
-        yield f"{report}\n" if verbose else line + ("" if report.passed else "  WRONG")
+        say(f"{report}\n" if verbose else line + ("" if report.passed else "  WRONG"))
     wrong = [report for report in done if not report.passed]
     if not verbose:
-        yield from (f"\n{report}" for report in wrong)
-        yield ""
+        say("\n".join([*(f"\n{report}" for report in wrong), ""]))
     for tolerance in sorted({report.tolerance for report in done}):
         errors = [report.error for report in done if report.tolerance == tolerance]
-        yield f"worst relative error {max(errors):.1e}, where {tolerance:.0e} is allowed ({len(errors)} checks)"
+        say(f"worst relative error {max(errors):.1e}, where {tolerance:.0e} is allowed ({len(errors)} checks)")
     verdict = f"{len(wrong)} of {len(done)} checks WRONG" if wrong else f"all {len(done)} checks right"
-    yield f"{verdict}, in {time.perf_counter() - began:.0f} s"
+    say(f"{verdict}, in {time.perf_counter() - began:.0f} s")
+    return done
 
 
 def _check_size(preset: str, device: str, seed: int) -> bool:
@@ -120,7 +114,7 @@ def _check_file(path: Path, layer: str | None, device: str, all_entries: bool, s
             raise UserError(f"{path}: {error}") from error
         except (Exception, SystemExit) as error:
             raise UserError(blame(path, error)) from error
-        done = _show((judge(trial, module, layer, path) for trial in trials(layer, seed, device)), verbose)
+        done = overview((judge(trial, module, layer, path) for trial in trials(layer, seed, device)), SAY, verbose)
         if not all(done):
             print(f"\nwhat is wrong:\n{what_is_wrong(layer, module, done, seed)}")
         return all(done)

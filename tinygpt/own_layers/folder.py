@@ -79,9 +79,7 @@ class OwnLayers:
 
 
 def load_own_layers(folder: str | Path, unchecked: bool = False) -> OwnLayers:
-    """The parts in `folder` that pass their checks; with `unchecked` also those that are written and do not. Raises
-    UserError if there is no such folder or no part in it.
-    """
+    """The parts in `folder` that pass their checks, or all with `unchecked`. Raises UserError if it holds none."""
     own = OwnLayers(Path(folder))
     found = [part for part in PARTS.values() if (own.folder / f"{part.name}.py").is_file()]
     if not found:

@@ -17,7 +17,6 @@ from tinygpt.gradcheck import own_file
 from tinygpt.gradcheck.cases import mapped
 from tinygpt.gradcheck.differences import relative
 from tinygpt.gradcheck.library import CASES, FILES, definition
-from tinygpt.gradcheck.report import Report
 from tinygpt.gradcheck.runs import raised
 from tinygpt.gradcheck.suite import trials
 from tinygpt.gradcheck.terminal import overview
@@ -70,9 +69,7 @@ class Checked(NamedTuple):
 
 
 def check(name: str, path: Path, seed: int = 0) -> Checked:
-    """Hold the file of a part against the engine: a layer's forward against the definition and its backward against
-    numerical derivatives, a function's results against the engine's. Another seed draws other numbers and sizes.
-    """
+    """Hold the file of a part against the engine's own. Another seed draws other numbers and sizes."""
     return load_and_check(PARTS[name], path, seed)[1]
 
 
@@ -120,9 +117,9 @@ def _failed(wrong: str, table: Sequence[str] = (), written: bool = True) -> Chec
 
 
 def _check_layer(part: Part, module: ModuleType, path: Path, seed: int) -> Checked:
-    made: list[Report] = []
+    table: list[str] = []
     judged = (own_file.judge(trial, module, part.name, path) for trial in trials(part.name, seed))
-    table = list(overview(judged, made))
+    made = overview(judged, table.append)
     problems = {problem for report in made for problem in report.problems}
     no_forward, no_backward = map(own_file.UNWRITTEN.format, part.functions)
     if no_forward in problems:
