@@ -24,7 +24,7 @@ LAYER_TOLERANCE, MODEL_TOLERANCE, DIRECTION_TOLERANCE = 1e-9, 1e-8, 1e-6
 
 
 class Trial(NamedTuple):
-    """One case of a layer or the model: its numerical derivatives, and what makes a candidate's forward and backward."""
+    """One case of a layer or model: its numerical derivatives, and what makes a forward and backward of a candidate."""
 
     title: str
     experiment: Experiment
