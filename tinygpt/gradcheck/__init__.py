@@ -6,9 +6,8 @@
     numerical_gradient(f, x)                    the derivative of any function of an array, entry by entry
 
 Read in this order: `numerical.py` (the idea), `differences.py` and `experiment.py` (the check), `layers/` and
-`suite.py` (what the layers and the model are checked on), `mutants.py` and `edits.py` (a library of wrong layers),
-`measure.py` (how many of them the check finds), `diagnosis.py`, then `suspects.py` (what is wrong, in words),
-`own_file.py` and `terminal.py` (a reader's own file; what is printed).
+`suite.py` (what is checked), `mutants.py` and `edits.py` (a library of wrong layers), `measure.py` (how many of them
+the check finds), `diagnosis.py` (what is wrong, in words), `own_file.py` and `terminal.py` (files, what is printed).
 """
 
 from tinygpt.gradcheck.diagnosis import diagnose

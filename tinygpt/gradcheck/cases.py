@@ -27,11 +27,7 @@ def mapped(change: Callable[[Any], Any], tree: Any) -> Any:
 
 
 class Draw:
-    """Random arrays for one case.
-
-    As a model has them when its training begins (`initial`), for measuring checks that are made there: matrices of
-    standard deviation 0.02, LayerNorm weights 1, biases 0.
-    """
+    """Random arrays for one case. initial: as training begins with: matrices of 0.02, LayerNorm weights 1, biases 0."""
 
     def __init__(self, seed: int, *purpose: int | str, initial: bool = False):
         self.rng = generator(seed, *purpose)

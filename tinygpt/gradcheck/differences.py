@@ -2,9 +2,8 @@
 
 f'(x) is the sum of w f(x + k h) / h over the pairs (k, w) of FIVE_POINTS, with an error of h^4 f^(5) / 30 (Fornberg,
 "Generation of finite difference formulas on arbitrarily spaced grids", 1988). The step h = 3e-4 max(1, |x|) keeps both
-that error and the rounding of f, which is divided by h, near 1e-12. Where the two sides of a check do not agree, other
-steps are tried: where forward bends sharply, as LayerNorm does on a vector of almost equal numbers, the first is too
-long, and no step makes a wrong gradient right.
+that error and the rounding of f, which is divided by h, near 1e-12. Where a check's two sides do not agree, other steps
+are tried: the first is too long where forward bends sharply, and none makes a wrong gradient right.
 """
 
 import math
@@ -30,10 +29,7 @@ ROUNDING = 8 * np.finfo(np.float64).eps  # of one value of forward, relative: a 
 
 
 class Numerical(NamedTuple):
-    """The numerical derivatives of one input with one choice of step: at the chosen entries, and along a direction.
-
-    noise, slope_noise: how much of each may be the rounding of forward's outputs.
-    """
+    """Of one input with one step: at the chosen entries, along a direction, and how much of each rounding may be."""
 
     values: np.ndarray
     noise: np.ndarray
@@ -49,14 +45,9 @@ class Derivatives:
     """
 
     def __init__(
-        self,
-        forward: Callable[[], list[Array]],
-        arrays: Mapping[str, Array],
-        out: list[Array],
-        dout: list[Array],
-        max_entries: int | None,
-        rng: np.random.Generator,
-    ):
+        self, forward: Callable[[], list[Array]], arrays: Mapping[str, Array], out: list[Array], dout: list[Array],
+        max_entries: int | None, rng: np.random.Generator,
+    ):  # fmt: skip
         self.forward, self.arrays, self.out, self.dout = forward, arrays, out, dout
         self.entries: dict[str, np.ndarray] = {}
         self.directions: dict[str, np.ndarray] = {}
@@ -89,8 +80,6 @@ class Derivatives:
                 value, size, h = xp.zeros((), x.dtype), xp.zeros((), x.dtype), 1.0
             values.append(value / h)
             sizes.append(size / (h * h))
-        if not values:
-            return Numerical(np.zeros(0), np.zeros(0))
         noise = ROUNDING * np.sqrt(to_host(xp.stack(sizes)))
         if name not in self.directions:
             return Numerical(to_host(xp.stack(values)), noise)
@@ -126,9 +115,6 @@ def _power_of_two(h: np.ndarray) -> np.ndarray:
         return np.where(np.isfinite(h), 2.0 ** np.round(np.log2(h)), h)
 
 
-# The two sides
-
-
 def gradient_row(derivatives: Derivatives, name: str, gradient: Any, tolerance: float) -> Row:
     """The gradient of one input."""
     row, shape = f"d{name}", tuple(derivatives.arrays[name].shape)
@@ -144,17 +130,16 @@ def gradient_row(derivatives: Derivatives, name: str, gradient: Any, tolerance: 
     if not flat.size:
         return Row(row, shape, 0.0)
     entries, values, error, wrong = _compare(derivatives, name, flat, tolerance)
-    along = error if wrong.any() or not error <= tolerance else _along(derivatives, name, flat, tolerance)
     off = np.nan_to_num(np.abs(flat[entries] - values), nan=np.inf)
     if wrong.any() and error <= tolerance:  # small ones, among larger that are right
         off = off * wrong
     worst = int(np.argmax(off))
     place = tuple(int(i) for i in np.unravel_index(entries[worst], shape))
-    problem = "" if along <= tolerance and not wrong.any() else "WRONG"
-    if problem and error <= tolerance and not wrong.any():
+    problem = ""
+    if wrong.any() or not error <= tolerance:
+        problem = "WRONG" + _what_it_is(flat[entries], values)
+    elif not (along := _along(derivatives, name, flat, tolerance)) <= tolerance:
         error, problem = along, "WRONG along a random direction"
-    elif problem:
-        problem += _what_it_is(flat[entries], values)
     return Row(row, shape, error, place, float(flat[entries[worst]]), float(values[worst]), len(entries), problem)
 
 
@@ -181,9 +166,8 @@ def _compare(derivatives: Derivatives, name: str, flat: np.ndarray, tolerance: f
 
 
 def _along(derivatives: Derivatives, name: str, flat: np.ndarray, tolerance: float) -> float:
-    """The error along the random direction, relative to norm(gradient): what |gradient . u| is on average.
-
-    0 where every entry was checked. The best of all steps, since a direction crosses the bends of every entry.
+    """The error along the random direction, relative to norm(gradient), what |gradient . u| is on average; 0 where all
+    entries were checked. The best of all steps, since a direction crosses the bends of every entry.
     """
     if name not in derivatives.directions:
         return 0.0
@@ -222,8 +206,7 @@ def forward_row(name: str, out: Array, right: Array) -> Row:
     problem = "" if error <= FORWARD_TOLERANCE and not small.any() else "not what the definition computes"
     if not a.size:
         return Row(name, a.shape, error, problem=problem)
-    worst = np.unravel_index(int(np.argmax(np.nan_to_num(np.abs(off), nan=np.inf))), a.shape)
-    place = tuple(int(i) for i in worst)
+    place = tuple(map(int, np.unravel_index(np.argmax(np.nan_to_num(np.abs(off), nan=np.inf)), a.shape)))
     return Row(name, a.shape, error, place, float(a[place]), float(b[place]), a.size, problem)
 
 

@@ -11,22 +11,15 @@ from tinygpt.backend import Array, array_module, to_host
 from tinygpt.errors import UserError
 from tinygpt.gradcheck.cases import mapped
 from tinygpt.gradcheck.differences import Derivatives, forward_row, gradient_row
-from tinygpt.gradcheck.report import Report, Row
+from tinygpt.gradcheck.report import Report
 from tinygpt.random import generator
 
 
 def gradient_check(
-    forward: Callable,
-    backward: Callable,
-    inputs: Mapping[str, Any] | Sequence[Any],
-    *,
-    definition: Callable | None = None,
-    constant: Sequence[str] = (),
-    tolerance: float = 1e-9,
-    max_entries: int | None = None,
-    seed: int = 0,
-    title: str = "gradient check",
-) -> Report:
+    forward: Callable, backward: Callable, inputs: Mapping[str, Any] | Sequence[Any], *,
+    definition: Callable | None = None, constant: Sequence[str] = (), tolerance: float = 1e-9,
+    max_entries: int | None = None, seed: int = 0, title: str = "gradient check",
+) -> Report:  # fmt: skip
     """Check any pair of functions of the layers' contract, `out, cache = forward(...)` and `backward(dout, cache)`.
 
     inputs: forward's arguments, by name or in order. Arrays of floats (taken as float64) and mappings of them are
@@ -39,9 +32,8 @@ def gradient_check(
     is differentiated. Without one the report says that only consistency was checked. tolerance: of each row's error.
     max_entries: check that many entries of each larger input, chosen by `seed`, and the whole of it along one random
     direction; None for all. Random numbers drawn in forward from `numpy.random` or from a Generator among the inputs
-    are the same in every call.
-
-    Raises UserError for a forward that changes from call to call, or functions that do not keep to the contract.
+    are the same in every call. Raises UserError for a forward that changes from call to call all the same, or functions
+    that do not keep to the contract.
     """
     if not tolerance > 0:
         raise UserError(f"tolerance is {tolerance}; expected a number above 0, such as 1e-9")
@@ -56,20 +48,14 @@ def gradient_check(
 
 class Experiment:
     """One set of inputs, a random `dout`, and the numerical side: what any forward and backward can be held against.
-
     Differentiating is the slow part and is done once, so that many candidates may be judged. All arrays are copies.
+    dout: the gradient from above at every place, where it is not to be random.
     """
 
     def __init__(
-        self,
-        definition: Callable,
-        inputs: Mapping[str, Any],
-        constant: Sequence[str] = (),
-        max_entries: int | None = None,
-        seed: int = 0,
-        dout: float | None = None,
-    ):
-        """dout: the gradient from above at every place, where it is not to be random."""
+        self, definition: Callable, inputs: Mapping[str, Any], constant: Sequence[str] = (),
+        max_entries: int | None = None, seed: int = 0, dout: float | None = None,
+    ):  # fmt: skip
         constant = (constant,) if isinstance(constant, str) else constant
         for name in constant:
             if name not in inputs:
@@ -88,11 +74,11 @@ class Experiment:
         self.arrays = dict(_leaves(self.slots, _is_float))
         if not self.arrays:
             raise UserError("there is nothing to differentiate: no input is an array of floats")
-
-        before = [x.copy() for _, x in self._all_arrays()]
+        self._all_arrays = list(_leaves(self.inputs, _is_array))
+        before = [x.copy() for _, x in self._all_arrays]
         result, self.random = call_with_fixed_random_numbers(definition, self.inputs, seed)
         self.out = [out.copy() for out in _outputs(result)]  # an output may be an input
-        for (name, x), copied in zip(self._all_arrays(), before, strict=True):
+        for (name, x), copied in zip(self._all_arrays, before, strict=True):
             if not _same(x, copied):
                 raise UserError(f"forward wrote to its input {name}; it must leave its inputs as they are: copy first")
         if not all(map(_same, self.out, self._forward())):
@@ -114,11 +100,8 @@ class Experiment:
     def run(
         self, forward: Callable, backward: Callable, dout: Sequence[Array] | None = None
     ) -> tuple[list[Array], dict[str, Any], list[str]]:
-        """A candidate's outputs, its gradients by the inputs' names, and what it wrote to that was not its own.
-
-        dout: for each output, if another one than the experiment's.
-        """
-        before = [x.copy() for _, x in self._all_arrays()]
+        """A candidate's outputs, gradients by name, and what it wrote to that was not its own; dout: not ours."""
+        before = [x.copy() for _, x in self._all_arrays]
         above = self.dout if dout is None else dout
         dout, problems = [d.copy() for d in above], []
         try:
@@ -133,15 +116,12 @@ class Experiment:
             if not all(map(_same, given_out, outs)):
                 problems.append("backward wrote to forward's output, which the next layer may have kept")
         finally:
-            for (name, x), copied in zip(self._all_arrays(), before, strict=True):
+            for (name, x), copied in zip(self._all_arrays, before, strict=True):
                 if not _same(x, copied):
                     problems.append(f"wrote to its input {name}")
                     x[...] = copied
         problems += ["backward wrote to dout"] if not all(map(_same, dout, above)) else []
         return outs, named, problems
-
-    def _all_arrays(self) -> Iterator[tuple[str, Array]]:
-        return _leaves(self.inputs, _is_array)
 
     def _by_name(self, gradients: Any) -> dict[str, Any]:
         slots = {name: x for name, x in self.slots.items() if x is not None}
@@ -162,43 +142,31 @@ class Experiment:
             )
         for (name, x), gradient in zip(slots.items(), gradients, strict=True):
             if isinstance(x, Mapping) and not isinstance(gradient, Mapping):
-                raise UserError(
-                    f"the gradient of {name} is a {type(gradient).__name__}; expected a mapping of the same names"
-                )
-        return dict(_leaves(dict(zip(slots, gradients, strict=True)), lambda x: not isinstance(x, Mapping), slots))
+                kind = type(gradient).__name__
+                raise UserError(f"the gradient of {name} is a {kind}; expected a mapping of the same names")
+        return dict(_leaves(dict(zip(slots, gradients, strict=True)), lambda x: True, names=slots))
 
-    def judge(self, forward: Callable, backward: Callable, tolerance: float = 1e-9, title: str = "") -> Report:
-        """Hold a forward and its backward against the definition and its numerical derivatives."""
-        outs, gradients, problems = self.run(forward, backward)
+    def judge(self, forward: Callable, backward: Callable | None, tolerance: float = 1e-9, title: str = "") -> Report:
+        """Hold a forward against the definition and its backward, if there is one, against numerical derivatives."""
+        outs, gradients, problems = self.run(forward, backward or (lambda dout, cache: tuple(self.slots.values())))
         report = Report(title, problems=problems, tolerance=tolerance)
         if forward is not self.definition:
-            report.rows += self._forward_rows(outs)
+            for number, (out, right) in enumerate(zip(outs, self.out, strict=True)):
+                report.rows.append(forward_row("out" if len(outs) == 1 else f"out[{number}]", out, right))
+        if backward is None:
+            return report
         for name, gradient in gradients.items():
             if name not in self.arrays and gradient is not None:
                 report.problems.append(f"{name} is None here, so d{name} is to be None, but it is an array")
         report.rows += [gradient_row(self.derivatives, name, gradients.get(name), tolerance) for name in self.arrays]
         return report
 
-    def judge_forward(self, forward: Callable, tolerance: float = 1e-9, title: str = "") -> Report:
-        """Hold a forward alone against the definition."""
-        outs, _, problems = self.run(forward, lambda dout, cache: tuple(self.slots.values()))
-        return Report(title, self._forward_rows(outs), problems, tolerance=tolerance)
-
-    def _forward_rows(self, outs: list[Array]) -> list[Row]:
-        return [
-            forward_row("out" if len(outs) == 1 else f"out[{number}]", out, right)
-            for number, (out, right) in enumerate(zip(outs, self.out, strict=True))
-        ]
-
 
 # Inputs and outputs
 
 
 def call_with_fixed_random_numbers(forward: Callable, inputs: Mapping[str, Any], seed: int) -> tuple[Any, bool]:
-    """forward(**inputs), which draws the same numbers each time, from `numpy.random` or Generators among the inputs.
-
-    Also says whether it drew any. The state of `numpy.random` is what it was before.
-    """
+    """forward(**inputs), drawing the same numbers each time, and whether it drew any; `numpy.random` stays as it is."""
     state = np.random.get_state(legacy=False)  # noqa: NPY002  what an imported forward may draw from
     np.random.seed([seed, 1])  # noqa: NPY002
     # arrays themselves, but mappings and Generators to do with as it likes
@@ -214,10 +182,8 @@ def call_with_fixed_random_numbers(forward: Callable, inputs: Mapping[str, Any],
 
 def _states(generators: list) -> list[str]:
     state = np.random.get_state(legacy=False)  # noqa: NPY002
-    return [
-        f"{state['state']['pos']} {state['state']['key'][0]} {state['has_gauss']}",
-        *(str(g.state) for g in generators),
-    ]
+    global_state = f"{state['state']['pos']} {state['state']['key'][0]} {state['has_gauss']}"
+    return [global_state, *(str(g.state) for g in generators)]
 
 
 def _by_name(forward: Callable, inputs: Any) -> dict[str, Any]:
@@ -246,12 +212,12 @@ def _is_float(x: Any) -> bool:
 
 def _is_differentiated(x: Any) -> bool:
     """Whether backward answers for this input: an array of floats, a mapping of them, or None in the place of one."""
-    return x is None or _is_float(x) or isinstance(x, Mapping) and any(True for _ in _leaves(x, _is_float))
+    return x is None or _is_float(x) or isinstance(x, Mapping) and any(_is_float(leaf) for _, leaf in _paths(x))
 
 
 def _own_copy(x: Any, as_float64: bool = True) -> Any:
     """A copy of every array and Generator, the arrays of floats in float64 and contiguous; anything else as it is."""
-    if isinstance(x, Mapping) and any(True for _ in _leaves(x, _is_array)):
+    if isinstance(x, Mapping) and any(_is_array(leaf) for _, leaf in _paths(x)):
         return {name: _own_copy(value, as_float64) for name, value in x.items()}
     if not _is_array(x):
         return copy.deepcopy(x) if isinstance(x, np.random.Generator) else x
@@ -261,18 +227,15 @@ def _own_copy(x: Any, as_float64: bool = True) -> Any:
 
 def _leaves(tree: Mapping, wanted: Callable[[Any], bool], names: Mapping | None = None) -> Iterator[tuple[str, Any]]:
     """The wanted leaves of nested mappings with their names: the innermost, or the whole path where two are alike."""
-    paths = list(_paths(tree, wanted, ()))
-    inner = [path[-1] for path, _ in _paths(names or tree, lambda x: not isinstance(x, Mapping), ())]
-    for path, leaf in paths:
-        yield (str(path[-1]) if inner.count(path[-1]) <= 1 else ".".join(map(str, path))), leaf
+    inner = [path[-1] for path, _ in _paths(names or tree)]
+    for path, leaf in _paths(tree):
+        if wanted(leaf):
+            yield (str(path[-1]) if inner.count(path[-1]) <= 1 else ".".join(map(str, path))), leaf
 
 
-def _paths(tree: Mapping, wanted: Callable[[Any], bool], path: tuple) -> Iterator[tuple[tuple, Any]]:
+def _paths(tree: Mapping, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:
     for name, x in tree.items():
-        if isinstance(x, Mapping):
-            yield from _paths(x, wanted, (*path, name))
-        elif wanted(x):
-            yield (*path, name), x
+        yield from _paths(x, (*path, name)) if isinstance(x, Mapping) else [((*path, name), x)]
 
 
 def _outputs(result: Any) -> list[Array]:

@@ -35,10 +35,7 @@ CASES = {name: FILES[name].cases for name in LAYERS if name != "model"}
 
 
 def definition(layer: str) -> Any:
-    """The module of `tinygpt/layers/` with that name, or the class of the model's page; for "model" the model's.
-
-    Raises UserError for another name.
-    """
+    """The module of `tinygpt/layers/` with that name, or the class of the model's page. Raises UserError if none."""
     if layer not in LAYERS:
         raise UserError(f"there is no layer {layer!r}; expected one of {', '.join(LAYERS)}")
     return getattr(FILES[layer], "DEFINITION", None) or importlib.import_module(f"tinygpt.layers.{layer}")

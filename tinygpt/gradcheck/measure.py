@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from tinygpt.errors import UserError
 from tinygpt.gradcheck.experiment import Experiment
 from tinygpt.gradcheck.library import LAYERS
 from tinygpt.gradcheck.mutants import Mutant, mutants
+from tinygpt.gradcheck.report import Report
 from tinygpt.gradcheck.suite import Trial, candidates, reports, trials
 
 ENTRIES = 3  # of each input, and one direction: what is differentiated here, where thousands of checks are made
@@ -21,14 +22,14 @@ ENTRIES = 3  # of each input, and one direction: what is differentiated here, wh
 class UsualCheck(NamedTuple):
     """A usual way of checking a gradient. It takes a layer's forward as it is and differentiates that; dout is ones.
 
-    accept: whether the analytic and the numerical gradient of one input pass. initial: at weights as they are when
-    training begins. entries: how many of each input are looked at, None for all. seeds: how many draws of them to try.
+    accept: whether the analytic and the numerical gradient of one input pass. initial: as for `cases.Draw`. entries:
+    how many of each input are looked at. seeds: how many draws of them to try.
     """
 
     says: str
     accept: Callable[[np.ndarray, np.ndarray], bool]
     initial: bool
-    entries: int | None
+    entries: int
     seeds: int
 
 
@@ -57,18 +58,15 @@ class Verdict(NamedTuple):
 def verdicts(layer: str, seed: int = 0) -> Iterator[Verdict]:
     """Every mutant of a layer held against the checker, and against the usual checks on the same cases."""
     ours = list(trials(layer, seed, max_entries=ENTRIES))
-    theirs = {
-        name: [
-            list(trials(layer, seed + draw, max_entries=usual.entries, initial=usual.initial, dout=1.0))
-            for draw in range(usual.seeds)
-        ]
-        for name, usual in USUAL_CHECKS.items()
-    }
+    theirs = {}
+    for name, usual in USUAL_CHECKS.items():
+        options: dict[str, Any] = {"initial": usual.initial, "max_entries": usual.entries, "dout": 1.0}
+        theirs[name] = [list(trials(layer, seed + draw, **options)) for draw in range(usual.seeds)]
     for mutant in mutants(layer):
-        passes = {
-            name: float(np.mean([all(_passes(trial, mutant, USUAL_CHECKS[name]) for trial in draw) for draw in draws]))
-            for name, draws in theirs.items()
-        }
+        passes = {}
+        for name, usual in USUAL_CHECKS.items():
+            passed = [all(_passes(trial, mutant, usual) for trial in draw) for draw in theirs[name]]
+            passes[name] = float(np.mean(passed))
         yield Verdict(mutant, any(kills(trial, mutant) for trial in ours), passes)
 
 
@@ -105,10 +103,8 @@ def false_alarms(seeds: int = 100) -> Iterator[tuple[int, list[str]]]:
 
 
 def _alarms(seed: int) -> tuple[int, list[str]]:
-    made = [
-        report
-        for layer in LAYERS
-        for title, candidate in candidates(layer).items()
-        for report in reports(layer, candidate, title, seed=seed, max_entries=ENTRIES)
-    ]
+    made: list[Report] = []
+    for layer in LAYERS:
+        for title, candidate in candidates(layer).items():
+            made += reports(layer, candidate, title, seed=seed, max_entries=ENTRIES)
     return len(made), [report.title for report in made if not report.passed]

@@ -3,18 +3,15 @@
 A mutant is a definition, or in two cases its fast twin, with the edits that stand beside the layer's cases, so what is
 wrong with it can be read off, and the rest of it cannot differ. It stands in for its layer through the ops table:
 
-    mutant = find("attention", "dk_transposed")
-    ops = DEFINITIONS.replace(attention=mutant.stand_in())
+    ops = DEFINITIONS.replace(attention=find("attention", "dk_transposed").stand_in())
 
-A wrong forward comes with the backward that is its true derivative, and only a comparison with the definition tells it
-from a right layer.
+A wrong forward comes with its true derivative: only a comparison with the definition tells it from a right layer.
 """
 
 import ast
 import functools
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -23,26 +20,18 @@ from tinygpt.gradcheck.edits import StaleEdit, edited, renamed
 from tinygpt.gradcheck.library import FILES, definition
 
 FAMILIES = {  # what kind of mistake it is
-    "scale": "a constant factor too many or too few",
-    "sign": "a wrong sign",
-    "term": "a term too many or too few",
-    "axis": "a sum or mean over the wrong axis",
-    "layout": "axes swapped, transposed or in the wrong order",
-    "accumulation": "overwritten where it should be added up",
-    "mask": "the wrong elements take part",
-    "formula": "a wrong local derivative, or the wrong array in it",
-    "zero": "not computed",
+    "scale": "a constant factor too many or too few", "sign": "a wrong sign", "term": "a term too many or too few",
+    "axis": "a sum or mean over the wrong axis", "layout": "axes swapped, transposed or in the wrong order",
+    "accumulation": "overwritten where it should be added up", "mask": "the wrong elements take part",
+    "formula": "a wrong local derivative, or the wrong array in it", "zero": "not computed",
     "forward": "another function than the layer's",
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One wrong layer.
-
-    says: the mistake, as one would tell its author. edits: see `edits.py`. source: the module, or the class with its
-    bases, that is edited. term: what the mutant leaves out, where that is a term of a sum; right minus wrong is then
-    that term.
+    """One wrong layer. says: the mistake, as one would tell its author. edits: see `edits.py`. source: the module, or
+    the class with its bases, that is edited. term: what the mutant leaves out, where that is a term of a sum.
     """
 
     layer: str
@@ -99,15 +88,14 @@ def _text(source: Any) -> str:
 @functools.cache
 def mutants(layer: str) -> tuple[Mutant, ...]:
     """Those of a layer, or of "model"."""
-    file = FILES[layer]
-    twin, more = getattr(file, "MISTAKES_OF_TWIN", (None, ()))
-    return *_made(layer, definition(layer), getattr(file, "MISTAKES", ())), *_made(layer, twin, more)
-
-
-def _made(layer: str, source: Any, rows: Iterable[tuple]) -> Iterator[Mutant]:
-    for name, family, *rest in rows:
-        edits, (says, *term) = tuple(x for x in rest if isinstance(x, tuple)), [x for x in rest if isinstance(x, str)]
-        yield Mutant(layer, name, family, says, edits, source, *term)
+    of_itself = definition(layer), getattr(FILES[layer], "MISTAKES", ())
+    made = []
+    for source, rows in (of_itself, getattr(FILES[layer], "MISTAKES_OF_TWIN", (None, ()))):
+        for name, family, *rest in rows:
+            edits = tuple(x for x in rest if isinstance(x, tuple))
+            says, *term = (x for x in rest if isinstance(x, str))
+            made.append(Mutant(layer, name, family, says, edits, source, *term))
+    return tuple(made)
 
 
 MUTANTS = [mutant for layer in FILES for mutant in mutants(layer)]

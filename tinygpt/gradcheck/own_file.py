@@ -54,22 +54,16 @@ def judge(trial: Trial, module: ModuleType, layer: str, path: Path) -> Report:
     try:
         report = trial.judge(module)
     except NotImplementedError:
-        report = _judge_written(trial, module, path)
+        try:
+            report = trial.judge(module, forward_alone=True)
+            report.problems.append(UNWRITTEN.format("backward"))
+        except NotImplementedError:
+            report = Report("", problems=[UNWRITTEN.format("forward")], tolerance=trial.tolerance)
     except UserError as error:
         report = Report("", problems=[str(error)], tolerance=trial.tolerance)
     except (Exception, SystemExit) as error:
         report = Report("", problems=[blame(path, error)], tolerance=trial.tolerance)
     report.title = path.name + trial.title.removeprefix(layer)
-    return report
-
-
-def _judge_written(trial: Trial, module: ModuleType, path: Path) -> Report:
-    """Of a file with something yet to be written: the verdict on its forward, if that is written."""
-    try:
-        report = trial.judge_forward(module)
-        report.problems.append(UNWRITTEN.format("backward"))
-    except NotImplementedError:
-        report = Report("", problems=[UNWRITTEN.format("forward")], tolerance=trial.tolerance)
     return report
 
 
@@ -95,21 +89,15 @@ def what_is_wrong(layer: str, module: ModuleType, reports: Sequence[Report], see
 
 def blame(path: Path, error: BaseException) -> str:
     """What a reader's file raised and where, in one line; what others raised is raised again."""
-    own = _lines(path, error)
-    if not own and not isinstance(error, SyntaxError | ValueError):  # ValueError: a source with null bytes
+    place = where(path, error)
+    if place == str(path) and not isinstance(error, SyntaxError | ValueError):  # ValueError: a source with null bytes
         raise error
-    return f"{where(path, error)} {raised(error)}"
+    return f"{place} {raised(error)}"
 
 
 def where(path: Path, error: BaseException) -> str:
     """The file, and the line in it where an error was raised or passed through, if there is one."""
-    lines = [getattr(error, "lineno", None)] if isinstance(error, SyntaxError) else _lines(path, error)
-    return f"{path}, line {lines[-1]}," if lines and lines[-1] else str(path)
-
-
-def _lines(path: Path, error: BaseException) -> list[int | None]:
-    return [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _is(frame.filename, path)]
-
-
-def _is(filename: str, path: Path) -> bool:
-    return Path(filename).resolve() == path.resolve()
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+    line = error.lineno if isinstance(error, SyntaxError) else next(reversed(lines), None)
+    return f"{path}, line {line}," if line else str(path)

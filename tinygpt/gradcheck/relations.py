@@ -74,18 +74,17 @@ def name_factor(factors: list[tuple[float, Run]]) -> tuple[str, str]:
     return "scale", f"is not what it should be: {'; '.join(cases)}"
 
 
-def _orders(ndim: int) -> list[tuple[int, ...]]:
-    """Of that many axes, all but their own."""
-    return list(itertools.permutations(range(ndim)))[1:]
+def _orders(arrays: list[np.ndarray]) -> list[tuple[int, ...]]:
+    """Of their axes, all but their own; none if they have not as many."""
+    return list(itertools.permutations(range(arrays[0].ndim)))[1:] if len({x.ndim for x in arrays}) == 1 else []
 
 
 def _rearranged(wrong: Compared) -> str:
     ndim = wrong[0][1].ndim
-    if all(right.ndim == ndim for _, right, _ in wrong):
-        for axes in _orders(ndim):
-            if _is(wrong, lambda right, axes=axes: right.transpose(axes).reshape(right.shape)):  # type: ignore[misc]
-                order = f"is the right one with its axes in the order {axes}, reshaped to fit"
-                return "is transposed" if ndim == 2 else order
+    for axes in _orders([right for _, right, _ in wrong]):
+        if _is(wrong, lambda right, axes=axes: right.transpose(axes).reshape(right.shape)):  # type: ignore[misc]
+            order = f"is the right one with its axes in the order {axes}, reshaped to fit"
+            return "is transposed" if ndim == 2 else order
     for axis, shift in itertools.product(range(ndim), (1, -1)):
         if _is(wrong, lambda right, s=shift, a=axis: np.roll(right, s, a), axis + 1):  # type: ignore[misc]
             return f"is the right one shifted by {shift} along axis {axis}"
@@ -100,10 +99,8 @@ def from_dout(name: str, wrong: Compared) -> Explanation | None:
         return None
 
     def given_by(change: Callable[[np.ndarray], np.ndarray]) -> bool:
-        return all(
-            difference(given, run.results(definition(run.layer), [change(run.dout[0])])[1][name]) < SAME
-            for given, _, run in wrong
-        )
+        theirs = (run.results(definition(run.layer), [change(run.dout[0])])[1] for _, _, run in wrong)
+        return all(difference(given, g[name]) < SAME for (given, _, _), g in zip(wrong, theirs, strict=True))
 
     def only(dout: np.ndarray, part: Any) -> np.ndarray:
         kept = np.zeros_like(dout)
@@ -116,8 +113,7 @@ def from_dout(name: str, wrong: Compared) -> Explanation | None:
     ):  # fmt: skip
         if given_by(lambda dout, part=part: only(dout, part)):  # type: ignore[misc]
             return Explanation("accumulation", f"d{name} is what {words} alone gives: the others are lost")
-    ndim = max(run.dout[0].ndim for _, _, run in wrong)
-    for axes in _orders(ndim) if all(run.dout[0].ndim == ndim for _, _, run in wrong) else ():
+    for axes in _orders([run.dout[0] for _, _, run in wrong]):
         if given_by(lambda dout, axes=axes: dout.transpose(axes).reshape(dout.shape)):  # type: ignore[misc]
             return Explanation("layout", f"d{name} comes from dout with its axes in the order {axes}, reshaped to fit")
     return None

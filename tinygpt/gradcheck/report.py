@@ -1,7 +1,6 @@
 """What is said: of a check a table, of a wrong candidate sentences."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,8 +9,7 @@ class Row(NamedTuple):
     """One line of the report: an output, or the gradient of one input.
 
     error: norm(analytic - numerical) / max(norm(analytic), norm(numerical), floor), over the entries that were checked;
-    the floor is there so that what rounding makes of a gradient of zero passes, and nothing larger does. place: the
-    entry that is off the most.
+    the floor lets pass what rounding makes of a gradient of zero, and nothing larger. place: the entry most off.
     """
 
     name: str
@@ -53,27 +51,16 @@ class Report:
         return max(errors, default=math.inf if self.problems else 0.0)
 
     def __str__(self) -> str:
-        lines = [("", "shape", "entries", "error", "worst entry", "analytic", "numerical", "verdict")]
+        lines = [["", "shape", "entries", "error", "worst entry", "analytic", "numerical", "verdict"]]
         for row in self.rows:
-            place = str(list(row.place)) if row.entries else ""
-            values = (f"{row.analytic:.6g}", f"{row.numerical:.6g}") if row.entries else ("", "")
-            entries = f"{row.entries:,}" if row.entries else ""
             error = f"{row.error:.1e}" if not math.isnan(row.error) else ""
-            lines.append((row.name, str(row.shape), entries, error, place, *values, row.problem or "right"))
-        text = [self.title, columns(lines, left=(0, 1, 7))] if self.rows else [self.title]
-        return "\n".join([*text, *self.problems] + ([self.note] if self.note else []))
-
-
-def columns(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Lines of cells as text in aligned columns, to the right but for those in `left`."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if number in left else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+            found = f"{row.entries:,}", str(list(row.place)), f"{row.analytic:.6g}", f"{row.numerical:.6g}"
+            entries, *worst = found if row.entries else ("",) * 4
+            lines.append([row.name, str(row.shape), entries, error, *worst, row.problem or "right"])
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        aligned = "  ".join(f"{{:{side}{width}}}" for side, width in zip("<<>>>>><", widths, strict=True))
+        table = [aligned.format(*line).rstrip() for line in lines] if self.rows else []
+        return "\n".join([self.title, *table, *self.problems] + ([self.note] if self.note else []))
 
 
 class Explanation(NamedTuple):
@@ -88,8 +75,7 @@ class Diagnosis:
     """What is wrong with a candidate. Printed, it is sentences.
 
     explanations: what is wrong for certain; if `certain`, they account for every number. nearest: guesses at the rest,
-    the best first. ranking: the library's mutants from the most to the least alike, each with the relative error of its
-    gradients to these.
+    the best first. ranking: the library's mutants, each after its relative error to these numbers, the likest first.
     """
 
     explanations: list[Explanation]

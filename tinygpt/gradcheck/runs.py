@@ -31,11 +31,10 @@ class Run:
             self.raised = " ".join(str(error).split()) if isinstance(error, UserError) else raised(error)
             return
         for name, right in self.right_gradients.items():
-            shape = self.gradients[name].shape if name in self.gradients else None
-            if shape != right.shape:
+            if name not in self.gradients:
                 self.problem = f"d{name} is missing"
-                if shape is not None:
-                    self.problem = f"d{name} has shape {shape}, where {right.shape} belongs"
+            elif (shape := self.gradients[name].shape) != right.shape:
+                self.problem = f"d{name} has shape {shape}, where {right.shape} belongs"
         if self.gradients.keys() - self.right_gradients.keys():
             self.problem = "there are gradients too many"
 
@@ -59,6 +58,11 @@ class Run:
     @property
     def wrong(self) -> bool:
         return not same(self.gradients, self.right_gradients)
+
+    @property
+    def drops(self) -> bool:
+        """Whether it is a case with dropout."""
+        return bool(self.inputs.get("dropout") or self.inputs.get("p"))
 
     def sizes(self) -> dict[str, float]:
         """What a stray factor may be: the sizes of this case by their letters, and their like."""

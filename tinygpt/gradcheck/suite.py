@@ -24,27 +24,21 @@ LAYER_TOLERANCE, MODEL_TOLERANCE, DIRECTION_TOLERANCE = 1e-9, 1e-8, 1e-6
 
 
 class Trial(NamedTuple):
-    """One case of a layer or of the model: the numerical derivatives of the definition's forward at its inputs, and
-    what turns a candidate for the layer's place (for the model, its class) into a forward and a backward to judge.
-    """
+    """One case of a layer or model: its numerical derivatives, and what makes a forward and backward of a candidate."""
 
     title: str
     experiment: Experiment
     functions: Callable[[Any], tuple[Callable, Callable]]
     tolerance: float
 
-    def judge(self, candidate: Any) -> Report:
+    def judge(self, candidate: Any, forward_alone: bool = False) -> Report:
         """Hold a candidate against the definition."""
-        return self.experiment.judge(*self.functions(candidate), self.tolerance, self.title)
-
-    def judge_forward(self, candidate: Any) -> Report:
-        """Hold its forward alone against the definition's."""
-        return self.experiment.judge_forward(self.functions(candidate)[0], self.tolerance, self.title)
+        forward, backward = self.functions(candidate)
+        return self.experiment.judge(forward, None if forward_alone else backward, self.tolerance, self.title)
 
 
 def trials(layer: str, seed: int = 0, device: str = "cpu", initial: bool = False, **options: Any) -> Iterator[Trial]:
     """The cases of a layer, or of "model". Another seed gives other numbers and, but for the model, other sizes.
-
     initial: as for `Draw`. options: max_entries and dout, as for `Experiment`.
     """
     original = definition(layer)
@@ -135,8 +129,7 @@ def model_trial(case: str, seed: int = 0, device: str = "cpu", initial: bool = F
     config = dataclasses.replace(gpt2.SMALL, **settings)
     draw = Draw(seed, "model", case, initial=initial)
     idx = to_device(draw.tokens(B, T, vocab_size=config.vocab_size), device)
-    draw_targets = draw.targets if ignored else draw.tokens
-    targets = to_device(draw_targets(B, T, vocab_size=config.vocab_size), device)
+    targets = to_device((draw.targets if ignored else draw.tokens)(B, T, vocab_size=config.vocab_size), device)
     params = {name: to_device(draw.parameter(name, shape), device) for name, shape in config.shapes().items()}
 
     def functions(model_class: type[GPT], ops: Ops = table) -> tuple[Callable, Callable]:
@@ -168,8 +161,7 @@ def _functions(model: GPT, idx: Any, targets: Any, denominator: Any, logits: boo
 
 
 def check_directions(model: GPT, idx: Any, targets: Any, seed: int = 0) -> Iterator[Row]:
-    """The slope of the loss along one random direction in each parameter, against its gradient, to 1e-6: for models
-    whose entries are too many.
+    """The slope of the loss along one random direction in each parameter, against its gradient: for large models.
 
     error: |gradient . u - slope| / max(norm(gradient), |slope|, floor) for u of independent standard normal numbers,
     where gradient . u is of the size of norm(gradient). The model's dtype should be float64.

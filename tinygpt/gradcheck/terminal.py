@@ -1,10 +1,12 @@
 """What `tinygpt gradcheck` prints: a line for each check as it is made, and all there is to say of those that fail."""
 
 import difflib
+import functools
 import inspect
+import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,7 +26,7 @@ from tinygpt.random import generator
 
 MODEL_ENTRIES = 12  # of each parameter of the model, and one direction, without --all-entries
 FILE_ENTRIES = 500  # of each input that a reader's own file brings, likewise
-HEADING = f"{'':<45}gradients  entries    error"
+SAY = functools.partial(print, flush=True)
 
 
 def check_named(names: list[str], device: str, all_entries: bool, seed: int, layer: str | None, verbose: bool) -> bool:
@@ -34,7 +36,7 @@ def check_named(names: list[str], device: str, all_entries: bool, seed: int, lay
         raise UserError(f"--as={layer} says what a file is; give the file too, such as mine.py")
     verdicts = []
     if layers := [name for name in names or LAYERS if name in LAYERS]:
-        verdicts.append(all(_show(_check_layers(layers, device, all_entries, seed), verbose)))
+        verdicts.append(all(overview(_check_layers(layers, device, all_entries, seed), SAY, verbose)))
     for name in names:
         if name in GPT2_SIZES:
             verdicts.append(_check_size(name, device, seed))
@@ -59,35 +61,25 @@ def _check_layers(layers: list[str], device: str, all_entries: bool, seed: int) 
             yield from reports(layer, candidate, title, seed=seed, device=device, max_entries=entries)
 
 
-def _show(made: Iterable[Report], verbose: bool) -> list[Report]:
-    """Print reports as they come, and return them."""
-    done: list[Report] = []
-    for line in overview(made, done, verbose):
-        print(line, flush=True)
-    return done
-
-
-def overview(made: Iterable[Report], done: list[Report], verbose: bool = False) -> Iterator[str]:
-    """Reports as text while they come, and gathered in `done`: a line each and the wrong ones in full after, or all in
-    full; at last the verdict.
-    """
-    began = time.perf_counter()
+def overview(made: Iterable[Report], say: Callable[[str], Any], verbose: bool = False) -> list[Report]:
+    """Reports, said as they come: a line each and the wrong ones in full after, or all in full; at last the verdict."""
+    began, done = time.perf_counter(), []
     if not verbose:
-        yield HEADING
+        say(f"{'':<45}gradients  entries    error")
     for report in made:
         done.append(report)
         entries = sum(row.entries for row in report.gradients)
         line = f"{report.title:<45}{len(report.gradients):9}{entries:9,}{report.error:9.1e}"
-        yield f"{report}\n" if verbose else line + ("" if report.passed else "  WRONG")
+        say(f"{report}\n" if verbose else line + ("" if report.passed else "  WRONG"))
     wrong = [report for report in done if not report.passed]
     if not verbose:
-        yield from (f"\n{report}" for report in wrong)
-        yield ""
+        say("\n".join([*(f"\n{report}" for report in wrong), ""]))
     for tolerance in sorted({report.tolerance for report in done}):
         errors = [report.error for report in done if report.tolerance == tolerance]
-        yield f"worst relative error {max(errors):.1e}, where {tolerance:.0e} is allowed ({len(errors)} checks)"
+        say(f"worst relative error {max(errors):.1e}, where {tolerance:.0e} is allowed ({len(errors)} checks)")
     verdict = f"{len(wrong)} of {len(done)} checks WRONG" if wrong else f"all {len(done)} checks right"
-    yield f"{verdict}, in {time.perf_counter() - began:.0f} s"
+    say(f"{verdict}, in {time.perf_counter() - began:.0f} s")
+    return done
 
 
 def _check_size(preset: str, device: str, seed: int) -> bool:
@@ -99,11 +91,8 @@ def _check_size(preset: str, device: str, seed: int) -> bool:
     print(f"{'':<25}{'shape':<13}{'gradient . u':>16}{'slope along u':>16}{'error':>9}")
     for row in check_directions(model, tokens[0], tokens[1], seed):
         rows.append(row)
-        print(
-            f"{row.name:<25}{str(row.shape):<13}{row.analytic:16.10f}{row.numerical:16.10f}{row.error:9.1e}"
-            f"{'  ' if row.problem else ''}{row.problem}",
-            flush=True,
-        )
+        line = f"{row.name:<25}{str(row.shape):<13}{row.analytic:16.10f}{row.numerical:16.10f}{row.error:9.1e}"
+        print(f"{line}  {row.problem}".rstrip(), flush=True)
     wrong = sum(bool(row.problem) for row in rows)
     print(
         f"\n{len(rows)} parameters, worst error {np.max([row.error for row in rows]):.1e}, where "
@@ -111,9 +100,6 @@ def _check_size(preset: str, device: str, seed: int) -> bool:
         f"in {time.perf_counter() - began:.0f} s"
     )
     return not wrong
-
-
-# A reader's own file
 
 
 def _check_file(path: Path, layer: str | None, device: str, all_entries: bool, seed: int, verbose: bool) -> bool:
@@ -128,7 +114,7 @@ def _check_file(path: Path, layer: str | None, device: str, all_entries: bool, s
             raise UserError(f"{path}: {error}") from error
         except (Exception, SystemExit) as error:
             raise UserError(blame(path, error)) from error
-        done = _show((judge(trial, module, layer, path) for trial in trials(layer, seed, device)), verbose)
+        done = overview((judge(trial, module, layer, path) for trial in trials(layer, seed, device)), SAY, verbose)
         if not all(done):
             print(f"\nwhat is wrong:\n{what_is_wrong(layer, module, done, seed)}")
         return all(done)
@@ -149,36 +135,29 @@ def _check_by_itself(path: Path, module: ModuleType, max_entries: int | None, se
     return report.passed
 
 
-# The checker measured
-
-
 def measure_checker(names: list[str], seed: int, seeds: int = 100) -> bool:
     """How many mutants the checker kills, how many the usual habits let through, and its false alarms."""
     refuse_unknown(names, LAYERS)
-    layers = names or list(LAYERS)
-    found: dict[str, list[tuple]] = {}
+    rows: list[tuple] = []
     heading = "".join(f"{name:>13}" for name in USUAL_CHECKS)
     print(f"{'':<14}{'mutants':>8}{'killed':>8}{'named':>7}   survive:{heading}")
-    for layer in layers:
-        found[layer] = []
-        for verdict in verdicts(layer, seed):
-            diagnosis = diagnose(layer, verdict.mutant.stand_in(), seed + 1)
+    for layer in names or LAYERS:
+        found = []
+        for mutant, killed, passes in verdicts(layer, seed):
+            diagnosis = diagnose(layer, mutant.stand_in(), seed + 1)
             said = [explanation.says for explanation in diagnosis.explanations] if diagnosis else []
-            named = said[:1] == [verdict.mutant.says]
-            found[layer].append((verdict.mutant.family == "forward", verdict.killed, named, *verdict.passes.values()))
-        print(_counts(layer, found[layer]), flush=True)
-    rows = [row for layer in layers for row in found[layer]]
+            found.append((mutant.family == "forward", killed, said[:1] == [mutant.says], *passes.values()))
+        print(_counts(layer, found), flush=True)
+        rows += found
     for title, forward in (("backwards", False), ("forwards", True)):
         print(_counts(title, [row for row in rows if row[0] == forward]))
     print("\nforwards: wrong ones with their own right derivative, which a habit cannot see")
     print("named: told from all other mutants by the diagnosis, which says what is wrong")
     for name, usual in USUAL_CHECKS.items():
         print(f"{name}: {usual.says}" + (f" (mean of {usual.seeds})" if usual.seeds > 1 else ""))
-    checks, alarms = 0, Counter[str]()
-    for number, failed in false_alarms(seeds):
-        checks += number
-        alarms.update(failed)
-    print(f"\nfalse alarms: {sum(alarms.values())} in {checks:,} checks of the right code, {seeds} seeds")
+    checks, failed = zip(*false_alarms(seeds), strict=True)
+    alarms = Counter(itertools.chain(*failed))
+    print(f"\nfalse alarms: {sum(alarms.values())} in {sum(checks):,} checks of the right code, {seeds} seeds")
     for title, count in alarms.items():
         print(f"  {title}: {count}")
     return all(row[1] for row in rows) and not alarms

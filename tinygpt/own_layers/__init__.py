@@ -4,12 +4,11 @@
     own = load_own_layers("lessons/work")                     all in a folder that are right
     state = start(config, own.parts)                          a run with these in their places
 
-Read in this order: `parts.py` (which there are), `judge.py` (how a file is checked), `functions/` and `outcomes.py`
-(the check of what is no layer), `folder.py` (the way to their places).
+Read in this order: `judge.py` (which there are, how a file is checked), `functions/` and `outcomes.py` (the check of
+what is no layer), `folder.py` (the way to their places).
 """
 
 from tinygpt.own_layers.folder import OwnLayers, load_own_layers
-from tinygpt.own_layers.judge import Checked, check
-from tinygpt.own_layers.parts import PARTS, Part
+from tinygpt.own_layers.judge import PARTS, Checked, Part, check
 
 __all__ = ["PARTS", "Checked", "OwnLayers", "Part", "check", "load_own_layers"]

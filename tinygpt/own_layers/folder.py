@@ -1,8 +1,7 @@
 """A folder of a reader's own parts, and the way to their places.
 
-Leaves stand in the ops table; what is made of them, and the rules of sampling, in the model. What else there is has a
-place of its own: AdamW's update in the optimiser, the BPE merge step in the tokenizer's training, the cutting of
-windows in the corpus, and the numerical gradient in the check of all the others.
+Leaves stand in the ops table; what is made of them, and the rules of sampling, in the model; AdamW's update in the
+optimiser, the BPE merge in the tokenizer's training, the cutting of windows in the corpus.
 """
 
 import difflib
@@ -18,8 +17,7 @@ from tinygpt.errors import UserError
 from tinygpt.gradcheck.runs import raised
 from tinygpt.layers import attention as engine_attention
 from tinygpt.models.gpt2 import GPT
-from tinygpt.own_layers.judge import load_and_check
-from tinygpt.own_layers.parts import PARTS
+from tinygpt.own_layers.judge import PARTS, load_and_check
 from tinygpt.run.state import Parts
 
 
@@ -43,9 +41,7 @@ class OwnLayers:
         model = {name: self._entry(name) for name in self.used if hasattr(GPT, name)}
         if "block" in model:
             model["block"] = _RememberingBlock(model["block"])
-        leaves: dict[str, Any] = {
-            name: module for name, module in self.used.items() if PARTS[name].is_layer and name not in model
-        }
+        leaves: dict[str, Any] = {n: m for n, m in self.used.items() if PARTS[n].is_layer and n not in model}
         if "attention_decode" in self.used:
             attention = leaves.get("attention", engine_attention)
             leaves["attention"] = SimpleNamespace(**vars(attention) | {"decode": self._entry("attention_decode")})
@@ -69,10 +65,10 @@ class OwnLayers:
             yield f"{self.folder / name}.py is no part of the engine; did you mean {near}.py?"
         if self.unwritten:
             yield f"not written yet in {self.folder}: {', '.join(self.unwritten)}"
-        for name, wrong in self.left_out.items():
-            yield f"{self.folder / name}.py does not pass its check and is left out: {_first_line(wrong)}"
-        for name, wrong in self.unchecked.items():
-            yield f"{self.folder / name}.py does not pass its check and is taken in all the same: {_first_line(wrong)}"
+        for name, wrong in (self.left_out | self.unchecked).items():
+            what = "left out" if name in self.left_out else "taken in all the same"
+            first_line = wrong.partition("\n")[0]
+            yield f"{self.folder / name}.py does not pass its check and is {what}: {first_line}"
 
     def blame(self, error: BaseException) -> str:
         """What a part of the reader's raised while it was used, and where, or what came of it in the engine."""
@@ -83,10 +79,7 @@ class OwnLayers:
 
 
 def load_own_layers(folder: str | Path, unchecked: bool = False) -> OwnLayers:
-    """The parts in `folder` that pass their checks; with `unchecked` also those that are written and do not.
-
-    Raises UserError if there is no such folder or no part in it.
-    """
+    """The parts in `folder` that pass their checks, or all with `unchecked`. Raises UserError if it holds none."""
     own = OwnLayers(Path(folder))
     found = [part for part in PARTS.values() if (own.folder / f"{part.name}.py").is_file()]
     if not found:
@@ -131,7 +124,3 @@ class _RememberingBlock:
             return decode(q, keys[:, :, :end], values[:, :, :end]), ()
 
         return self.forward(x, params, *settings, ops=ops.replace(attention=SimpleNamespace(forward=forward)))[0]
-
-
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0]

@@ -1,10 +1,11 @@
-"""Is a part right? Its numbers held against the engine's, then what numbers in float64 do not show."""
+"""Which parts there are, and is one right? Its numbers held against the engine's, then what float64 does not show."""
 
 import contextlib
 import inspect
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -15,23 +16,46 @@ from tinygpt.errors import UserError
 from tinygpt.gradcheck import own_file
 from tinygpt.gradcheck.cases import mapped
 from tinygpt.gradcheck.differences import relative
-from tinygpt.gradcheck.experiment import Experiment
-from tinygpt.gradcheck.library import FILES, definition
-from tinygpt.gradcheck.report import Report
+from tinygpt.gradcheck.library import CASES, FILES, definition
 from tinygpt.gradcheck.runs import raised
 from tinygpt.gradcheck.suite import trials
 from tinygpt.gradcheck.terminal import overview
 from tinygpt.own_layers import outcomes
-from tinygpt.own_layers.parts import PARTS, Part
+from tinygpt.own_layers.outcomes import FUNCTIONS
 
 AGREES = 1e-6  # relative: what central differences are good for
 FUNCTION_SECONDS, LAYER_SECONDS = 5, 120  # that a check may take: a hundred times what it does
 
 
+@dataclass(frozen=True)
+class Part:
+    """One part, the file `name`.py. definition: the engine's own, a layer's module or class, or a function."""
+
+    name: str
+    definition: Any
+
+    @property
+    def is_layer(self) -> bool:
+        return hasattr(self.definition, "forward")
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """What the file holds."""
+        return ("forward", "backward") if self.is_layer else (self.definition.__name__,)
+
+    @property
+    def source(self) -> str:
+        """The engine's module that holds it."""
+        own = self.definition
+        return own.__name__ if isinstance(own, ModuleType) else own.__module__
+
+
+PARTS = {name: Part(name, definition(name)) for name in CASES}
+PARTS |= {name: Part(name, file.DEFINITION) for name, file in FUNCTIONS.items()}
+
+
 class Checked(NamedTuple):
-    """The verdict on a part. text: all there is to print; wrong: what is wrong, "" if nothing is; written: False while
-    something in the file raises NotImplementedError.
-    """
+    """The verdict on a part. text: all there is to print; wrong: what is wrong, or ""; written: whether the file is."""
 
     passed: bool
     text: str
@@ -40,17 +64,21 @@ class Checked(NamedTuple):
 
 
 def check(name: str, path: Path, seed: int = 0) -> Checked:
-    """Hold the file of a part against the engine: a layer's forward against the definition and its backward against
-    numerical derivatives, a function's results against the engine's. Another seed draws other numbers and sizes.
-    """
+    """Hold the file of a part against the engine's own. Another seed draws other numbers and sizes."""
     return load_and_check(PARTS[name], path, seed)[1]
 
 
 def load_and_check(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
     """The file as a module, None if it could not be loaded, and the verdict on it."""
     try:
-        with _time_limit(FUNCTION_SECONDS if not part.is_layer else LAYER_SECONDS):
-            return _loaded_and_checked(part, path, seed)
+        with _time_limit(LAYER_SECONDS if part.is_layer else FUNCTION_SECONDS), own_file.imports_beside(path):
+            try:
+                module = own_file.load(path, part.functions)
+            except (UserError, NotImplementedError) as error:
+                return None, _failed(f"{path}: {error}", written=isinstance(error, UserError))
+            except (Exception, SystemExit) as error:
+                return None, _failed(own_file.blame(path, error))
+            return module, (_check_layer if part.is_layer else _check_function)(part, module, path, seed)
     except _Endless as error:
         place = own_file.where(path, error)
         return None, _failed(f"{place} had not come back after {error} s; is there a loop without an end?")
@@ -79,47 +107,33 @@ def _time_limit(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _loaded_and_checked(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
-    with own_file.imports_beside(path):
-        try:
-            module = own_file.load(path, part.functions)
-        except UserError as error:
-            return None, _failed(f"{path}: {error}")
-        except NotImplementedError as error:
-            return None, _failed(f"{path}: {error}", written=False)
-        except (Exception, SystemExit) as error:
-            return None, _failed(own_file.blame(path, error))
-        return module, (_check_layer if part.is_layer else _check_function)(part, module, path, seed)
-
-
-def _failed(says: str, written: bool = True) -> Checked:
-    return Checked(False, says, says, written)
+def _failed(wrong: str, table: Sequence[str] = (), written: bool = True) -> Checked:
+    return Checked(False, "\n".join([*table, "", "what is wrong:", wrong]) if table else wrong, wrong, written)
 
 
 def _check_layer(part: Part, module: ModuleType, path: Path, seed: int) -> Checked:
-    made: list[Report] = []
+    table: list[str] = []
     judged = (own_file.judge(trial, module, part.name, path) for trial in trials(part.name, seed))
-    lines = list(overview(judged, made))
-    if any(own_file.UNWRITTEN.format("forward") in report.problems for report in made):
-        return _failed(f"{path}: {own_file.UNWRITTEN.format('forward')}", written=False)
-    half = own_file.UNWRITTEN.format("backward")
-    if any(half in report.problems for report in made) and not any(row.problem for r in made for row in r.rows):
-        return _failed(f"{path}: forward is right in all {len(made)} cases; {half}", written=False)
-    if not any(report.rows for report in made):  # nothing could be compared, so there is no table to show
-        return _failed(own_file.what_is_wrong(part.name, module, made, seed))
-    if all(made):
-        try:
-            with np.errstate(all="ignore"):  # what overflows is seen in the numbers
-                breach = _breach(part, module, seed)
-        except (Exception, SystemExit) as error:
-            breach = f"with float32 {_where(path, error)}"
-        if breach:
-            return Checked(False, "\n".join([*lines, "", "what is wrong:", breach]), breach)
-        return Checked(True, "\n".join(lines + _second_opinion(part, module, path, seed)))
-    wrong = own_file.what_is_wrong(part.name, module, made, seed)
-    written = not any(wrong == own_file.UNWRITTEN.format(name) for name in part.functions)
-    lines += ["", wrong] if not written else ["", "what is wrong:", wrong]
-    return Checked(False, "\n".join(lines), wrong, written)
+    made = overview(judged, table.append)
+    problems = {problem for report in made for problem in report.problems}
+    no_forward, no_backward = map(own_file.UNWRITTEN.format, part.functions)
+    if no_forward in problems:
+        return _failed(f"{path}: {no_forward}", written=False)
+    if no_backward in problems:
+        if any(row.problem for report in made for row in report.rows):
+            return Checked(False, "\n".join([*table, "", no_backward]), no_backward, written=False)
+        return _failed(f"{path}: forward is right in all {len(made)} cases; {no_backward}", written=False)
+    if not all(made):  # without rows nothing could be compared, and there is no table to show
+        wrong = own_file.what_is_wrong(part.name, module, made, seed)
+        return _failed(wrong, table if any(report.rows for report in made) else ())
+    try:
+        with np.errstate(all="ignore"):  # what overflows is seen in the numbers
+            wrong = _breach(part, module, seed)
+    except (Exception, SystemExit) as error:
+        wrong = f"with float32 {_where(path, error)}"
+    if wrong:
+        return _failed(wrong, table)
+    return Checked(True, "\n".join(table + _second_opinion(part, module, path, seed)))
 
 
 def _breach(part: Part, module: ModuleType, seed: int) -> str:
@@ -128,19 +142,20 @@ def _breach(part: Part, module: ModuleType, seed: int) -> str:
     """
     for trial in trials(part.name, seed):
         inputs = mapped(_single, trial.experiment.inputs)
-        results = []
+        results, dout = [], trial.experiment.dout[0]
         for layer in (definition(part.name), module):
             forward, backward = trial.functions(layer)
             out, cache = forward(**inputs)
-            results.append((out, backward(_single(trial.experiment.dout[0]), cache)))
+            results.append((out, backward(_single(dout), cache)))
         (right_out, right), (out, gradients) = results
         if wrong := _form("out", out, right_out) or _form("backward's result", gradients, right):
             return f"{wrong} ({trial.title})"
-        if _finite(right_out, right) and not _finite(out, gradients):
+        if _finite(results[0]) and not _finite(results[1]):
             return f"there are numbers that are not finite where the inputs are float32 ({trial.title})"
         _, cache = forward(**inputs)
-        forward(**mapped(lambda x: x / 2 + x.dtype.type(0.25) if _is(x, np.float32) else x, inputs))
-        if not _same(gradients, backward(_single(trial.experiment.dout[0]), cache)):
+        forward(**mapped(lambda x: x / 2 + np.float32(0.25) if getattr(x, "dtype", None) == np.float32 else x, inputs))
+        again = zip(_leaves(gradients), _leaves(backward(_single(dout), cache)), strict=False)
+        if not all(a is b or np.array_equal(a, b, equal_nan=True) for a, b in again):
             return (
                 "it keeps something outside its cache: with another forward between forward and backward, as in every "
                 f"model, the gradients are others ({trial.title})"
@@ -164,31 +179,18 @@ def _breach(part: Part, module: ModuleType, seed: int) -> str:
     return ""
 
 
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, tuple | list):
-        return all(map(_same, a, b))
-    if isinstance(a, dict):
-        return all(_same(a[name], b[name]) for name in a)
-    return a is b if a is None else np.array_equal(a, b, equal_nan=True)
+def _leaves(tree: Any) -> list[Any]:
+    """What nested tuples, lists and mappings hold."""
+    branches = [tree[name] for name in sorted(tree)] if isinstance(tree, dict) else tree
+    return [leaf for branch in branches for leaf in _leaves(branch)] if isinstance(branches, tuple | list) else [tree]
 
 
-def _finite(*trees: Any) -> bool:
-    """Whether all numbers in tuples, mappings and arrays are finite."""
-    for tree in trees:
-        if isinstance(tree, dict | tuple | list):
-            if not _finite(*(tree.values() if isinstance(tree, dict) else tree)):
-                return False
-        elif tree is not None and not np.isfinite(tree).all():
-            return False
-    return True
-
-
-def _is(x: Any, dtype: Any) -> bool:
-    return getattr(x, "dtype", None) == dtype
+def _finite(tree: Any) -> bool:
+    return all(x is None or np.isfinite(x).all() for x in _leaves(tree))
 
 
 def _single(x: Any) -> Any:
-    return x.astype(np.float32) if _is(x, np.float64) else x
+    return x.astype(np.float32) if getattr(x, "dtype", None) == np.float64 else x
 
 
 def _form(name: str, given: Any, right: Any) -> str:
@@ -217,11 +219,10 @@ def _form(name: str, given: Any, right: Any) -> str:
 
 
 def _kind(x: Any) -> str:
-    if x is None:
-        return "None"
-    if isinstance(x, tuple | list):
-        return f"a {type(x).__name__} of {len(x)}"
-    return f"an array of {x.dtype}" if hasattr(x, "dtype") else f"a {type(x).__name__}"
+    if hasattr(x, "dtype"):
+        return f"an array of {x.dtype}"
+    size = f" of {len(x)}" if isinstance(x, tuple | list) else ""
+    return "None" if x is None else f"a {type(x).__name__}{size}"
 
 
 def _second_opinion(part: Part, module: ModuleType, path: Path, seed: int) -> list[str]:
@@ -232,15 +233,8 @@ def _second_opinion(part: Part, module: ModuleType, path: Path, seed: int) -> li
     theirs, checked = load_and_check(PARTS["numerical_gradient"], own, seed)
     if theirs is None or not checked.passed:
         return [f"{own} is not right yet, so it was not asked for a second opinion"]
-    trial = next(iter(trials(part.name, seed)))
-    forward, backward = trial.functions(module)
-    error = _worst_error(trial.experiment, forward, backward, theirs.numerical_gradient)
-    verdict = "agrees" if error <= AGREES else "DISAGREES"
-    return [f"your own numerical_gradient {verdict}: worst relative error {error:.1e}"]
-
-
-def _worst_error(experiment: Experiment, forward: Callable, backward: Callable, numerical_gradient: Callable) -> float:
-    """Of the gradients that backward gives, against another's numerical derivatives of forward."""
+    trial = next(trials(part.name, seed))
+    experiment, (forward, backward) = trial.experiment, trial.functions(module)
     _, gradients, _ = experiment.run(forward, backward)
     errors = []
     for name, x in experiment.arrays.items():
@@ -252,10 +246,10 @@ def _worst_error(experiment: Experiment, forward: Callable, backward: Callable, 
             x[...] = kept
             return float((out * experiment.dout[0]).sum())
 
-        numerical = numerical_gradient(scalar, x.copy())
-        norms = np.linalg.norm(numerical), np.linalg.norm(gradients[name])
-        errors.append(relative(np.linalg.norm(numerical - gradients[name]), *norms))
-    return max(errors)
+        sides = theirs.numerical_gradient(scalar, x.copy()), gradients[name]
+        errors.append(relative(np.linalg.norm(sides[0] - sides[1]), *map(np.linalg.norm, sides)))
+    verdict = "agrees" if max(errors) <= AGREES else "DISAGREES"
+    return [f"your own numerical_gradient {verdict}: worst relative error {max(errors):.1e}"]
 
 
 def _check_function(part: Part, module: ModuleType, path: Path, seed: int) -> Checked:
@@ -281,7 +275,7 @@ def _check_function(part: Part, module: ModuleType, path: Path, seed: int) -> Ch
         return Checked(True, "\n".join([*lines, "", f"all {len(lines)} checks right"]))
     first, title = next(iter(wrong.items()))
     says = outcomes.diagnose(part.name, candidate, seed) or first + (f" ({title})" if title else "")
-    return Checked(False, "\n".join([*lines, "", "what is wrong:", says]), says)
+    return _failed(says, lines)
 
 
 def _where(path: Path, error: BaseException) -> str:

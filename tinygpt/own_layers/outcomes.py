@@ -3,6 +3,7 @@
 import copy
 import functools
 import importlib
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from tinygpt.gradcheck.differences import relative
 from tinygpt.gradcheck.library import modules_in
 from tinygpt.gradcheck.mutants import Mutant
 from tinygpt.own_layers import functions as folder
-from tinygpt.own_layers.calls import Call, Uniform
+from tinygpt.own_layers.functions import Call, Uniform
 from tinygpt.random import generator
 
 TOLERANCE = 1e-9  # of every array, relative
@@ -77,24 +78,14 @@ def difference(call: Call, names: Sequence[str], given: Outcome, right: Outcome)
 
 def diagnose(name: str, candidate: Callable, seed: int) -> str:
     """The usual mistake that gives the candidate's outcomes in every call; "" if none does."""
-    made = calls(name, seed)
-    given = [outcome(candidate, call) for call in made]
+    right = FUNCTIONS[name].DEFINITION
+    names = list(inspect.signature(right).parameters)
+    given = [(call, outcome(candidate, call)) for call in calls(name, seed)]
     for mistake in mistakes(name):
-        wrong = getattr(mistake.wrong, FUNCTIONS[name].DEFINITION.__name__)
-        theirs = (outcome(wrong, call) for call in made)
-        if not any(_unlike(a, b) for a, b in zip(given, theirs, strict=True)):
+        wrong = getattr(mistake.wrong, right.__name__)
+        if not any(difference(call, names, mine, outcome(wrong, call)) for call, mine in given):
             return mistake.says
     return ""
-
-
-def _unlike(a: Outcome, b: Outcome) -> bool:
-    """Whether two outcomes are not the same."""
-    if a.error is not None or b.error is not None:
-        return type(a.error) is not type(b.error)
-    arguments = zip(a.arguments, b.arguments, strict=True)
-    return bool(_differs(a.result, b.result)) or any(
-        isinstance(x, list | np.ndarray) and _differs(x, y) for x, y in arguments
-    )
 
 
 def _differs(given: Any, right: Any) -> str:
@@ -102,12 +93,8 @@ def _differs(given: Any, right: Any) -> str:
     if isinstance(right, tuple):
         if not isinstance(given, tuple | list) or len(given) != len(right):
             return f"{_say(given)}; expected {len(right)} arrays"
-        found = (
-            f"{differs}, in number {n} of {len(right)}"
-            for n, (a, b) in enumerate(zip(given, right, strict=True), 1)
-            if (differs := _differs(a, b))
-        )
-        return next(found, "")
+        pairs = enumerate(map(_differs, given, right), 1)
+        return next((f"{differs}, in number {n} of {len(right)}" for n, differs in pairs if differs), "")
     if isinstance(right, list):
         return _lists_differ(given, right)
     if not hasattr(right, "shape"):

@@ -18,16 +18,13 @@ def cases(draw: Draw) -> list[Case]:
     shapes = GPTConfig(n_layer=1, n_head=H, n_embd=H * D).shapes()
     params = {name.removeprefix("h.0."): draw.parameter(name, shapes[name]) for name in shapes if "h.0." in name}
     weights = {name: array for name, array in params.items() if name.endswith("weight")}
-    x, ops = draw.array(B, T, H * D), BlockOps(DEFINITIONS)
+    given = {"x": draw.array(B, T, H * D), "params": params, "n_head": H, "ops": BlockOps(DEFINITIONS)}
+    exact = {"params": weights, "approximate": "none", "dropout": 0.3, "key": 5}
     return [
-        Case("", {"x": x, "params": params, "n_head": H, "ops": ops}),
-        Case("dropout, no biases, exact GELU", {
-            "x": x, "params": weights, "n_head": H, "approximate": "none", "dropout": 0.3, "key": 5, "ops": ops,
-        }),
-        Case("one token, large eps", {
-            "x": draw.array(1, 1, H * D), "params": params, "n_head": H, "eps": 0.1, "ops": ops,
-        }),
-    ]  # fmt: skip
+        Case("", given),
+        Case("dropout, no biases, exact GELU", given | exact),
+        Case("one token, large eps", given | {"x": draw.array(1, 1, H * D), "eps": 0.1}),
+    ]
 
 
 # fmt: off

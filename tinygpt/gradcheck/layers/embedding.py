@@ -19,13 +19,10 @@ def cases(draw: Draw) -> list[Case]:
 
 # fmt: off
 MISTAKES = [
-    ("last_occurrence_wins", "accumulation",
-     ("scatter_add(dw, idx.reshape(-1), ...)", "dw[idx.reshape(-1)] = dout.reshape(-1, w.shape[1])"),
+    ("last_occurrence_wins", "accumulation", ("scatter_add(...)", "dw[idx.reshape(-1)] = dout.reshape(-1, w.shape[1])"),
      "a token that occurs n times should receive the sum of n gradients, but only the last one is kept"),
     ("mean_over_occurrences", "accumulation",
-     ("return dw",
-      "xp = array_module(w)\n"
-      "count = (idx.reshape(-1)[:, None] == xp.arange(len(w))).sum(axis=0)\n"
+     ("return dw", "xp = array_module(w)\ncount = (idx.reshape(-1)[:, None] == xp.arange(len(w))).sum(axis=0)\n"
       "return dw / xp.maximum(count, 1)[:, None]"),
      "a token that occurs n times should receive the sum of n gradients, but receives their mean"),
     ("ids_transposed", "layout", ("idx.reshape(-1)", "idx.T.reshape(-1)"),

@@ -13,6 +13,7 @@ def cases(draw: Draw) -> list[Case]:
 
 
 # fmt: off
+_TERMS = "phi + x * density"
 MISTAKES = [
     ("inner_derivative_missing", "formula", ("2 * phi * (1 - phi) * du", "2 * phi * (1 - phi)"),
      "the chain rule stops short: tanh' is there, the derivative of what is inside tanh is not"),
@@ -26,18 +27,15 @@ MISTAKES = [
     ("tanh_with_exact_density", "formula",
      ("2 * phi * (1 - phi) * du", "array_module(x).exp(-x * x / 2) * (SQRT_2_OVER_PI / 2)"),
      "the tanh form's Phi' is that of the exact form, the normal density"),
-    ("product_rule_first_half", "term", ("phi + x * density", "phi"),
+    ("product_rule_first_half", "term", (_TERMS, "phi"),
      "the product rule lacks its second term, x * Phi'", "in dx the term x * Phi'"),
-    ("product_rule_second_half", "term", ("phi + x * density", "x * density"),
+    ("product_rule_second_half", "term", (_TERMS, "x * density"),
      "the product rule lacks its first term, Phi", "in dx the term Phi"),
-    ("density_without_x", "formula", ("phi + x * density", "phi + density"),
+    ("density_without_x", "formula", (_TERMS, "phi + density"),
      "the product rule's second term is Phi', where x * Phi' belongs"),
-    ("derivative_of_relu", "formula", ("dout * (phi + x * density)", "dout * (x > 0)"),
-     "dx is that of ReLU: dout where x is positive, 0 elsewhere"),
-    ("passed_through", "formula", ("dout * (phi + x * density)", "dout * (phi * 0 + 1)"),
-     "dx is dout: there is no derivative in it"),
-    ("dout_forgotten", "formula", ("dout * (phi + x * density)", "phi + x * density"),
-     "dx is GELU's derivative alone: it is not multiplied by dout"),
+    ("derivative_of_relu", "formula", (_TERMS, "x > 0"), "dx is that of ReLU: dout where x is positive, 0 elsewhere"),
+    ("passed_through", "formula", (_TERMS, "phi * 0 + 1"), "dx is dout: there is no derivative in it"),
+    ("dout_forgotten", "formula", ("dout * ...", "..."), "dx is GELU's derivative alone: it is not multiplied by dout"),
     ("square_forgotten", "formula", ("3 * 0.044715 * x * x", "3 * 0.044715 * x"),
      "the derivative of x^3 has x, where x^2 belongs"),
     ("forward_erf_unscaled", "forward", ("erf(x * SQRT_HALF)", "erf(x)"), ("-0.5 * x * x", "-x * x"),

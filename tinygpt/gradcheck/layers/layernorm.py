@@ -19,6 +19,7 @@ def cases(draw: Draw) -> list[Case]:
 
 
 # fmt: off
+_DW = "dout * xhat"
 _DX = "dx = rstd * (dxhat - dxhat.mean(axis=-1, keepdims=True) - xhat * along)"
 MISTAKES = [
     ("mean_term_dropped", "term", (_DX, "dx = rstd * (dxhat - xhat * along)"),
@@ -32,14 +33,12 @@ MISTAKES = [
      "the term through the variance has the wrong sign in dx"),
     ("mean_term_added", "sign", ("dxhat - dxhat.mean(...)", "dxhat + dxhat.mean(...)"),
      "the term through the mean has the wrong sign in dx"),
-    ("rstd_squared", "formula", ("dx = rstd * ...", "dx = rstd * rstd * ..."),
-     "dx has rstd squared, where rstd belongs"),
+    ("rstd_squared", "formula", ("rstd * ...", "rstd * rstd * ..."), "dx has rstd squared, where rstd belongs"),
     ("std_for_rstd", "formula", ("dx = rstd * ...", "dx = (1 / rstd) * ..."),
      "dx is multiplied by the standard deviation, where dividing by it belongs"),
     ("rstd_forgotten", "formula", ("dx = rstd * ...", "dx = ..."), "dx lacks the factor rstd"),
-    ("gain_forgotten", "formula", ("dxhat = dout * w", "dxhat = dout"),
-     "dx lacks the gain: dout stands where dout * w belongs"),
-    ("gain_forgotten_in_variance_term", "formula", ("(dxhat * xhat).mean", "(dout * xhat).mean"),
+    ("gain_forgotten", "formula", ("dout * w", "dout"), "dx lacks the gain: dout stands where dout * w belongs"),
+    ("gain_forgotten_in_variance_term", "formula", ("dxhat * xhat", "dout * xhat"),
      "in dx the term through the variance takes dout, where dout * w belongs"),
     ("variance_term_summed", "scale", ("(dxhat * xhat).mean", "(dxhat * xhat).sum"),
      "in dx the term through the variance is C times what it should be: a sum, where a mean belongs"),
@@ -47,7 +46,7 @@ MISTAKES = [
      "in dx the term through the mean is C times what it should be: a sum, where a mean belongs"),
     ("bessel_in_backward", "scale", ("(dxhat * xhat).mean(...)", "(dxhat * xhat).sum(...) / (xhat.shape[-1] - 1)"),
      "in dx the term through the variance is divided by C - 1, where forward divides by C"),
-    ("mean_over_time", "axis", ("dxhat.mean(axis=-1, keepdims=True)", "dxhat.mean(axis=-2, keepdims=True)"),
+    ("mean_over_time", "axis", ("dxhat.mean(...)", "dxhat.mean(axis=-2, keepdims=True)"),
      "dx takes the mean of dxhat over time, where the mean over the channels belongs"),
     ("means_over_everything", "axis", ("dxhat.mean(...)", "dxhat.mean()"),
      ("(dxhat * xhat).mean(...)", "(dxhat * xhat).mean()"),
@@ -57,14 +56,11 @@ MISTAKES = [
      "dx takes its two means over the rows, as BatchNorm does, where the channels belong"),
     ("gain_applied_last", "formula", ("dxhat = dout * w", "dxhat = dout"), ("dx = rstd * ...", "dx = w * rstd * ..."),
      "dx takes its means of dout and multiplies by w at the end, where dout * w belongs in the means"),
-    ("dw_without_xhat", "formula", ("(dout * xhat).sum", "dout.sum"),
-     "dw is the sum of dout, where the sum of dout * xhat belongs"),
-    ("dw_with_centred_input", "formula", ("(dout * xhat).sum", "(dout * xhat / rstd).sum"),
+    ("dw_without_xhat", "formula", (_DW, "dout"), "dw is the sum of dout, where the sum of dout * xhat belongs"),
+    ("dw_with_centred_input", "formula", (_DW, "dout * xhat / rstd"),
      "dw sums dout times the centred input: xhat's division by the standard deviation is missing"),
-    ("dw_with_gain", "formula", ("(dout * xhat).sum", "(dout * w * xhat).sum"),
-     "dw has an extra factor w: dxhat stands where dout belongs"),
-    ("db_with_gain", "formula",
-     ("db = dout.sum(axis=rows) if has_bias else None", "db = (dout * w).sum(axis=rows) if has_bias else None"),
+    ("dw_with_gain", "formula", (_DW, "dout * w * xhat"), "dw has an extra factor w: dxhat stands where dout belongs"),
+    ("db_with_gain", "formula", ("dout.sum(...)", "(dout * w).sum(...)"),
      "db has an extra factor w: dxhat stands where dout belongs"),
     ("dw_mean", "scale", ("(dout * xhat).sum", "(dout * xhat).mean"),
      "dw is the mean over the rows, where their sum belongs"),

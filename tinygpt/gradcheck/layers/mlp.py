@@ -34,9 +34,7 @@ MISTAKES = [
     ("gelu_twice", "formula", (_GELU, "dh = ops.gelu.backward(ops.gelu.backward(da, gelu_cache), gelu_cache)"),
      "the gradient passes through GELU's derivative twice"),
     ("other_gelu", "formula",
-     (_GELU,
-      'x, _, approximate = gelu_cache\n'
-      'other = {"tanh": "none", "none": "tanh"}[approximate]\n'
+     (_GELU, 'x, _, approximate = gelu_cache\nother = {"tanh": "none", "none": "tanh"}[approximate]\n'
       'dh = ops.gelu.backward(da, ops.gelu.forward(x, other)[1])'), "GELU's derivative is that of its other form"),
     ("db_fc_before_gelu", "formula",
      (_RETURN, "db_fc = None if db_fc is None else da.reshape(-1, da.shape[-1]).sum(axis=0)\n" + _RETURN),
@@ -49,11 +47,11 @@ MISTAKES = [
     ("b_proj_mean", "scale",
      (_RETURN, "db_proj = None if db_proj is None else db_proj / (dout.size // dout.shape[-1])\n" + _RETURN),
      "db_proj is the mean over the rows, where their sum belongs"),
-    ("forward_default_gelu", "forward", ("ops.gelu.forward(h, approximate)", "ops.gelu.forward(h)"),
+    ("forward_default_gelu", "forward", ("ops.gelu.forward(h, ...)", "ops.gelu.forward(h)"),
      "forward does not hand approximate on to GELU"),
     ("forward_with_residual", "forward", ("return out, ...", "return out + x, ..."),
      (_RETURN, "dx = dx + dout\n" + _RETURN),
      "forward adds its input to the output: the residual path stands in the block"),
-    ("forward_without_gelu", "forward", ("ops.gelu.forward(h, approximate)", "(h, None)"), (_GELU, "dh = da"),
+    ("forward_without_gelu", "forward", ("ops.gelu.forward(...)", "(h, None)"), (_GELU, "dh = da"),
      "forward has no GELU between its two products"),
 ]

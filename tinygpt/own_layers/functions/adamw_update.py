@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinygpt.optim.adamw import adamw_update
-from tinygpt.own_layers.calls import Call, Calls
+from tinygpt.own_layers.functions import Call, Calls
 
 DEFINITION = adamw_update
 
@@ -23,17 +23,16 @@ def calls(rng: np.random.Generator) -> Calls:
 
 
 # fmt: off
-_M, _V = "m_hat = m / (1 - beta1**step)", "v_hat = v / (1 - beta2**step)"
+_M, _V, _ROOT = "m_hat = m / (1 - beta1**step)", "v_hat = v / (1 - beta2**step)", "xp.sqrt(v_hat)"
 _DECAY, _STEP = "w *= 1 - lr * weight_decay", "w -= lr * m_hat / (xp.sqrt(v_hat) + eps)"
 MISTAKES = [
     ("w is not updated in place, so nothing is learned",
      (f"{_DECAY}\nw -= ...", "w = w * (1 - lr * weight_decay)\nw = w - ...")),
-    ("the step divides by the second moment, where its root belongs", ("xp.sqrt(v_hat)", "v_hat")),
+    ("the step divides by the second moment, where its root belongs", (_ROOT, "v_hat")),
     ("neither moment is corrected for its start at zero", (_M, "m_hat = m"), (_V, "v_hat = v")),
     ("the first moment is not corrected for its start at zero", (_M, "m_hat = m")),
     ("the second moment is not corrected for its start at zero", (_V, "v_hat = v")),
-    ("the correction of the second moment stands outside the root",
-     ("xp.sqrt(v_hat)", "xp.sqrt(v) / (1 - beta2**step)")),
+    ("the correction of the second moment stands outside the root", (_ROOT, "xp.sqrt(v) / (1 - beta2**step)")),
     ("steps are counted from 0: step is 1 the first time",
      ("beta1**step", "beta1 ** (step + 1)"), ("beta2**step", "beta2 ** (step + 1)")),
     ("eps stands under the root, where it is added to the root", ("xp.sqrt(v_hat) + eps", "xp.sqrt(v_hat + eps)")),
@@ -45,12 +44,10 @@ MISTAKES = [
     ("there is no weight decay", (_DECAY, "")),
     ("the decay comes after the step, and takes from what the step has just added",
      (_DECAY, ""), (_STEP, f"{_STEP}\n{_DECAY}")),
-    ("the new gradient enters the first moment whole, where 1 - beta1 of it belongs",
-     ("m += (1 - beta1) * dw", "m += dw")),
+    ("the new gradient enters the first moment whole, where 1 - beta1 of it belongs", ("m += ...", "m += dw")),
     ("the new gradient enters the second moment whole, where 1 - beta2 of its square belongs",
-     ("v += (1 - beta2) * dw * dw", "v += dw * dw")),
-    ("the second moment is of the gradient, where its square belongs",
-     ("v += (1 - beta2) * dw * dw", "v += (1 - beta2) * abs(dw)")),
+     ("v += ...", "v += dw * dw")),
+    ("the second moment is of the gradient, where its square belongs", ("v += ...", "v += (1 - beta2) * abs(dw)")),
     ("beta1 and beta2 have changed places", ("m *= beta1", "beta1, beta2 = beta2, beta1\nm *= beta1")),
     ("w moves up the gradient, where it belongs down", ("w -= ...", "w += ...")),
     ("m and v are not updated in place, so the next step does not know them",

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinygpt.layers.attention import decode
-from tinygpt.own_layers.calls import Call, Calls
+from tinygpt.own_layers.functions import Call, Calls
 
 DEFINITION = decode
 
@@ -20,13 +20,12 @@ def calls(rng: np.random.Generator) -> Calls:
 
 # fmt: off
 MISTAKES = [
-    ("the scores are not divided by sqrt(D)",
-     ("bmm(q, keys, transpose_b=True) * ...", "bmm(q, keys, transpose_b=True)")),
+    ("the scores are not divided by sqrt(D)", ("bmm(q, keys, ...) * ...", "bmm(q, keys, ...)")),
     ("the scores are divided by D, where its root belongs",
-     ("bmm(q, keys, transpose_b=True) * ...", "bmm(q, keys, transpose_b=True) / q.shape[-1]")),
+     ("bmm(q, keys, ...) * ...", "bmm(q, keys, ...) / q.shape[-1]")),
     ("a new position sees those after it: the mask is missing", ("scores = xp.where(past, ...)", "")),
     ("the mask takes the new positions for the first ones, where they are the last",
      ("xp.arange(S - t, S)", "xp.arange(t)")),
     ("the heads are not put side by side: (B, H, t, D) is reshaped without moving the heads behind the time",
-     ("x.transpose(0, 2, 1, 3)", "x")),
+     ("x.transpose(...)", "x")),
 ]

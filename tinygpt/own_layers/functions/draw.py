@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinygpt.own_layers.calls import Call, Calls, Uniform
+from tinygpt.own_layers.functions import Call, Calls, Uniform
 from tinygpt.sample import draw
 
 DEFINITION = draw
@@ -22,11 +22,9 @@ MISTAKES = [
      ("cumulative > threshold", "probs >= probs.max(axis=-1, keepdims=True)")),
     ("a token of probability 0 can be drawn: its cumulative probability is equal to a threshold of 0, not above it",
      ("cumulative > threshold", "cumulative >= threshold")),
-    ("one random number serves all rows, where each row has its own",
-     ("rng.random((len(probs), 1))", "rng.random((1, 1))")),
+    ("one random number serves all rows, where each row has its own", ("len(probs), 1", "1, 1")),
     ("a row's probabilities add up to 1 only nearly, and a number above their sum finds no token: scale it by the sum",
      ("rng.random(...) * ...", "rng.random((len(probs), 1))")),
-    ("the token after the right one is taken",
-     ("(cumulative > threshold).argmax(axis=-1)",
-      "np.minimum((cumulative > threshold).argmax(axis=-1) + 1, probs.shape[-1] - 1)")),
+    ("the token after the right one is taken", ("(cumulative > threshold).argmax(...)",
+      "np.minimum((cumulative > threshold).argmax(...) + 1, probs.shape[-1] - 1)")),
 ]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tinygpt.own_layers.calls import Call, Calls
+from tinygpt.own_layers.functions import Call, Calls
 from tinygpt.tokenizer import merge
 
 DEFINITION = merge
@@ -23,8 +23,7 @@ def calls(rng: np.random.Generator) -> Calls:
 # fmt: off
 MISTAKES = [
     ("after a merge the second token of the pair is read once more: step over both", ("i += 2", "i += 1")),
-    ("only the first of the pairs is replaced",
-     ("(ids[i], ids[i + 1]) == pair", "(ids[i], ids[i + 1]) == pair and new_id not in merged")),
+    ("only the first of the pairs is replaced", ("... == pair", "... == pair and new_id not in merged")),
     ("the pairs are taken from right to left: merge([7, 7, 7], (7, 7), 9) is [9, 7]",
      ("merged = []\ni = 0", "merged = []\ni = 0\nids, pair = ids[::-1], pair[::-1]"),
      ("return merged", "return merged[::-1]")),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinygpt.gradcheck.numerical import numerical_gradient
-from tinygpt.own_layers.calls import Call, Calls
+from tinygpt.own_layers.functions import Call, Calls
 
 DEFINITION = numerical_gradient
 

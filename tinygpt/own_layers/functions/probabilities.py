@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from tinygpt.layers import softmax
-from tinygpt.own_layers.calls import Call, Calls
+from tinygpt.own_layers.functions import Call, Calls
 from tinygpt.sample import probabilities
 
 DEFINITION = probabilities
@@ -40,8 +40,7 @@ MISTAKES = [
     ("the softmax that it was given is not asked",
      ("probs, _ = softmax.forward(logits)", "probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)")),
     ("the temperature is not used", ("... / temperature", "...")),
-    ("top_k keeps one token too many",
-     ("np.partition(logits, -top_k, axis=-1)[:, -top_k, None]",
+    ("top_k keeps one token too many", ("np.partition(...)[:, -top_k, None]",
       "np.sort(logits, axis=-1)[:, max(-top_k - 1, -logits.shape[-1]), None]")),
     ("of equal logits at the edge of top_k only some are kept, or more are dropped than asked for",
      ("logits < smallest_kept", "logits <= smallest_kept")),
@@ -51,8 +50,7 @@ MISTAKES = [
      ("before < top_p", "(before + ordered <= top_p) | (np.arange(ordered.shape[-1]) == 0)")),
     ("one token too many is kept where the likeliest reach top_p exactly", ("before < top_p", "before <= top_p")),
     ("what is left after top_p is not divided by its sum", ("probs /= probs.sum(...)", "")),
-    ("top_p keeps the unlikeliest tokens",
-     ("np.argsort(-probs, axis=-1, kind='stable')", "np.argsort(probs, axis=-1, kind='stable')")),
+    ("top_p keeps the unlikeliest tokens", ("np.argsort(-probs, ...)", "np.argsort(probs, ...)")),
     ("the kept probabilities are left in the order of their size, not put back in their tokens' places",
      ("np.put_along_axis(...)", "probs = ordered")),
 ]

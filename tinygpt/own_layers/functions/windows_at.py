@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinygpt.data.corpus import windows_at
-from tinygpt.own_layers.calls import Call, Calls
+from tinygpt.own_layers.functions import Call, Calls
 
 DEFINITION = windows_at
 
