@@ -229,15 +229,6 @@ class BPETokenizer(TiktokenTokenizer):
             merges.append(pair)
         return cls(merges)
 
-    def encode_bytes(self, data: bytes) -> np.ndarray:
-        """Any bytes -> ids, uint32 of shape (number of tokens,): as text where they are UTF-8, else byte by byte."""
-        parts = re.split("([\udc80-\udcff]+)", data.decode("utf-8", errors="surrogateescape"))
-        ids = [
-            np.frombuffer(part.encode("utf-8", "surrogateescape"), np.uint8) if i % 2 else self.encode(part)
-            for i, part in enumerate(parts)  # text and stretches that are no UTF-8, in turns
-        ]
-        return np.concatenate(ids)
-
 
 class GPT2Tokenizer(TiktokenTokenizer):
     """GPT-2's encoding (Radford et al. 2019), through tiktoken, which fetches its two files on first use.

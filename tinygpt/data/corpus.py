@@ -26,7 +26,7 @@ def windows_at(tokens: np.ndarray, starts: np.ndarray, block_size: int) -> Batch
 @dataclass
 class Corpus:
     """Two streams of token ids, `train` and `val`: 1-D, memory-mapped, uint16 (uint32 beyond 65,536 tokens).
-    `tokenizer` is None, and the numbers of bytes and characters too, where a folder of token files does not tell.
+    `tokenizer` is None, and the numbers of characters too, where a folder of token files does not tell.
     """
 
     name: str
@@ -34,7 +34,6 @@ class Corpus:
     val: np.ndarray
     tokenizer: Tokenizer | None
     vocab_size: int
-    n_bytes: int | None = None  # of the whole text as UTF-8
     n_characters: int | None = None  # of the whole text
     val_characters: int | None = None  # of the part that became `val`
     fingerprint: str = ""  # a hash of the text: the same text, the same fingerprint

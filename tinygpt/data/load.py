@@ -16,7 +16,6 @@ from tinygpt.tokenizer import CharTokenizer, GPT2Tokenizer, Merge, Tokenizer, me
 TOKENIZERS = ("char", "bpe", "gpt2")
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-SHAKESPEARE_BYTES = 1_115_394
 STDLIB_CHARACTERS = "\t\n" + "".join(map(chr, range(32, 127)))
 STDLIB_MIN_BYTES = 500_000
 
@@ -108,8 +107,7 @@ def shakespeare_char(cache: Path) -> tuple[bytes, None]:
 
 
 def _is_shakespeare(path: Path) -> bool:
-    text = path.read_bytes()
-    return len(text) == SHAKESPEARE_BYTES and hashlib.sha256(text).hexdigest() == SHAKESPEARE_SHA256
+    return hashlib.sha256(path.read_bytes()).hexdigest() == SHAKESPEARE_SHA256
 
 
 # name -> function of the cache folder that returns the text as UTF-8 bytes and, where they are fixed, its characters
