@@ -37,7 +37,8 @@ def copy_tensors(tensors: Mapping[str, np.ndarray], params: Parameters, source: 
     missing, unknown = params.keys() - tensors.keys(), tensors.keys() - params.keys()
     for problem, names in (("lacks", missing), ("has an unknown", unknown)):
         if names:
-            raise UserError(f"{source} {problem} {_some(sorted(names))}; its config belongs to another model")
+            some = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise UserError(f"{source} {problem} {some}; its config belongs to another model")
     for name, array in tensors.items():
         try:
             params[name] = array
@@ -97,7 +98,3 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is damaged: not a whole safetensors file ({error})") from error
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} holds a dtype that NumPy lacks ({error}); save it in float32") from error
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -22,7 +22,10 @@ def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) 
     Raises UserError if the folder cannot be written to or the disk is full.
     """
     path = Path(path)
-    _remove_leftovers(path)
+    with contextlib.suppress(OSError):  # of processes killed while they wrote; a day old, to disturb no living one
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.writing"):
+            if time.time() - leftover.stat().st_mtime > 24 * 3600:
+                leftover.unlink()
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.writing")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,28 +43,15 @@ def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) 
             temporary.unlink(missing_ok=True)
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove what processes killed while writing `path` left behind; a day old, so that no living one is disturbed."""
-    with contextlib.suppress(OSError):
-        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.writing"):
-            if time.time() - leftover.stat().st_mtime > 24 * 3600:
-                leftover.unlink()
-
-
 def flush_to_disk(path: Path) -> None:
     """Wait until a file, or a folder's list of files, is on the disk itself and not only in the system's memory."""
-    if path.is_dir():
-        with contextlib.suppress(OSError):  # Windows cannot open folders, and some network file systems not flush them
-            _flush(os.open(path, os.O_RDONLY))
-    else:
-        _flush(os.open(path, os.O_RDWR))
-
-
-def _flush(handle: int) -> None:
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    mode, accepted = (os.O_RDONLY, (OSError,)) if path.is_dir() else (os.O_RDWR, ())
+    with contextlib.suppress(*accepted):  # Windows cannot open folders, and some network file systems not flush them
+        handle = os.open(path, mode)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def cache_folder() -> Path:
