@@ -18,7 +18,6 @@ from tinygpt.errors import UserError
 
 def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) -> None:
     """Put bytes, or whatever `write(temporary_path)` writes, at `path`: after a crash the old file or the new one.
-
     Raises UserError if the folder cannot be written to or the disk is full.
     """
     path = Path(path)

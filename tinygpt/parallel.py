@@ -41,8 +41,8 @@ class Workers:
         self.count = min(self.threads, MOST) if self._blas.lib_controllers else 1
         self._pool = ThreadPoolExecutor(self.count)
         self._settings = ExitStack()
-        self._entered = False
         self._buffers: BufferEach | None = None
+        self._entered = False
 
     def __enter__(self) -> "Workers":
         self._entered = True

@@ -22,8 +22,7 @@ def erf(x: np.ndarray) -> np.ndarray:
     """The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x; same shape and dtype as `x`.
 
     It is 1 - t exp(-x^2 + P(t)) with t = 2 / (2 + |x|), P a Chebyshev series summed by Clenshaw's recurrence (Press et
-    al., Numerical Recipes, 3rd ed., section 6.2.2, gives the form). Absolute error below 1e-15 in float64 and 5e-7 in
-    float32.
+    al., Numerical Recipes, 3rd ed., section 6.2.2). Absolute error below 1e-15 in float64 and 5e-7 in float32.
     """
     out = np.empty(x.shape, x.dtype)
     series = _ERFC_SERIES[: 12 if x.dtype.itemsize <= 4 else None]

@@ -23,8 +23,7 @@ class Turns:
     """One gradient buffer for several workers, who add to each parameter in turn: first, second, ..., first, ..."""
 
     def __init__(self, grads: Parameters, workers: int):
-        self.grads = grads
-        self.workers = workers
+        self.grads, self.workers = grads, workers
         # (parameter, number of the turn): pieces added so far, inf for all, and the rows of each
         self.done: dict[tuple[str, int], tuple[float, int | None]] = {}
         self.finished: set[int] = set()  # workers that will add no more

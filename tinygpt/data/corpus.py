@@ -40,9 +40,8 @@ class Corpus:
     cut: Callable[[np.ndarray, np.ndarray, int], Batch] = windows_at  # out of a stream
 
     def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
-        """Windows at random places of `split`, "train" or "val", each equally likely.
-
-        Returns idx and targets, int64 (batch_size, block_size) each. UserError for fewer than block_size + 1 tokens.
+        """Windows at random places of `split`, "train" or "val", each equally likely. Returns idx and targets, int64
+        (batch_size, block_size) each. UserError for fewer than block_size + 1 tokens.
         """
         tokens = {"train": self.train, "val": self.val}[split]
         if len(tokens) <= block_size:

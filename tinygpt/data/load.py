@@ -25,7 +25,6 @@ def load_corpus(
     vocab_size: int | None = None, merge: Merge = merge,
 ) -> Corpus:  # fmt: skip
     """The corpus of that name, or of the user's own `data`: a UTF-8 text file or a folder with train.bin and val.bin.
-
     `tokenizer` is "char", "bpe" (with `vocab_size` tokens, 1024 if None), "gpt2", or a tokenizer made before. `merge`
     is the step of training "bpe". UserError, in a sentence, for whatever cannot be found, read, encoded or fetched.
     """
@@ -80,10 +79,9 @@ def _read_file(path: Path) -> bytes:
 
 
 def stdlib(cache: Path) -> tuple[bytes, str]:
-    """The top-level modules of this Python's standard library, in order of name, in 97 characters.
-
-    Whatever is not printable ASCII, a tab or a newline becomes "?". So the vocabulary is the same for every version of
-    Python, though the text is not. UserError where an installation carries no sources.
+    """The top-level modules of this Python's standard library, in order of name, in 97 characters. Whatever is not
+    printable ASCII, a tab or a newline becomes "?". So the vocabulary is the same for every version of Python, though
+    the text is not. UserError where an installation carries no sources.
     """
     folder = Path(sysconfig.get_paths()["stdlib"])
     sources = [path.read_bytes() for path in sorted(folder.glob("*.py"), key=lambda path: path.name) if path.is_file()]

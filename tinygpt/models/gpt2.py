@@ -53,9 +53,6 @@ class Leaves(Protocol):
     dropout = dropout
 
 
-# Configuration, names and shapes
-
-
 @dataclass(frozen=True)
 class GPTConfig:
     """The shape of a GPT. The defaults are GPT-2's smallest, 124,439,808 parameters. Raises UserError, naming the
@@ -204,7 +201,6 @@ ATTENTION, AFTER_ATTENTION, AFTER_MLP = range(3)  # the block's places of dropou
 
 class Block:
     """The transformer block: attention and MLP, each behind a LayerNorm and added to the residual stream (pre-norm).
-
     Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (GPT-2), section 2.3.
     """
 
@@ -306,9 +302,6 @@ class LMHeadLoss:
         dlogits = ops.cross_entropy.backward(dout, loss_cache)  # (N, V)
         dx, dw_transposed, _ = ops.linear.backward(dlogits, linear_cache)  # (N, V) -> (N, C), (C, V)
         return dx, dw_transposed.T
-
-
-# The model
 
 
 class GPT(Model):
@@ -424,9 +417,6 @@ class GPT(Model):
         for name, array in self.params.items():
             shorter.params[name] = array[:block_size] if name == "wpe.weight" else array
         return shorter
-
-
-# What it costs
 
 
 class Cost(NamedTuple):

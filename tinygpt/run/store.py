@@ -124,9 +124,8 @@ def load_model(
 
 
 def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Parts = OURS) -> TrainState:
-    """The run saved in `out_dir`, as it was; `changes` are settings to change from here on. parts: see `start`.
-
-    Raises UserError if nothing is saved, a file is damaged, the text is another, or a change makes it another model.
+    """The run saved in `out_dir`, as it was; `changes` are settings to change from here on. parts: see `start`. Raises
+    UserError if nothing is saved, a file is damaged, the text is another, or a change makes it another model.
     """
     changes = {name: value for name, value in (changes or {}).items() if name != "init_from"}
     if "dataset" in changes:
@@ -188,9 +187,6 @@ def save_weights(state: TrainState, folder: Path) -> None:
     if state.corpus.tokenizer:
         state.corpus.tokenizer.save(folder / TOKENIZER)
     state.model.save_pretrained(folder)
-
-
-# The files of a run
 
 
 def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], meta: Mapping[str, Any]) -> None:
