@@ -70,8 +70,8 @@ def cache_folder() -> Path:
     raise UserError(f"Neither {wanted} nor the temporary folder can be written; set TINYGPT_CACHE to a folder that can")
 
 
-def download(url: str, path: Path, way_out: str, check: Callable[[Path], bool] = lambda path: True) -> None:
-    """Fetch `url` to `path`, whole and passing `check`, or raise UserError ending in `way_out`."""
+def download(url: str, path: Path, way_out: str, check: Callable[[Path], object] = lambda path: None) -> None:
+    """Fetch `url` to `path`, whole, or raise UserError with `way_out`. check: False or UserError for a wrong file."""
 
     def fetch(temporary: Path) -> None:
         try:
@@ -82,7 +82,9 @@ def download(url: str, path: Path, way_out: str, check: Callable[[Path], bool] =
                     raise ConnectionError(f"it broke off {response.length:,} bytes before the end")
         except (OSError, http.client.HTTPException) as error:
             raise UserError(f"Could not fetch {url} ({getattr(error, 'reason', error)}); {way_out}") from error
-        if not check(temporary):
-            raise UserError(f"What came from {url} is not the file expected; {way_out}")
+        with contextlib.suppress(UserError):
+            if check(temporary) is not False:
+                return
+        raise UserError(f"What came from {url} is not the file expected; {way_out}")
 
     write_atomically(path, fetch)

@@ -83,7 +83,6 @@ class AdditionCorpus(Corpus):
         return np.where(place >= self.LINE - self.ANSWER, targets, IGNORED)
 
     def describe(self) -> str:
-        """What there is to learn from, in a line."""
         return (
             "addition: sums of two numbers of up to three digits, drawn anew for every batch, a tenth of all held out"
         )

@@ -182,9 +182,6 @@ class Metrics:
             except OSError as error:
                 raise UserError(f"could not write {self.path}: {error.strerror}; make room on the disk") from error
 
-    def close(self) -> None:
-        self.file.close()
-
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The objects of a metrics file; none if it does not exist, and without a last line cut short by a kill."""

@@ -61,9 +61,8 @@ def _loaded(config: TrainConfig, source: str | Path, parts: Parts) -> tuple[Corp
     tokens. `config` then says the model's shape.
     """
     model, tokenizer = load_model(source, config.device, config.dtype, config.kernels, parts)
-    block_size = min(config.block_size or model.config.block_size, model.config.block_size)
-    if block_size < model.config.block_size:
-        model = model.cropped(block_size)
+    if config.block_size and config.block_size < model.config.block_size:
+        model = model.cropped(config.block_size)
     model.config = dataclasses.replace(model.config, dropout=config.dropout)
     model.seed = config.seed
     for name in MODEL_SHAPE:
