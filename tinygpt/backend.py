@@ -99,9 +99,6 @@ def aligned_zeros(size: int, dtype: Any, device: str) -> Array:
     return buffer[start : start + size * itemsize].view(dtype)
 
 
-# What NumPy and CuPy do not share
-
-
 def bmm(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False) -> Array:
     """Batched matrix product over the last two axes, either operand transposed first without copying it.
 

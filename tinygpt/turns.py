@@ -1,6 +1,5 @@
-"""One gradient buffer for all workers of a large model, where a second one would be half as much memory again.
-
-The twin of `BufferEach` in `parallel.py`: the same sum, with no buffer but the one. docs/speed.md has what it gives.
+"""One gradient buffer for all workers of a large model, where a second one would be half as much memory again: the
+twin of `BufferEach` in `parallel.py`, the same sum. docs/speed.md has what it gives.
 """
 
 import contextlib

@@ -156,9 +156,8 @@ class Model:
         self, idx: Array, max_new_tokens: int, temperature: float = 1.0, top_k: int | None = None,
         top_p: float | None = None, seed: int | None = None, exact_window: bool = False,
     ) -> np.ndarray:  # fmt: skip
-        """Continue each row of `idx` by `max_new_tokens` tokens: (B, T) -> (B, T + max_new_tokens), on the host.
-
-        temperature, top_k, top_p: see `sample.probabilities`; the rest as in `stream`.
+        """Continue each row of `idx` by `max_new_tokens` tokens: (B, T) -> (B, T + max_new_tokens), on the host. The
+        rules are those of `sample.probabilities`; the rest is as in `stream`.
         """
         idx = self._prompt(idx)
         new = list(self.stream(idx, max_new_tokens, temperature, top_k, top_p, seed, exact_window))
