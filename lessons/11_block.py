@@ -399,7 +399,7 @@ assert n_params == 12 * C * C + 13 * C
 #
 # - The layers come from a table called `ops`, which forward puts into the cache. Call `ops.linear.backward` and the
 #   rest through it. That is how a finished layer of yours will be used in the place of the engine's.
-# - The MLP stands beside them in that table, which `BlockOps.of` sees to, and returns five gradients.
+# - The MLP stands beside them in that table, which `BlockOps` sees to, and returns five gradients.
 # - Behind each branch stands a layer called dropout, which in training sets some numbers to zero at random. It is a
 #   layer like the others, with a backward that takes dout and its cache, and with no parameters.
 #

@@ -118,11 +118,7 @@ def test_a_text_is_split_at_nine_tenths_of_its_characters(text_file):
     assert corpus.vocab_size == len(set(TEXT))
     assert corpus.tokenizer.decode(corpus.train) == TEXT[:split]
     assert corpus.tokenizer.decode(corpus.val) == TEXT[split:]
-    assert (corpus.n_bytes, corpus.n_characters, corpus.val_characters) == (
-        len(TEXT.encode()),
-        len(TEXT),
-        len(TEXT) - split,
-    )
+    assert (corpus.n_characters, corpus.val_characters) == (len(TEXT), len(TEXT) - split)
 
 
 def test_tokens_are_memory_mapped_uint16_and_read_only(text_file):
@@ -400,7 +396,7 @@ def test_stdlib_has_the_same_97_characters_everywhere():
     assert corpus.name == "stdlib"
     assert corpus.tokenizer.state["characters"] == "".join(sorted("\t\n " + string.printable[:94]))
     assert corpus.vocab_size == 97
-    assert corpus.n_bytes == corpus.n_characters == len(corpus.train) + len(corpus.val) > 500_000
+    assert corpus.n_characters == len(corpus.train) + len(corpus.val) > 500_000
     text = corpus.tokenizer.decode(corpus.train)
     assert "\nimport " in text and "def __init__(self" in text
 
@@ -445,7 +441,6 @@ def shakespeare(tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(load, "SHAKESPEARE_URL", server.as_uri())
-    monkeypatch.setattr(load, "SHAKESPEARE_BYTES", len(text))
     monkeypatch.setattr(load, "SHAKESPEARE_SHA256", hashlib.sha256(text).hexdigest())
     return server
 

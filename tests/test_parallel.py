@@ -63,11 +63,10 @@ def test_a_worker_that_leaves_an_addition_out_keeps_nobody_waiting():
     turns = Turns(Parameters({"w": (4, 3)}), 3)
 
     def work(worker, _):
-        mine = turns.of(worker)
-        for repeat in range(3):
-            if (worker, repeat) not in ((0, 1), (1, 1), (1, 2)):
-                mine["w"] += np.full((4, 3), 10.0**worker)
-        turns.finish(worker)
+        with turns.of(worker) as mine:
+            for repeat in range(3):
+                if (worker, repeat) not in ((0, 1), (1, 1), (1, 2)):
+                    mine["w"] += np.full((4, 3), 10.0**worker)
 
     with Workers(3) as workers:
         workers._run(work, [slice(i, i + 1) for i in range(3)])
@@ -116,17 +115,16 @@ def test_workers_whose_gradients_come_in_different_pieces_wait_for_each_other():
     added = []
 
     def work(worker, _):
-        mine = turns.of(worker)
-        for repeat in range(2):
-            d = w[repeat, worker]
+        with turns.of(worker) as mine:
+            for repeat in range(2):
+                d = w[repeat, worker]
 
-            def part(index, d=d):
-                time.sleep(0.001 * (3 - worker))  # the last would be first
-                added.append(worker)
-                return d[index]
+                def part(index, d=d):
+                    time.sleep(0.001 * (3 - worker))  # the last would be first
+                    added.append(worker)
+                    return d[index]
 
-            mine["w"] += Pieces(d.shape, d.dtype, parts[worker], part)
-        turns.finish(worker)
+                mine["w"] += Pieces(d.shape, d.dtype, parts[worker], part)
 
     with Workers(3) as workers:
         workers._run(work, [slice(i, i + 1) for i in range(3)])
@@ -252,7 +250,8 @@ def test_the_plain_sum_adds_to_what_is_there_in_the_order_of_the_workers():
     total = BufferEach(grads, 3)
     d = rng.standard_normal((3, 300, 300), dtype=np.float32)
     for worker in (2, 0, 1):
-        total.of(worker)["w"] += d[worker]
+        with total.of(worker) as own:
+            own["w"] += d[worker]
     for block in total.blocks:
         total.add(block)
     np.testing.assert_array_equal(grads["w"], ((start + d[0]) + d[1]) + d[2])

@@ -196,17 +196,6 @@ def learn_all(text):
 @given(TEXT)
 def test_bpe_round_trip_of_text(bpe, text):
     assert bpe.decode(bpe.encode(text)) == text
-    assert bpe.encode_bytes(text.encode()).tolist() == bpe.encode(text).tolist()
-
-
-@property_test
-@given(st.binary() | st.lists(st.binary(max_size=3) | TEXT.map(str.encode)).map(b"".join))
-@example(b"caf\xc3 \xff\xfe the \xed\xa0\x80 cat\xf0\x9f\x99")
-@example(b"")
-def test_bpe_round_trip_of_any_bytes(bpe, data):
-    ids = bpe.encode_bytes(data)
-    assert ids.dtype == np.uint32
-    assert bpe.decode_bytes(ids) == data
 
 
 def test_bpe_ids_are_uint32_and_smaller_than_the_text(bpe):

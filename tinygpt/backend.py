@@ -70,10 +70,9 @@ def has_tf32(device: str) -> bool:
 
 @contextlib.contextmanager
 def tf32_products(enabled: bool, device: str) -> Iterator[None]:
-    """Within it, matrix products of float32 arrays on a card are in TF32 or, if not `enabled`, in float32.
-
-    TF32 rounds the operands to 10 bits of mantissa instead of 23 and adds up in float32: a relative error of about
-    1e-3 for each of the products' terms, for several times the speed. It is left off where the card lacks it.
+    """Within it, matrix products of float32 arrays on a card are in TF32 or, if not `enabled`, in float32. TF32 rounds
+    the operands to 10 bits of mantissa instead of 23 and adds up in float32: a relative error of about 1e-3 for each of
+    the products' terms, for several times the speed. It is left off where the card lacks it.
     """
     if device == "cpu":
         yield
@@ -98,9 +97,6 @@ def aligned_zeros(size: int, dtype: Any, device: str) -> Array:
     buffer = np.zeros(size * itemsize + ALIGNMENT, dtype=np.uint8)
     start = -buffer.ctypes.data % ALIGNMENT
     return buffer[start : start + size * itemsize].view(dtype)
-
-
-# What NumPy and CuPy do not share
 
 
 def bmm(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False) -> Array:
@@ -151,9 +147,8 @@ def _cublas_bmm(a: Array, b: Array, transpose_a: bool, transpose_b: bool) -> Arr
 
 
 def _matrices(x: Array) -> tuple[Array, int, int]:
-    """`x` as a batch that cuBLAS can read, and the elements from a row to the next and from a matrix to the next.
-
-    A row's elements must be neighbours and the matrices equally far apart; else, as for packed heads, `x` is copied.
+    """`x` as a batch that cuBLAS can read, and the elements from a row to the next and from a matrix to the next. A
+    row's elements must be neighbours and the matrices equally far apart; else, as for packed heads, `x` is copied.
     """
     *_, rows, columns = x.shape
     if not x.flags.c_contiguous:
@@ -167,11 +162,9 @@ def _matrices(x: Array) -> tuple[Array, int, int]:
 
 
 def scatter_add(out: Array, index: Array, values: Array) -> None:
-    """`out[index[n]] += values[n]` for every n, in place, counting repeated indices each time.
-
-    out: (V, C); index: (N,) integers in [0, V); values: (N, C). On NumPy the rows are sorted by index and each run of
-    equal ones is summed at once, in their original order: the same bits every time, and several times the speed of
-    `np.add.at`.
+    """`out[index[n]] += values[n]` for every n, in place, counting repeated indices each time. out: (V, C); index: (N,)
+    integers in [0, V); values: (N, C). On NumPy the rows are sorted by index and each run of equal ones is summed at
+    once, in their original order: the same bits every time, and several times the speed of `np.add.at`.
     """
     xp = array_module(out)
     if xp is not np:

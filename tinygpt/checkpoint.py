@@ -1,8 +1,7 @@
 """A model's folder: `config.json` and `model.safetensors` as Hugging Face has them; nothing is converted."""
 
-import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,8 @@ def copy_tensors(tensors: Mapping[str, np.ndarray], params: Parameters, source: 
     missing, unknown = params.keys() - tensors.keys(), tensors.keys() - params.keys()
     for problem, names in (("lacks", missing), ("has an unknown", unknown)):
         if names:
-            raise UserError(f"{source} {problem} {_some(sorted(names))}; its config belongs to another model")
+            some = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise UserError(f"{source} {problem} {some}; its config belongs to another model")
     for name, array in tensors.items():
         try:
             params[name] = array
@@ -52,17 +52,8 @@ def download_model(name: str) -> Path:
     for file, reader in ((CONFIG, read_json), (WEIGHTS, read_tensors)):
         if not (folder / file).exists():
             url = f"https://huggingface.co/openai-community/{name}/resolve/main/{file}"
-            download(url, folder / file, way_out, functools.partial(_reads, reader))
+            download(url, folder / file, way_out, reader)
     return folder
-
-
-def _reads(reader: Callable[[Path], Any], path: Path) -> bool:
-    """Whether `reader` can read the file."""
-    try:
-        reader(path)
-    except UserError:
-        return False
-    return True
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -97,7 +88,3 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is damaged: not a whole safetensors file ({error})") from error
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} holds a dtype that NumPy lacks ({error}); save it in float32") from error
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -17,10 +17,9 @@ EXTRAS = "`pip install 'tinygpt[cuda13]'` or `pip install 'tinygpt[cuda12]'`"
 
 
 def resolve_device(device: str) -> tuple[str, str]:
-    """Turn "auto", "cpu" or "cuda" into the device to use and a remark on why ("" if there is nothing to say).
-
-    "auto" takes the CUDA card if CuPy can compute on one, and says so when it falls back to the CPU. Raises UserError
-    for "cuda" where that is not possible, and for any other name.
+    """Turn "auto", "cpu" or "cuda" into the device to use and a remark on why ("" if there is nothing to say). "auto"
+    takes the CUDA card if CuPy can compute on one, and says so when it falls back to the CPU. Raises UserError for
+    "cuda" where that is not possible, and for any other name.
     """
     if device == "cpu":
         return "cpu", ""
@@ -105,9 +104,8 @@ def out_of_memory(error: BaseException) -> str | None:
 
 
 def peak_memory(device: str) -> int | None:
-    """The most memory used so far, in bytes: resident memory of this process, or on a card what CuPy's pool holds.
-
-    The pool keeps what was freed for the next array, so it holds what was needed at once, at most what the variable
+    """The most memory used so far, in bytes: resident memory of this process, or on a card what CuPy's pool holds. The
+    pool keeps what was freed for the next array, so it holds what was needed at once, at most what the variable
     CUPY_GPU_MEMORY_LIMIT allows. None where the system does not say (Windows).
     """
     if device == "cuda":
@@ -128,10 +126,9 @@ def cpu_count() -> int:
 
 
 def keep_freed_pages() -> bool:
-    """Ask glibc to keep freed memory for the next allocation instead of returning it to the system.
-
-    A training step allocates and frees the same arrays again and again; by default each large one is mapped anew and
-    the kernel clears its pages. True if it was done; elsewhere than on glibc nothing happens.
+    """Ask glibc to keep freed memory for the next allocation instead of returning it to the system. A training step
+    allocates and frees the same arrays again and again; by default each large one is mapped anew and the kernel clears
+    its pages. True if it was done; elsewhere than on glibc nothing happens.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -146,10 +143,9 @@ def keep_freed_pages() -> bool:
 
 
 def product_rate(device: str, dtype: Any, seconds: float = 1.0) -> float:
-    """The largest rate of matrix products found on `device` in about so many seconds, in FLOP/s.
-
-    The products are of square matrices of random numbers (constant ones heat a card less, and make it look faster), of
-    256 rows and then ever more, as long as the time allows. On a card, they are in TF32 within `tf32_products`.
+    """The largest rate of matrix products found on `device` in about so many seconds, in FLOP/s. The products are of
+    square matrices of random numbers (constant ones heat a card less, and make it look faster), of 256 rows and then
+    ever more, as long as the time allows. On a card, they are in TF32 within `tf32_products`.
     """
     xp = device_module(device)
     best = end = 0.0

@@ -18,11 +18,13 @@ from tinygpt.errors import UserError
 
 def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) -> None:
     """Put bytes, or whatever `write(temporary_path)` writes, at `path`: after a crash the old file or the new one.
-
     Raises UserError if the folder cannot be written to or the disk is full.
     """
     path = Path(path)
-    _remove_leftovers(path)
+    with contextlib.suppress(OSError):  # of processes killed while they wrote; a day old, to disturb no living one
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.writing"):
+            if time.time() - leftover.stat().st_mtime > 24 * 3600:
+                leftover.unlink()
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.writing")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,28 +42,15 @@ def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) 
             temporary.unlink(missing_ok=True)
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove what processes killed while writing `path` left behind; a day old, so that no living one is disturbed."""
-    with contextlib.suppress(OSError):
-        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.writing"):
-            if time.time() - leftover.stat().st_mtime > 24 * 3600:
-                leftover.unlink()
-
-
 def flush_to_disk(path: Path) -> None:
     """Wait until a file, or a folder's list of files, is on the disk itself and not only in the system's memory."""
-    if path.is_dir():
-        with contextlib.suppress(OSError):  # Windows cannot open folders, and some network file systems not flush them
-            _flush(os.open(path, os.O_RDONLY))
-    else:
-        _flush(os.open(path, os.O_RDWR))
-
-
-def _flush(handle: int) -> None:
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    mode, accepted = (os.O_RDONLY, (OSError,)) if path.is_dir() else (os.O_RDWR, ())
+    with contextlib.suppress(*accepted):  # Windows cannot open folders, and some network file systems not flush them
+        handle = os.open(path, mode)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def cache_folder() -> Path:
@@ -81,8 +70,8 @@ def cache_folder() -> Path:
     raise UserError(f"Neither {wanted} nor the temporary folder can be written; set TINYGPT_CACHE to a folder that can")
 
 
-def download(url: str, path: Path, way_out: str, check: Callable[[Path], bool] = lambda path: True) -> None:
-    """Fetch `url` to `path`, whole and passing `check`, or raise UserError ending in `way_out`."""
+def download(url: str, path: Path, way_out: str, check: Callable[[Path], object] = lambda path: None) -> None:
+    """Fetch `url` to `path`, whole, or raise UserError with `way_out`. check: False or UserError for a wrong file."""
 
     def fetch(temporary: Path) -> None:
         try:
@@ -93,7 +82,9 @@ def download(url: str, path: Path, way_out: str, check: Callable[[Path], bool] =
                     raise ConnectionError(f"it broke off {response.length:,} bytes before the end")
         except (OSError, http.client.HTTPException) as error:
             raise UserError(f"Could not fetch {url} ({getattr(error, 'reason', error)}); {way_out}") from error
-        if not check(temporary):
-            raise UserError(f"What came from {url} is not the file expected; {way_out}")
+        with contextlib.suppress(UserError):
+            if check(temporary) is not False:
+                return
+        raise UserError(f"What came from {url} is not the file expected; {way_out}")
 
     write_atomically(path, fetch)

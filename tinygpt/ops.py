@@ -22,7 +22,6 @@ KERNELS = ("auto", "reference")
 
 class Ops:
     """Leaves by name: `ops.layernorm` has the `forward` and `backward` that `tinygpt/layers/layernorm.py` describes.
-
     twins: what takes a definition's place, or, fused, the place of several; own: what was put in a leaf's place.
     """
 

@@ -41,8 +41,8 @@ class Workers:
         self.count = min(self.threads, MOST) if self._blas.lib_controllers else 1
         self._pool = ThreadPoolExecutor(self.count)
         self._settings = ExitStack()
-        self._entered = False
         self._buffers: BufferEach | None = None
+        self._entered = False
 
     def __enter__(self) -> "Workers":
         self._entered = True
@@ -71,17 +71,14 @@ class Workers:
         total = self._sum(grads, len(shards))
 
         def work(worker: int, shard: slice) -> Array:
-            try:
+            with total.of(worker) as own:
                 loss, cache = model.loss(idx[shard], targets[shard], denominator, step=step, row=row + shard.start)
-                model.backward(cache, total.of(worker))
-                total.finish(worker)
+                model.backward(cache, own)
                 return loss
-            except BaseException:
-                total.abandon()
-                raise
 
         losses = self._run(work, shards, total.abandon)
-        self.map(total.add, total.blocks)
+        if isinstance(total, BufferEach):
+            self.map(total.add, total.blocks)
         return sum(losses)
 
     def _sum(self, grads: Parameters, workers: int) -> "BufferEach | Turns":
@@ -169,20 +166,16 @@ class BufferEach:
         self.others = [grads.zeros_like() for _ in range(workers - 1)]
         self.blocks = [slice(n, n + BLOCK) for n in range(0, len(grads.flat) if self.others else 0, BLOCK)]
 
-    def of(self, worker: int) -> Parameters:
+    def of(self, worker: int) -> AbstractContextManager[Parameters]:
         """What a worker's backward adds to."""
-        if worker == 0:
-            return self.grads
-        self.others[worker - 1].flat[...] = 0
-        return self.others[worker - 1]
+        if worker > 0:
+            self.others[worker - 1].flat[...] = 0
+        return nullcontext([self.grads, *self.others][worker])
 
     def add(self, block: slice) -> None:
         """Add up one of `blocks`, when all workers have finished."""
         for other in self.others:
             self.grads.flat[block] += other.flat[block]
-
-    def finish(self, worker: int) -> None:
-        """Nobody waits for it."""
 
     def abandon(self) -> None:
         """Nobody waits."""

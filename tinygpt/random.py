@@ -19,9 +19,8 @@ def generator(seed: int, *purpose: int | str) -> np.random.Generator:
 
 
 def fold_in(key: int, *data: int) -> int:
-    """A new 64-bit key from `key` and integers such as step, layer and place; different data, unrelated keys.
-
-    A round is SplitMix64's finaliser (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+    """A new 64-bit key from `key` and integers such as step, layer and place; different data, unrelated keys. A round
+    is SplitMix64's finaliser (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
     """
     for number in data:
         key = _finalise(_finalise(key) ^ number)  # the key first, or seed 1, step 2 would meet seed 2, step 1

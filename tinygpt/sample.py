@@ -60,10 +60,9 @@ def draw(probs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def text_stream(tokens: Iterable[int], decode_bytes: Callable[[list[int]], bytes], stop: str = "") -> Iterator[str]:
-    """Pieces of text as the tokens come, ending before `stop` if it appears.
-
-    A character whose bytes are spread over several tokens appears when it is complete, and text that may turn out to
-    be the beginning of `stop` is held back until that is known.
+    """Pieces of text as the tokens come, ending before `stop` if it appears. A character whose bytes are spread over
+    several tokens appears when it is complete, and text that may turn out to be the beginning of `stop` is held back
+    until that is known.
     """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     pending = ""

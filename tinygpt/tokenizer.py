@@ -123,7 +123,6 @@ class CharTokenizer(Tokenizer):
         return cls("".join(sorted(set(text))))
 
     def encode(self, text: str) -> np.ndarray:
-        """text -> ids, uint32 of shape (len(text),). UserError for a character that is not in the vocabulary."""
         ids = self._ids[np.minimum(_code_points(text), len(self._ids) - 1)]
         unknown = ids == self.vocab_size
         if unknown.any():
@@ -142,7 +141,6 @@ class TiktokenTokenizer(Tokenizer):
     _encoding: tiktoken.Encoding
 
     def encode(self, text: str) -> np.ndarray:
-        """text -> ids, uint32 of shape (number of tokens,). UserError for a lone surrogate, which UTF-8 cannot hold."""
         try:
             return self._encoding.encode_to_numpy(text, allowed_special="all")
         except UnicodeEncodeError as error:
@@ -154,11 +152,10 @@ class TiktokenTokenizer(Tokenizer):
 
 
 class BPETokenizer(TiktokenTokenizer):
-    """An encoding trained on a text. Ids 0 to 255 are the bytes; id 256 + i is the pair of ids `merges[i]`.
-
-    tiktoken joins the two neighbours whose joint bytes have the lowest rank. With rank = id that is the order of the
-    merges, because training never forms the same bytes in two ways: what lies between two boundaries is merged alike
-    wherever it stands.
+    """An encoding trained on a text. Ids 0 to 255 are the bytes; id 256 + i is the pair of ids `merges[i]`. tiktoken
+    joins the two neighbours whose joint bytes have the lowest rank. With rank = id that is the order of the merges,
+    because training never forms the same bytes in two ways: what lies between two boundaries is merged alike wherever
+    it stands.
     """
 
     name = "bpe"
@@ -179,9 +176,8 @@ class BPETokenizer(TiktokenTokenizer):
     @classmethod
     def train(cls, text: str, vocab_size: int = 1024, merge: Merge = merge) -> "BPETokenizer":
         """Join the most frequent pair of neighbours, the smallest of equals, until there are `vocab_size` tokens.
-
-        Counts are kept per distinct piece of the text and corrected only for the pieces that a merge changes.
-        UserError where `vocab_size` is below 257 or the text has too few pairs to reach it.
+        Counts are kept per distinct piece of the text and corrected only for the pieces that a merge changes. UserError
+        where `vocab_size` is below 257 or the text has too few pairs to reach it.
         """
         if vocab_size < 257:
             raise UserError(
@@ -229,19 +225,9 @@ class BPETokenizer(TiktokenTokenizer):
             merges.append(pair)
         return cls(merges)
 
-    def encode_bytes(self, data: bytes) -> np.ndarray:
-        """Any bytes -> ids, uint32 of shape (number of tokens,): as text where they are UTF-8, else byte by byte."""
-        parts = re.split("([\udc80-\udcff]+)", data.decode("utf-8", errors="surrogateescape"))
-        ids = [
-            np.frombuffer(part.encode("utf-8", "surrogateescape"), np.uint8) if i % 2 else self.encode(part)
-            for i, part in enumerate(parts)  # text and stretches that are no UTF-8, in turns
-        ]
-        return np.concatenate(ids)
-
 
 class GPT2Tokenizer(TiktokenTokenizer):
     """GPT-2's encoding (Radford et al. 2019), through tiktoken, which fetches its two files on first use.
-
     `<|endoftext|>` in a text becomes its special token, 50256, as in nanoGPT's sampling.
     """
 

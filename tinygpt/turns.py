@@ -1,10 +1,11 @@
-"""One gradient buffer for all workers of a large model, where a second one would be half as much memory again.
-
-The twin of `BufferEach` in `parallel.py`: the same sum, with no buffer but the one. docs/speed.md has what it gives.
+"""One gradient buffer for all workers of a large model, where a second one would be half as much memory again: the
+twin of `BufferEach` in `parallel.py`, the same sum. docs/speed.md has what it gives.
 """
 
+import contextlib
 import math
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -20,11 +21,8 @@ class Abandoned(Exception):
 class Turns:
     """One gradient buffer for several workers, who add to each parameter in turn: first, second, ..., first, ..."""
 
-    blocks: tuple = ()  # all is added when the workers have finished
-
     def __init__(self, grads: Parameters, workers: int):
-        self.grads = grads
-        self.workers = workers
+        self.grads, self.workers = grads, workers
         # (parameter, number of the turn): pieces added so far, inf for all, and the rows of each
         self.done: dict[tuple[str, int], tuple[float, int | None]] = {}
         self.finished: set[int] = set()  # workers that will add no more
@@ -32,9 +30,16 @@ class Turns:
         self.waiting = 0
         self.abandoned = False
 
-    def of(self, worker: int) -> "_Gradients":
-        """The gradients as `worker` sees them."""
-        return _Gradients(self, worker)
+    @contextlib.contextmanager
+    def of(self, worker: int) -> Iterator[dict[str, "_Gradient"]]:
+        """The gradients as `worker` sees them, which adds no more afterwards."""
+        try:
+            yield {name: _Gradient(self, name, worker) for name in self.grads}
+        except BaseException:
+            self.abandon()
+            raise
+        self.finished.add(worker)
+        self._wake()
 
     def wait(self, name: str, turn: int, pieces: int, rows: int | None) -> None:
         """Wait until so many pieces of a turn are added; until all are, unless they are pieces of `rows` rows too."""
@@ -61,36 +66,14 @@ class Turns:
         if self.waiting:  # who begins to wait after this line sees the one above
             self._wake()
 
-    def finish(self, worker: int) -> None:
-        """Say that a worker will add no more."""
-        self.finished.add(worker)
-        self._wake()
-
     def abandon(self) -> None:
         """Let those who wait for a worker that failed give up."""
         self.abandoned = True
         self._wake()
 
-    def add(self, block: slice) -> None:
-        """Nothing is left to be added."""
-
     def _wake(self) -> None:
         with self.changed:
             self.changed.notify_all()
-
-
-class _Gradients:
-    """What backward's `grads[name] += d` needs of a mapping."""
-
-    def __init__(self, turns: Turns, worker: int):
-        self.turns = turns
-        self.turn = dict.fromkeys(turns.grads, worker)  # the number of this worker's next turn at each parameter
-
-    def __getitem__(self, name: str) -> "_Gradient":
-        return _Gradient(self, name)
-
-    def __setitem__(self, name: str, value: "_Gradient") -> None:
-        pass  # what `grads[name] += d` stores back was added already
 
 
 class _Gradient:
@@ -98,14 +81,12 @@ class _Gradient:
     by one, so that a worker makes its next piece while another adds the last.
     """
 
-    def __init__(self, gradients: _Gradients, name: str):
-        self.gradients = gradients
-        self.name = name
+    def __init__(self, turns: Turns, name: str, turn: int):
+        self.turns, self.name, self.turn = turns, name, turn  # turn: the number of the worker's next one
 
     def __iadd__(self, d: Array) -> "_Gradient":
-        turns, name = self.gradients.turns, self.name
-        turn = self.gradients.turn[name]
-        self.gradients.turn[name] += turns.workers
+        turns, name, turn = self.turns, self.name, self.turn
+        self.turn += turns.workers
         if isinstance(d, Pieces) and d.shape != turns.grads[name].shape:
             d = np.asarray(d)  # NumPy adds it, or says what is wrong
         indices, rows = (d.indices, d.rows) if isinstance(d, Pieces) else ([...], None)

@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace, command: str) -> int:
                 if metrics:
                     metrics.write(record)
         if metrics:
-            metrics.close()
+            metrics.file.close()
             screens.plot(state.config.out_dir)
     finally:
         signal.signal(signal.SIGINT, before)

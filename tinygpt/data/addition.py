@@ -41,10 +41,9 @@ class AdditionCorpus(Corpus):
         return (pair ^ pair >> np.uint64(32)) % np.uint64(10) == 0
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Pairs of numbers to train on, (count, 2): each of one, two or three digits, equally likely.
-
-        Numbers equally likely from 0 to 999 would nearly all have three digits. Short ones leave zeros, and columns
-        whose sum is a copy; that is where learning gets hold: without them it stays at chance.
+        """Pairs of numbers to train on, (count, 2): each of one, two or three digits, equally likely. Numbers equally
+        likely from 0 to 999 would nearly all have three digits. Short ones leave zeros, and columns whose sum is a
+        copy; that is where learning gets hold: without them it stays at chance.
         """
         pairs = np.empty((0, 2), np.int64)
         while len(pairs) < count:
@@ -84,7 +83,6 @@ class AdditionCorpus(Corpus):
         return np.where(place >= self.LINE - self.ANSWER, targets, IGNORED)
 
     def describe(self) -> str:
-        """What there is to learn from, in a line."""
         return (
             "addition: sums of two numbers of up to three digits, drawn anew for every batch, a tenth of all held out"
         )

@@ -26,7 +26,7 @@ def windows_at(tokens: np.ndarray, starts: np.ndarray, block_size: int) -> Batch
 @dataclass
 class Corpus:
     """Two streams of token ids, `train` and `val`: 1-D, memory-mapped, uint16 (uint32 beyond 65,536 tokens).
-    `tokenizer` is None, and the numbers of bytes and characters too, where a folder of token files does not tell.
+    `tokenizer` is None, and the numbers of characters too, where a folder of token files does not tell.
     """
 
     name: str
@@ -34,16 +34,14 @@ class Corpus:
     val: np.ndarray
     tokenizer: Tokenizer | None
     vocab_size: int
-    n_bytes: int | None = None  # of the whole text as UTF-8
     n_characters: int | None = None  # of the whole text
     val_characters: int | None = None  # of the part that became `val`
     fingerprint: str = ""  # a hash of the text: the same text, the same fingerprint
     cut: Callable[[np.ndarray, np.ndarray, int], Batch] = windows_at  # out of a stream
 
     def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
-        """Windows at random places of `split`, "train" or "val", each equally likely.
-
-        Returns idx and targets, int64 (batch_size, block_size) each. UserError for fewer than block_size + 1 tokens.
+        """Windows at random places of `split`, "train" or "val", each equally likely. Returns idx and targets, int64
+        (batch_size, block_size) each. UserError for fewer than block_size + 1 tokens.
         """
         tokens = {"train": self.train, "val": self.val}[split]
         if len(tokens) <= block_size:

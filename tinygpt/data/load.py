@@ -16,7 +16,6 @@ from tinygpt.tokenizer import CharTokenizer, GPT2Tokenizer, Merge, Tokenizer, me
 TOKENIZERS = ("char", "bpe", "gpt2")
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-SHAKESPEARE_BYTES = 1_115_394
 STDLIB_CHARACTERS = "\t\n" + "".join(map(chr, range(32, 127)))
 STDLIB_MIN_BYTES = 500_000
 
@@ -26,7 +25,6 @@ def load_corpus(
     vocab_size: int | None = None, merge: Merge = merge,
 ) -> Corpus:  # fmt: skip
     """The corpus of that name, or of the user's own `data`: a UTF-8 text file or a folder with train.bin and val.bin.
-
     `tokenizer` is "char", "bpe" (with `vocab_size` tokens, 1024 if None), "gpt2", or a tokenizer made before. `merge`
     is the step of training "bpe". UserError, in a sentence, for whatever cannot be found, read, encoded or fetched.
     """
@@ -81,10 +79,9 @@ def _read_file(path: Path) -> bytes:
 
 
 def stdlib(cache: Path) -> tuple[bytes, str]:
-    """The top-level modules of this Python's standard library, in order of name, in 97 characters.
-
-    Whatever is not printable ASCII, a tab or a newline becomes "?". So the vocabulary is the same for every version of
-    Python, though the text is not. UserError where an installation carries no sources.
+    """The top-level modules of this Python's standard library, in order of name, in 97 characters. Whatever is not
+    printable ASCII, a tab or a newline becomes "?". So the vocabulary is the same for every version of Python, though
+    the text is not. UserError where an installation carries no sources.
     """
     folder = Path(sysconfig.get_paths()["stdlib"])
     sources = [path.read_bytes() for path in sorted(folder.glob("*.py"), key=lambda path: path.name) if path.is_file()]
@@ -108,8 +105,7 @@ def shakespeare_char(cache: Path) -> tuple[bytes, None]:
 
 
 def _is_shakespeare(path: Path) -> bool:
-    text = path.read_bytes()
-    return len(text) == SHAKESPEARE_BYTES and hashlib.sha256(text).hexdigest() == SHAKESPEARE_SHA256
+    return hashlib.sha256(path.read_bytes()).hexdigest() == SHAKESPEARE_SHA256
 
 
 # name -> function of the cache folder that returns the text as UTF-8 bytes and, where they are fixed, its characters

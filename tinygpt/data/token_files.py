@@ -38,7 +38,7 @@ def encoded_text(
     for _ in range(3):  # look, build, look again; the third time for another process that is at the same entry
         if found := _open_entry(entry):
             tokenizer, train, val = found
-            counts = len(text_bytes), len(text), len(text) - split
+            counts = len(text), len(text) - split
             return Corpus(name, train, val, tokenizer, tokenizer.vocab_size, *counts, fingerprint)
         if not isinstance(tokenizer, Tokenizer):
             bpe = tokenizer == "bpe"
@@ -83,14 +83,12 @@ def token_folder(folder: Path, tokenizer: Any) -> Corpus:
     """The corpus of a folder with nanoGPT's train.bin and val.bin, uint16 tokens, mapped where they lie."""
     if tokenizer == "bpe":
         raise UserError(f"{folder} holds tokens already, so --tokenizer=bpe is too late; give the text as --data FILE")
-    splits = []
     for path in (folder / "train.bin", folder / "val.bin"):
         if not path.is_file():
             raise UserError(f"{folder} has no {path.name}; --data takes a text, or a folder with train.bin and val.bin")
         if path.stat().st_size % 2:
             raise UserError(f"{path} has an odd number of bytes, so it cannot hold uint16 tokens; write it again")
-        splits.append(_map_tokens(path, np.uint16))
-    train, val = splits
+    train, val = (_map_tokens(folder / f"{part}.bin", np.uint16) for part in ("train", "val"))
     largest = int(max(train[:10_000_000].max(initial=0), val.max(initial=0)))  # not all: it may be many gigabytes
     if tokenizer == "char":
         tokenizer = _guess_tokenizer(folder, train, largest)

@@ -53,9 +53,6 @@ class Leaves(Protocol):
     dropout = dropout
 
 
-# Configuration, names and shapes
-
-
 @dataclass(frozen=True)
 class GPTConfig:
     """The shape of a GPT. The defaults are GPT-2's smallest, 124,439,808 parameters. Raises UserError, naming the
@@ -86,11 +83,9 @@ class GPTConfig:
             if not isinstance(value, types) or (isinstance(value, bool) and plain is not bool) or not allowed(value):
                 raise UserError(f"{name} is {value!r}; expected {expected}")
             object.__setattr__(self, name, plain(value))  # NumPy's numbers would follow the model into files and dtypes
-        size = self.n_embd * (self.vocab_size + self.block_size + 12 * self.n_layer * self.n_embd)
-        if size > 10**13:
-            raise UserError(
-                f"that makes about {size:.0e} parameters, more than any machine holds; choose smaller sizes"
-            )
+        n = self.n_embd * (self.vocab_size + self.block_size + 12 * self.n_layer * self.n_embd)
+        if n > 10**13:
+            raise UserError(f"that makes about {n:.0e} parameters, more than any machine holds; choose smaller sizes")
         if self.n_embd % self.n_head != 0:
             raise UserError(
                 f"n_embd is {self.n_embd} and n_head is {self.n_head}, but every head takes an equal share of the "
@@ -187,31 +182,18 @@ class MLP:
         return dx, dw_fc, db_fc, dw_proj, db_proj
 
 
-class BlockLeaves(Leaves, Protocol):
-    """What a block is made of: the leaves, and the MLP."""
-
-    mlp = MLP
-
-
-@dataclass(frozen=True)
 class BlockOps:
-    """A table of leaves with an MLP beside them, as BlockLeaves describes it."""
+    """What a block is made of: a table of leaves, and an MLP beside them; the page's, if the table has none."""
 
-    leaves: Any
-    mlp: Any = MLP
-
-    @classmethod
-    def of(cls, ops: Any) -> Any:
-        """`ops` itself if it has an MLP, else with the page's."""
-        return ops if hasattr(ops, "mlp") else cls(ops)
+    def __init__(self, leaves: Any, mlp: Any = None):
+        self.leaves, self.mlp = leaves, mlp or getattr(leaves, "mlp", MLP)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(object.__getattribute__(self, "leaves"), name)
 
-    def replace(self, **entries: Any) -> "BlockOps":
+    def replace(self, mlp: Any = None, **leaves: Any) -> "BlockOps":
         """A copy with some entries exchanged."""
-        mlp = entries.pop("mlp", self.mlp)
-        return BlockOps(self.leaves.replace(**entries), mlp)
+        return BlockOps(self.leaves.replace(**leaves), mlp or self.mlp)
 
 
 ATTENTION, AFTER_ATTENTION, AFTER_MLP = range(3)  # the block's places of dropout
@@ -219,14 +201,13 @@ ATTENTION, AFTER_ATTENTION, AFTER_MLP = range(3)  # the block's places of dropou
 
 class Block:
     """The transformer block: attention and MLP, each behind a LayerNorm and added to the residual stream (pre-norm).
-
     Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (GPT-2), section 2.3.
     """
 
     @staticmethod
     def forward(
         x: Array, params: Mapping[str, Array], n_head: int, approximate: str = "tanh", eps: float = 1e-5,
-        dropout: float = 0.0, key: int = 0, row: int = 0, *, ops: BlockLeaves,
+        dropout: float = 0.0, key: int = 0, row: int = 0, *, ops: Any,
     ) -> tuple[Array, tuple]:  # fmt: skip
         """x = x + attention(ln_1(x)); out = x + mlp(ln_2(x)).
 
@@ -234,7 +215,7 @@ class Block:
         out of a model without them; n_head, approximate, eps: see attention, gelu, layernorm; dropout, key, row: see
         dropout; ops: the table of layers to use. Returns out: (B, T, C), cache.
         """
-        ops, get = BlockOps.of(ops), params.get  # None for a bias that the model does without
+        ops, get = BlockOps(ops), params.get  # None for a bias that the model does without
         a, ln_1 = ops.layernorm.forward(x, params["ln_1.weight"], get("ln_1.bias"), eps)
         qkv, c_attn = ops.linear.forward(a, params["attn.c_attn.weight"], get("attn.c_attn.bias"))  # -> (B, T, 3C)
         a, attention = ops.attention.forward(qkv, n_head, dropout, fold_in(key, ATTENTION), row)  # -> (B, T, C)
@@ -273,14 +254,14 @@ class Block:
     @staticmethod
     def decode(
         x: Array, params: Mapping[str, Array], keys: Array, values: Array, start: int, n_head: int,
-        approximate: str = "tanh", eps: float = 1e-5, *, ops: BlockLeaves,
+        approximate: str = "tanh", eps: float = 1e-5, *, ops: Any,
     ) -> Array:  # fmt: skip
         """forward of the t positions from `start` on, in the light of all before; for generating, with no backward.
 
         x: (B, t, C); keys, values: (B, H, S, D), of the first `start` positions, which take in the new ones here.
         Returns out: (B, t, C).
         """
-        ops, get, end = BlockOps.of(ops), params.get, start + x.shape[1]
+        ops, get, end = BlockOps(ops), params.get, start + x.shape[1]
         a, _ = ops.layernorm.forward(x, params["ln_1.weight"], get("ln_1.bias"), eps)
         qkv, _ = ops.linear.forward(a, params["attn.c_attn.weight"], get("attn.c_attn.bias"))  # -> (B, t, 3C)
         q, keys[:, :, start:end], values[:, :, start:end] = attention.split_heads(qkv, n_head)  # each (B, H, t, D)
@@ -321,9 +302,6 @@ class LMHeadLoss:
         dlogits = ops.cross_entropy.backward(dout, loss_cache)  # (N, V)
         dx, dw_transposed, _ = ops.linear.backward(dlogits, linear_cache)  # (N, V) -> (N, C), (C, V)
         return dx, dw_transposed.T
-
-
-# The model
 
 
 class GPT(Model):
@@ -408,9 +386,7 @@ class GPT(Model):
     # Files: a saved model is a Hugging Face checkpoint, with GPT-2's own names and orientation
 
     def pretrained_tensors(self) -> dict[str, np.ndarray]:
-        """The parameters as a file is to hold them.
-
-        A model without biases is written with biases of zero, which is the same model and one that every reader of
+        """The parameters as a file is to hold them. A model without biases gets biases of zero, which every reader of
         GPT-2 knows; `"bias": false` in its config tells `understand_tensors` to leave them out again.
         """
         tensors = self.params.on_host()
@@ -429,11 +405,10 @@ class GPT(Model):
         head = tensors.pop("lm_head.weight", None)
         if head is not None and not np.array_equal(head, tensors.get("wte.weight", np.empty(0))):
             raise UserError(f"{source} has a head that is not tied to wte.weight; this library ties them")
-        if not self.config.bias:
-            biases = [name for name in tensors if name.endswith(".bias")]
-            if any(tensors.pop(name).any() for name in biases):
-                config = source.with_name("config.json")
-                raise UserError(f"{config} says the model has no biases, but {source.name} has some that are not zero")
+        biases = [] if self.config.bias else [name for name in tensors if name.endswith(".bias")]
+        if any(tensors.pop(name).any() for name in biases):
+            config = source.with_name("config.json")
+            raise UserError(f"{config} says the model has no biases, but {source.name} has some that are not zero")
         return tensors
 
     def cropped(self, block_size: int) -> "GPT":
@@ -442,9 +417,6 @@ class GPT(Model):
         for name, array in self.params.items():
             shorter.params[name] = array[:block_size] if name == "wpe.weight" else array
         return shorter
-
-
-# What it costs
 
 
 class Cost(NamedTuple):
@@ -479,9 +451,7 @@ def costs(config: GPTConfig) -> list[Cost]:
 
 
 def training_flops(config: GPTConfig) -> int:
-    """The FLOPs of a training step for one token of a full context.
-
-    A backward pass computes two products for each of forward's, hence three times forward (Kaplan et al., "Scaling Laws
-    for Neural Language Models", 2020, arXiv:2001.08361, section 2.1).
+    """The FLOPs of a training step for one token of a full context: forward's, and two products for each of its in
+    backward (Kaplan et al., "Scaling Laws for Neural Language Models", 2020, arXiv:2001.08361, section 2.1).
     """
     return 3 * sum(row.flops for row in costs(config))

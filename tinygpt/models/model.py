@@ -156,9 +156,8 @@ class Model:
         self, idx: Array, max_new_tokens: int, temperature: float = 1.0, top_k: int | None = None,
         top_p: float | None = None, seed: int | None = None, exact_window: bool = False,
     ) -> np.ndarray:  # fmt: skip
-        """Continue each row of `idx` by `max_new_tokens` tokens: (B, T) -> (B, T + max_new_tokens), on the host.
-
-        temperature, top_k, top_p: see `sample.probabilities`; the rest as in `stream`.
+        """Continue each row of `idx` by `max_new_tokens` tokens: (B, T) -> (B, T + max_new_tokens), on the host. The
+        rules are those of `sample.probabilities`; the rest is as in `stream`.
         """
         idx = self._prompt(idx)
         new = list(self.stream(idx, max_new_tokens, temperature, top_k, top_p, seed, exact_window))
@@ -206,8 +205,8 @@ class Model:
 
     def _memory(self, batch_size: int, capacity: int) -> KeyValueCache:
         config, xp = self.config, device_module(self.device)
-        shape = (config.n_layer, batch_size, config.n_head, capacity, config.n_embd // config.n_head)
-        return KeyValueCache(xp.empty(shape, dtype=self.dtype), xp.empty(shape, dtype=self.dtype))
+        shape = (2, config.n_layer, batch_size, config.n_head, capacity, config.n_embd // config.n_head)
+        return KeyValueCache(*xp.empty(shape, dtype=self.dtype))
 
     # Saving and loading
 
@@ -235,9 +234,8 @@ class Model:
     # Checks
 
     def upload(self, idx: Array, targets: Array) -> tuple[Array, Array]:
-        """A batch, checked as `loss` checks it, on the model's device, from where `loss` takes it as it is.
-
-        idx, targets: (B, T) integers. Nobody waits for a card. Raises UserError for ids or shapes that do not fit.
+        """A batch, (B, T) integers each, checked as `loss` checks it, on the model's device, from where `loss` takes it
+        as it is. Nobody waits for a card. Raises UserError for ids or shapes that do not fit.
         """
         idx, targets = self._tokens(idx), self._tokens(targets, "targets", lowest=IGNORED)
         if idx.shape != targets.shape:

@@ -25,9 +25,8 @@ Batches: TypeAlias = tuple[list[Batch], int]  # a step's, and the number of thei
 
 
 def train(state: TrainState) -> Iterator[Record]:
-    """Train from where `state` stands to `max_iters`, yielding a record for each step and each evaluation.
-
-    Each evaluation, the first before any step, saves the run and, if it is the best so far, the weights. Setting
+    """Train from where `state` stands to `max_iters`, yielding a record for each step and each evaluation. Each
+    evaluation, the first before any step, saves the run and, if it is the best so far, the weights. Setting
     `state.stop` ends the loop after the step under way, with everything saved. Raises UserError when the loss, the
     gradient or a weight is no longer finite; what was last saved is then from before.
     """

@@ -22,10 +22,9 @@ A_VALUE_OF = {int: "a whole number", float: "a number", bool: "True or False", s
 
 
 def read_nanogpt_config(path: str) -> tuple[dict[str, Any], list[str]]:
-    """The assignments of a nanoGPT configuration file, and notes on what in it was left alone.
-
-    Nothing is executed: values are literals, or arithmetic on numbers (`5 * 8`). Raises UserError for a file that
-    cannot be read, an unknown setting, or one whose value is neither.
+    """The assignments of a nanoGPT configuration file, and notes on what in it was left alone. Nothing is executed:
+    values are literals, or arithmetic on numbers (`5 * 8`). Raises UserError for a file that cannot be read, an unknown
+    setting, or one whose value is neither.
     """
     try:
         tree = ast.parse(Path(path).read_bytes())

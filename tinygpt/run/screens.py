@@ -29,12 +29,10 @@ def facts(rows: dict[str, str]) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as a person says them: "48 s", "2 min 5 s", "1 h 2 min"."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def heading(state: TrainState, remark: str = "", more: Mapping[str, str] | None = None) -> str:
@@ -120,20 +118,15 @@ class Screen:
             self._step(record)
         self.shown = time.perf_counter()
 
-    def _seconds_left(self, step: int) -> float:
-        """The rest of the steps and of the evaluations, each at its mean duration so far."""
-        steps_left = self.state.config.max_iters - step
-        evaluations_left = -(-steps_left // self.state.config.eval_interval)
-        per_evaluation = sum(self.evaluations) / max(1, len(self.evaluations))
-        training = time.perf_counter() - self.began - sum(self.evaluations)
-        return steps_left * training / (step - self.first_step) + evaluations_left * per_evaluation
-
     def _step(self, record: StepRecord) -> None:
-        numbers = (
-            f"loss {record.loss:.4f}  lr {record.lr:.2e}  {record.tokens_per_second:,.0f} tokens/s  "
-            + (f"{record.utilisation:.0%} of peak  " if record.utilisation is not None else "")
-            + f"{duration(self._seconds_left(record.step))} left"
-        )
+        steps_left = self.state.config.max_iters - record.step  # like evaluations, each at the mean duration so far
+        training = time.perf_counter() - self.began - sum(self.evaluations)
+        seconds_left = steps_left * training / (record.step - self.first_step)
+        evaluations_left = -(-steps_left // self.state.config.eval_interval)
+        seconds_left += evaluations_left * sum(self.evaluations) / max(1, len(self.evaluations))
+        numbers = f"loss {record.loss:.4f}  lr {record.lr:.2e}  {record.tokens_per_second:,.0f} tokens/s  "
+        numbers += f"{record.utilisation:.0%} of peak  " if record.utilisation is not None else ""
+        numbers += f"{duration(seconds_left)} left"
         if self.progress:
             self.progress.update(self.task, completed=record.step, numbers=numbers, refresh=True)
         else:
@@ -170,17 +163,14 @@ class Metrics:
 
     def __init__(self, state: TrainState):
         self.path = Path(state.config.out_dir) / "metrics.jsonl"
+        done = {True: state.evaluated_step, False: state.step}  # after them is what a killed run wrote
         try:
-            kept = [row for row in read_metrics(self.path) if self._happened(row, state)] if state.step else []
+            rows = read_metrics(self.path) if state.step else []
+            kept = [row for row in rows if row.get("step", 0) <= done["val_loss" in row]]
             write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
             self.file = self.path.open("a", encoding="utf-8")
         except OSError as error:
             raise UserError(f"could not write {self.path}: {error.strerror}; choose another --out_dir") from error
-
-    @staticmethod
-    def _happened(row: dict[str, Any], state: TrainState) -> bool:
-        """False for what a killed run wrote after the state that this one resumes from."""
-        return row.get("step", 0) <= (state.evaluated_step if "val_loss" in row else state.step)
 
     def write(self, record: Record) -> None:
         """Write one record, unless it is a step that was not logged."""
@@ -191,9 +181,6 @@ class Metrics:
                 self.file.flush()
             except OSError as error:
                 raise UserError(f"could not write {self.path}: {error.strerror}; make room on the disk") from error
-
-    def close(self) -> None:
-        self.file.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -249,15 +236,11 @@ def closing(state: TrainState, seconds: float, command: str) -> str:
     rows["train longer"] = f"{command} --init_from=resume{tail} --max_iters={max(state.config.max_iters * 2, 1)}"
     if state.model.config.n_embd < PRESETS["baby"]["n_embd"]:
         hours = "   (hours on a CPU)" if state.model.device == "cpu" else ""
-        rows["go bigger"] = f"{command} --preset=baby{text_flags(state)} --out_dir=out-baby{hours}"
+        chosen = {name: getattr(state.config, name) for name in ("dataset", "data", "tokenizer", "vocab_size")}
+        changed = {name: str(value) for name, value in chosen.items() if value != getattr(TrainConfig, name)}
+        text = "".join(f" --{name}={quoted(value)}" for name, value in changed.items())
+        rows["go bigger"] = f"{command} --preset=baby{text} --out_dir=out-baby{hours}"
     return facts(rows)
-
-
-def text_flags(state: TrainState) -> str:
-    """The flags that choose the run's text and tokens, as to be typed."""
-    chosen = {name: getattr(state.config, name) for name in ("dataset", "data", "tokenizer", "vocab_size")}
-    chosen = {name: value for name, value in chosen.items() if value != getattr(TrainConfig, name)}  # not the defaults
-    return "".join(f" --{name}={quoted(str(value))}" for name, value in chosen.items())
 
 
 def out_dir_flag(out_dir: str) -> str:

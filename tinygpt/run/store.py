@@ -53,21 +53,28 @@ def start(config: TrainConfig, parts: Parts = OURS) -> TrainState:
         ops = build(config.kernels, config.device).replace(**parts.leaves)
         model = GPT(model_config, config.device, config.dtype, config.seed, ops, parts.model)
         return _state(config, corpus, model, parts)
-    model, tokenizer = load_model(config.init_from, config.device, config.dtype, config.kernels, parts)
-    model = _fit(model, config)
-    return _state(config, _corpus(config, tokenizer, model, config.init_from), model, parts)
+    return _state(config, *_loaded(config, config.init_from, parts), parts)
 
 
-def _corpus(config: TrainConfig, tokenizer: Any, model: GPT, source: str | Path) -> Corpus:
-    """The run's text in the tokens of a model that was loaded from `source`."""
-    tokens = (config.tokenizer, config.vocab_size) if tokenizer is None else (tokenizer,)
+def _loaded(config: TrainConfig, source: str | Path, parts: Parts) -> tuple[Corpus, GPT]:
+    """The model in `source`, with the run's dropout and, where that is shorter, its context, and the run's text in its
+    tokens. `config` then says the model's shape.
+    """
+    model, tokenizer = load_model(source, config.device, config.dtype, config.kernels, parts)
+    if config.block_size and config.block_size < model.config.block_size:
+        model = model.cropped(config.block_size)
+    model.config = dataclasses.replace(model.config, dropout=config.dropout)
+    model.seed = config.seed
+    for name in MODEL_SHAPE:
+        setattr(config, name, getattr(model.config, name))
+    tokens: tuple = (config.tokenizer, config.vocab_size) if tokenizer is None else (tokenizer,)
     try:
         corpus = load_corpus(config.dataset, config.data, *tokens)
     except UserError as error:
         problem = f"{config.data or config.dataset} cannot be used with the model in {source}"
         raise UserError(f"{problem}: {error}; choose the text with --data") from None
     check_vocabulary(corpus, model, source)
-    return corpus
+    return corpus, model
 
 
 def check_vocabulary(corpus: Corpus, model: GPT, source: str | Path) -> None:
@@ -96,18 +103,6 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
     return TrainState(config, corpus, model, optimizer, thread_count(config.threads, model.device), parts)
 
 
-def _fit(model: GPT, config: TrainConfig) -> GPT:
-    """A loaded model with the run's dropout and, where that is shorter, its context; `config` then says its shape."""
-    block_size = min(config.block_size or model.config.block_size, model.config.block_size)
-    if block_size < model.config.block_size:
-        model = model.cropped(block_size)
-    model.config = dataclasses.replace(model.config, dropout=config.dropout)
-    model.seed = config.seed
-    for name in MODEL_SHAPE:
-        setattr(config, name, getattr(model.config, name))
-    return model
-
-
 def load_model(
     folder: str | Path, device: str = "auto", dtype: str = "float32", kernels: str = "auto", parts: Parts = OURS
 ) -> tuple[GPT, Tokenizer | None]:
@@ -128,9 +123,8 @@ def load_model(
 
 
 def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Parts = OURS) -> TrainState:
-    """The run saved in `out_dir`, as it was; `changes` are settings to change from here on. parts: see `start`.
-
-    Raises UserError if nothing is saved, a file is damaged, the text is another, or a change makes it another model.
+    """The run saved in `out_dir`, as it was; `changes` are settings to change from here on. parts: see `start`. Raises
+    UserError if nothing is saved, a file is damaged, the text is another, or a change makes it another model.
     """
     changes = {name: value for name, value in (changes or {}).items() if name != "init_from"}
     if "dataset" in changes:
@@ -151,9 +145,7 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
     if config.optimizer != (before := saved.get("optimizer", "adamw")):
         problem = f"--optimizer={config.optimizer} cannot go on from what {before} has kept in {out_dir}"
         raise UserError(f"{problem}; {way_out}")
-    model, tokenizer = load_model(folder, config.device, config.dtype, config.kernels, parts)
-    model = _fit(model, config)
-    corpus = _corpus(config, tokenizer, model, folder)
+    corpus, model = _loaded(config, folder, parts)
     if meta["text"] != corpus.fingerprint and not changes.keys() & {"dataset", "data"}:
         raise UserError(
             f"the text of {corpus.name} is no longer the one that the run in {out_dir} was saved with, so it cannot go "
@@ -162,8 +154,7 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
     state = _state(config, corpus, model, parts)
     kept = read_tensors(folder / OPTIMIZER_STATE)
     for name, target in state.optimizer.state.items():
-        prefix = f"{name}."
-        own = {key.removeprefix(prefix): array for key, array in kept.items() if key.startswith(prefix)}
+        own = {key.removeprefix(f"{name}."): array for key, array in kept.items() if key.startswith(f"{name}.")}
         copy_tensors(own, target, folder / OPTIMIZER_STATE)
     state.optimizer.steps = state.step = state.saved_step = step
     if meta["text"] == corpus.fingerprint:  # losses on another text do not compare
@@ -195,9 +186,6 @@ def save_weights(state: TrainState, folder: Path) -> None:
     if state.corpus.tokenizer:
         state.corpus.tokenizer.save(folder / TOKENIZER)
     state.model.save_pretrained(folder)
-
-
-# The files of a run
 
 
 def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], meta: Mapping[str, Any]) -> None:

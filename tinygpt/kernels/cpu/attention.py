@@ -7,7 +7,6 @@ dout . out (Dao et al., "FlashAttention", 2022, arXiv:2205.14135, appendix B.4),
     dscores = e * (dout v^T - dout . out) / r
 """
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -33,11 +32,12 @@ def forward(
     out = np.empty((B, T, H, D), qkv.dtype)
     weighted = out.transpose(0, 2, 1, 3)  # (B, H, T, D), a view
     sums = np.empty((B, H, T, 1), qkv.dtype)
+    future = np.triu(np.ones((rows, rows), bool), 1)  # a block's queries and their own keys: where a key is later
     exps = []  # of each block, (B, H, t, S)
     for block, past in blocks:
         e = np.matmul(q[:, :, block], k[:, :, past].swapaxes(2, 3))  # (B, H, t, D) @ (B, H, D, S) -> (B, H, t, S)
         e *= scale
-        np.copyto(e[..., block], -np.inf, where=_future(e.shape[2]))
+        np.copyto(e[..., block], -np.inf, where=future[: e.shape[2], : e.shape[2]])
         e -= e.max(axis=-1, keepdims=True)
         np.exp(e, out=e)
         np.matmul(e, np.ones((past.stop, 1), e.dtype), out=sums[:, :, block])
@@ -78,9 +78,3 @@ def backward(dout: np.ndarray, cache: tuple) -> np.ndarray:
             else:
                 gradient[:, :, past] += np.matmul(a.swapaxes(2, 3), b[:, :, block])
     return dqkv.reshape(B, T, 3 * H * D)
-
-
-@functools.cache
-def _future(t: int) -> np.ndarray:
-    """For t queries and their own t keys, (t, t): True where a key is later than the query."""
-    return np.triu(np.ones((t, t), bool), 1)

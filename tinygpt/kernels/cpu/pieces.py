@@ -12,21 +12,16 @@ class Pieces(np.lib.mixins.NDArrayOperatorsMixin):
     """A gradient in pieces: `grads += pieces` adds part(index) to grads[index] for every index, one after the other.
 
     shape, dtype: of the whole. indices: of the pieces, which do not overlap. rows: of each piece, where they are
-    consecutive rows from the first on; two gradients with the same number have the same pieces.
-
-    To all else it is the array it stands for: `np.asarray(pieces)`, any attribute or arithmetic makes the whole, each
-    time anew.
+    consecutive rows from the first on; two gradients with the same number have the same pieces. To all else it is the
+    array it stands for: `np.asarray(pieces)`, any attribute or arithmetic makes the whole, each time anew.
     """
 
     def __init__(
         self, shape: tuple[int, ...], dtype: Any, indices: Sequence[Any], part: Callable[[Any], np.ndarray],
         rows: int | None = None,
     ):  # fmt: skip
-        self.shape = shape
-        self.dtype = np.dtype(dtype)
-        self.indices = indices
-        self.part = part
-        self.rows = rows
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self.indices, self.part, self.rows = indices, part, rows
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what NumPy looks for before it asks for __array__
