@@ -7,6 +7,7 @@ deliberately wrong one, anything with forward and backward, takes its place by n
     model = GPT(config, ops=DEFINITIONS.replace(layernorm=my_module))
 """
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping
@@ -49,8 +50,9 @@ class Ops:
         return Ops(self._twins, {**self._own, **leaves}) if leaves else self
 
 
-def _leaves() -> list[str]:
-    return [module.name for module in pkgutil.iter_modules(layers.__path__)]
+@functools.cache
+def _leaves() -> tuple[str, ...]:
+    return tuple(module.name for module in pkgutil.iter_modules(layers.__path__))
 
 
 DEFINITIONS = Ops({}, {})
