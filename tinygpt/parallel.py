@@ -106,14 +106,15 @@ class Workers:
         self, work: Callable[[int, slice], Any], shards: list[slice], abandon: Callable[[], None] = lambda: None
     ) -> list:
         """The results of `work` for each share. abandon: tells workers who wait for each other to give up."""
+        work = np.errstate(all="ignore")(work)  # a loss that is no longer finite is for the caller to see and report
         settled = self._entered and len(shards) == self.count
         with nullcontext() if settled else self._limit(len(shards)):
             if len(shards) == 1:
-                return [_quietly(work, 0, shards[0])]
+                return [work(0, shards[0])]
             futures: list[Future] = []
             try:
                 for share in enumerate(shards):
-                    futures.append(self._pool.submit(_quietly, work, *share))
+                    futures.append(self._pool.submit(work, *share))
                 wait(futures)
             except BaseException:  # Ctrl-C: it goes on when the workers have come to an end
                 abandon()
@@ -148,12 +149,6 @@ def blas_threads(limit: int) -> AbstractContextManager:
 def count_targets(targets: np.ndarray) -> int:
     """The number of targets that are not ignored."""
     return int(np.count_nonzero(targets != IGNORED))
-
-
-def _quietly(work: Callable[[int, slice], Any], worker: int, shard: slice) -> Any:
-    """`work` without NumPy's warnings: a loss that is no longer finite is for the caller to see and report."""
-    with np.errstate(all="ignore"):
-        return work(worker, shard)
 
 
 class BufferEach:

@@ -90,3 +90,9 @@ def test_nothing_is_in_a_table_before_it_is_asked_for():
     table = Ops({}, {})
     assert not [name for name in vars(table) if not name.startswith("_")]
     assert table.gelu is DEFINITIONS.gelu and "gelu" in vars(table)
+
+
+def test_a_shorter_context_keeps_the_parts_that_are_not_the_pages():
+    own = SimpleNamespace(forward=gpt2.Block.forward, backward=gpt2.Block.backward)
+    shorter = GPT(CONFIG, ops=DEFINITIONS, parts={"block": own}).cropped(4)
+    assert shorter.block is own and shorter.ops is DEFINITIONS and shorter.config.block_size == 4

@@ -182,6 +182,12 @@ class MLP:
         return dx, dw_fc, db_fc, dw_proj, db_proj
 
 
+class BlockLeaves(Leaves, Protocol):
+    """What a block is made of: the leaves, and the MLP."""
+
+    mlp = MLP
+
+
 class BlockOps:
     """What a block is made of: a table of leaves, and an MLP beside them; the page's, if the table has none."""
 
@@ -207,7 +213,7 @@ class Block:
     @staticmethod
     def forward(
         x: Array, params: Mapping[str, Array], n_head: int, approximate: str = "tanh", eps: float = 1e-5,
-        dropout: float = 0.0, key: int = 0, row: int = 0, *, ops: Any,
+        dropout: float = 0.0, key: int = 0, row: int = 0, *, ops: BlockLeaves,
     ) -> tuple[Array, tuple]:  # fmt: skip
         """x = x + attention(ln_1(x)); out = x + mlp(ln_2(x)).
 
@@ -254,7 +260,7 @@ class Block:
     @staticmethod
     def decode(
         x: Array, params: Mapping[str, Array], keys: Array, values: Array, start: int, n_head: int,
-        approximate: str = "tanh", eps: float = 1e-5, *, ops: Any,
+        approximate: str = "tanh", eps: float = 1e-5, *, ops: BlockLeaves,
     ) -> Array:  # fmt: skip
         """forward of the t positions from `start` on, in the light of all before; for generating, with no backward.
 
@@ -413,7 +419,8 @@ class GPT(Model):
 
     def cropped(self, block_size: int) -> "GPT":
         """This model with a shorter context: it keeps the first `block_size` of the position embeddings."""
-        shorter = type(self)(replace(self.config, block_size=block_size), self.device, str(self.dtype), None, self.ops)
+        config = replace(self.config, block_size=block_size)
+        shorter = type(self)(config, self.device, str(self.dtype), None, self.ops, self.parts)
         for name, array in self.params.items():
             shorter.params[name] = array[:block_size] if name == "wpe.weight" else array
         return shorter
