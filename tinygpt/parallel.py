@@ -24,7 +24,7 @@ from tinygpt.turns import Abandoned, Turns
 
 SWITCH_INTERVAL = 1e-5  # seconds
 MOST = 8  # workers: each holds the interpreter's lock for its calls, and beyond these the lock is what all wait for
-LARGE = 128 << 20  # bytes of further gradient buffers, beyond which the workers take turns at one
+LARGE = 32 << 20  # bytes of further gradient buffers, as caches hold; beyond, the workers take turns at one
 
 
 class Workers:
