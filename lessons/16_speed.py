@@ -398,7 +398,9 @@ assert spellings["np.sqrt(2 / np.pi)"](x32[:1]).dtype == np.float64
 # - *layernorm*: blocks, in place, sums by BLAS, as above. The sums over rows for dw and db are products with ones.
 # - *gelu*: blocks. The derivative is taken in forward, while x and Φ are in the cache, so backward is one product.
 # - *attention*: queries in blocks, each against the keys up to its own end: the masked half is mostly not computed.
-# - *linear*, *embedding*, *lm_head_loss*: large gradients in pieces, each added while it is still in the cache.
+# - *linear*: the bias is added in place, and its gradient is a product with ones.
+# - *embedding*, *lm_head_loss*: the embeddings' gradient is computed as it is added, some rows at a time, and never
+#   exists whole.
 #
 # A twin has to be the same function as its definition, so it passes the same checks:
 

@@ -1,6 +1,7 @@
 import dataclasses
-import sys
 import time
+import tracemalloc
+from itertools import zip_longest
 
 import numpy as np
 import pytest
@@ -9,21 +10,20 @@ from threadpoolctl import threadpool_info
 from tests.test_model import SMALL, model_with_weights_of_order_one
 from tinygpt import ops, optim, parallel
 from tinygpt.device import cpu_count
-from tinygpt.kernels.cpu import pieces
 from tinygpt.kernels.cpu.pieces import Pieces
-from tinygpt.parallel import MOST, BufferEach, Workers, count_targets, thread_count
+from tinygpt.models.gpt2 import GPT, GPTConfig
+from tinygpt.parallel import GradientSum, Workers, count_targets, thread_count, training_threads
 from tinygpt.parameters import Parameters
-from tinygpt.turns import Turns
 
 rng = np.random.default_rng(0)
 IDX, TARGETS = rng.integers(7, size=(5, 4)), rng.integers(-1, 7, size=(5, 4))  # an odd batch, some targets ignored
 
 
-@pytest.fixture(params=["a buffer each", "turns"])
+@pytest.fixture(params=["at the end", "at every addition"])
 def either(request, monkeypatch):
-    """Both ways of adding up: that of small models, and that of models whose second buffer would be large."""
-    monkeypatch.setattr(parallel, "LARGE", 0 if request.param == "turns" else parallel.LARGE)
-    return request.param
+    """When the workers' gradients are added up: those of small models, and those of models larger than a portion."""
+    if request.param == "at every addition":
+        monkeypatch.setattr(parallel, "PORTION", 1)
 
 
 def loss_and_gradients(threads, dropout=0.0, dtype="float64"):
@@ -50,27 +50,92 @@ def test_the_same_number_of_workers_gives_the_same_bits(either):
     assert all(np.array_equal(grads.flat, runs[0][1].flat) for _, grads in runs)
 
 
-@pytest.mark.parametrize("piece", [1, 7])
-def test_gradients_in_pieces_are_the_same_and_the_same_bits_every_time(piece, either, monkeypatch):
-    expected = loss_and_gradients(3, 0.2, "float32")[1]
-    monkeypatch.setattr(pieces, "PIECE", piece)
-    runs = [loss_and_gradients(3, 0.2, "float32")[1].flat for _ in range(10)]
-    np.testing.assert_allclose(runs[0], expected.flat, rtol=1e-4, atol=1e-6)
-    assert all(np.array_equal(run, runs[0]) for run in runs)
+class Listed(dict):
+    """What `grads[name] += d` adds, in order, by name."""
+
+    def __missing__(self, name):
+        return Contributions()
 
 
-def test_a_worker_that_leaves_an_addition_out_keeps_nobody_waiting():
-    turns = Turns(Parameters({"w": (4, 3)}), 3)
+class Contributions(list):
+    def __iadd__(self, d):
+        self.append(np.asarray(d))
+        return self
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_sum_is_the_plain_one_bit_for_bit(threads, either):
+    """Each parameter's first contributions in the order of the workers, then their second ones."""
+    model = model_with_weights_of_order_one(dtype="float32")
+    listed, denominator = [], count_targets(TARGETS)
+    with Workers(threads) as workers:
+        grads = model.params.zeros_like()
+        workers.gradients(model, IDX, TARGETS, grads, denominator)
+        shards = workers._shards(len(IDX))
+    for shard in shards:
+        _, cache = model.loss(IDX[shard], TARGETS[shard], denominator, row=shard.start)
+        listed.append(model.backward(cache, Listed()))
+    for name, sum_ in model.params.zeros_like().items():
+        for contributions in zip_longest(*(each[name] for each in listed)):
+            for d in contributions:
+                sum_ += d
+        np.testing.assert_array_equal(grads[name], sum_)
+
+
+def test_blocks_and_portions_of_any_size_give_the_same(monkeypatch):
+    expected = loss_and_gradients(3, 0.2)[1].flat
+    for block, portion in ((1, 1), (7, 1), (1, 100), (64, 1000)):
+        monkeypatch.setattr(parallel, "BLOCK", block)
+        monkeypatch.setattr(parallel, "PORTION", portion)
+        np.testing.assert_allclose(loss_and_gradients(3, 0.2)[1].flat, expected, rtol=1e-12, atol=1e-15)
+
+
+def added_up(grads, contributions):
+    """`grads` after each worker has added its contributions, [(name, d), ...]."""
+    total = GradientSum(grads, len(contributions))
 
     def work(worker, _):
-        with turns.of(worker) as mine:
-            for repeat in range(3):
-                if (worker, repeat) not in ((0, 1), (1, 1), (1, 2)):
-                    mine["w"] += np.full((4, 3), 10.0**worker)
+        with total.part(worker) as part:
+            for name, d in contributions[worker]:
+                part[name] += d
 
+    with Workers(len(contributions)) as workers:
+        workers._run(work, [slice(i, i + 1) for i in range(len(contributions))], total.abandon)
+    return grads
+
+
+def test_a_worker_that_leaves_an_addition_out_keeps_nobody_waiting(either):
+    ones = np.ones((4, 3), np.float32)
+    first, second, third = [("w", ones)] * 2, [("w", 10 * ones)], [("w", 100 * ones)] * 3
+    grads = added_up(Parameters({"w": (4, 3)}), [first, second, third])
+    assert (grads["w"] == 2 * 1 + 1 * 10 + 3 * 100).all()
+
+
+def test_additions_may_come_in_pieces_and_in_smaller_shapes(either):
+    w = np.random.default_rng(1).standard_normal((3, 4, 3), dtype=np.float32)
+    grads = Parameters({"w": (4, 3)})
+    grads["w"] = w[2]
+    contributions = [[("w", w[0])], [("w", Pieces((4, 3), "float32", lambda rows: w[1][rows]))], [("w", w[2][0])]]
+    np.testing.assert_array_equal(added_up(grads, contributions)["w"], ((w[2] + w[0]) + w[1]) + w[2][0])
+    with pytest.raises(ValueError, match="shape"):
+        added_up(grads, [[("w", w[0])], [("w", w[0][:, :2])]])
+    with pytest.raises(KeyError, match="typo"):
+        added_up(grads, [[("w", w[0])], [("typo", w[0])]])
+
+
+def test_a_large_models_gradients_never_exist_twice(monkeypatch):
+    """Many layers, few tokens: gradients are nearly all that a step needs memory for."""
+    monkeypatch.setattr(parallel, "PORTION", 50_000)
+    monkeypatch.setattr(parallel, "BLOCK", 5_000)
+    model = GPT(GPTConfig(vocab_size=5000, n_embd=32, n_head=1, n_layer=20, block_size=2))
+    idx, grads = np.ones((3, 1), int), model.params.zeros_like()
     with Workers(3) as workers:
-        workers._run(work, [slice(i, i + 1) for i in range(3)])
-    assert (turns.grads["w"] == 2 * 1 + 1 * 10 + 3 * 100).all()
+        tracemalloc.start()
+        try:
+            workers.gradients(model, idx, idx, grads, 3)
+            assert tracemalloc.get_traced_memory()[1] < 0.8 * grads.flat.nbytes  # not two more buffers
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize("moment", ["submitting", "waiting"])
@@ -105,36 +170,6 @@ def test_an_interrupt_ends_all_workers_first(moment, either, monkeypatch):
         np.testing.assert_array_equal(grads.flat, after)
 
 
-def test_workers_whose_gradients_come_in_different_pieces_wait_for_each_other():
-    """The first adds the whole at once, the second row by row, the third in halves; twice over."""
-    grads = Parameters({"w": (4, 3)})
-    turns = Turns(grads, 3)
-    rng = np.random.default_rng(1)
-    w = rng.standard_normal((2, 3, 4, 3), dtype=np.float32)
-    parts = [[...], [slice(i, i + 1) for i in range(4)], [slice(0, 2), slice(2, 4)]]
-    added = []
-
-    def work(worker, _):
-        with turns.of(worker) as mine:
-            for repeat in range(2):
-                d = w[repeat, worker]
-
-                def part(index, d=d):
-                    time.sleep(0.001 * (3 - worker))  # the last would be first
-                    added.append(worker)
-                    return d[index]
-
-                mine["w"] += Pieces(d.shape, d.dtype, parts[worker], part)
-
-    with Workers(3) as workers:
-        workers._run(work, [slice(i, i + 1) for i in range(3)])
-    expected = np.zeros((4, 3), np.float32)
-    for d in w.reshape(6, 4, 3):
-        expected += d
-    np.testing.assert_array_equal(grads["w"], expected)
-    assert len(added) == 2 * 7
-
-
 def test_a_step_of_the_optimiser_spread_over_threads_gives_the_same_bits(monkeypatch):
     monkeypatch.setattr("tinygpt.optim.optimizer.BLOCK", 50)
     results = []
@@ -154,11 +189,11 @@ def test_map_keeps_the_order_and_shows_the_error():
             workers.map(lambda x: 1 / x, [2, 1, 0])
 
 
-def test_the_interpreter_and_blas_are_left_as_they_were():
-    before = sys.getswitchinterval(), threadpool_info()
-    with Workers(2):
-        assert sys.getswitchinterval() < before[0]
-    assert (sys.getswitchinterval(), threadpool_info()) == before
+def test_blas_is_left_as_it_was():
+    before = threadpool_info()
+    with Workers(2) as workers:
+        workers.gradients(model_with_weights_of_order_one(), IDX, TARGETS, loss_and_gradients(1)[1], 1.0)
+    assert threadpool_info() == before
 
 
 def test_gradients_are_added_to_what_is_there():
@@ -187,14 +222,19 @@ def test_evaluation_drops_nothing_out():
 
 
 @pytest.mark.parametrize("failing_row", [0, 4])
-def test_a_failing_worker_is_reported_and_the_others_do_not_wait_for_ever(failing_row):
+@pytest.mark.parametrize("way", ["forward", "backward"])
+def test_a_failing_worker_is_reported_and_the_others_do_not_wait_for_ever(failing_row, way, either):
     class Fails:
         def forward(self, x, *rest):
-            if np.array_equal(x[0, 0], embedded):
+            fails = np.array_equal(x[0, 0], embedded)
+            if fails and way == "forward":
                 raise ZeroDivisionError("this worker's own error")
-            return ops.DEFINITIONS.dropout.forward(x, *rest)
+            return x, fails
 
-        backward = staticmethod(ops.DEFINITIONS.dropout.backward)
+        def backward(self, dout, fails):
+            if fails:
+                raise ZeroDivisionError("this worker's own error")
+            return dout
 
     model = model_with_weights_of_order_one(ops=ops.DEFINITIONS.replace(dropout=Fails()))
     idx = np.arange(20).reshape(5, 4) % 6
@@ -214,7 +254,8 @@ def test_each_worker_computes_on_its_share_of_blas_threads():
             seen = workers._run(lambda *_: {lib["num_threads"] for lib in workers._blas.info()}, shards)
             return set.union(*seen), len(shards)
 
-        assert threads_inside(2) == ({4}, 2)  # the cores left over go to BLAS
+        assert threads_inside(1) == ({8}, 1) and threads_inside(2) == ({4}, 2)  # the cores left over go to BLAS
+        assert threads_inside(3) == ({1}, 3)  # but not where products would wait for each other
         assert threads_inside(8) == ({1}, 8)
         assert threads_inside(100) == ({1}, 8)
 
@@ -231,32 +272,24 @@ def test_shares_are_consecutive_and_as_even_as_can_be():
     assert workers._shards(5) == [slice(0, 1), slice(1, 3), slice(3, 5)]
 
 
-def test_a_second_buffer_is_taken_where_it_is_small_and_kept_for_the_next_step(monkeypatch):
-    model = model_with_weights_of_order_one()
-    grads = model.params.zeros_like()
-    with Workers(2) as workers:
-        first = workers._sum(grads, 2)
-        assert isinstance(first, BufferEach) and workers._sum(grads, 2) is first
-        assert workers._sum(grads, 1) is not first and not workers._sum(grads, 1).others
-        monkeypatch.setattr(parallel, "LARGE", grads.flat.nbytes - 1)
-        assert isinstance(workers._sum(grads, 2), Turns)
+def test_a_small_model_is_trained_by_as_many_threads_as_help(monkeypatch):
+    cpu = GPT(GPTConfig(vocab_size=97, n_embd=128, n_head=4, n_layer=4, block_size=64), seed=None)
+    threads = {}
+    for cores in (1, 2, 4, 64):
+        monkeypatch.setattr(parallel, "cpu_count", lambda cores=cores: cores)
+        threads[cores] = [training_threads(None, cpu, batch_size) for batch_size in (1, 12, 1000)]
+        assert training_threads(7, cpu, 1) == 7
+    assert threads == {1: [1, 1, 1], 2: [2, 2, 2], 4: [4, 4, 4], 64: [64, 6, 55]}
 
 
-def test_the_plain_sum_adds_to_what_is_there_in_the_order_of_the_workers():
-    rng = np.random.default_rng(2)
-    grads = Parameters({"w": (300, 300)})
-    start = grads["w"][...] = rng.standard_normal((300, 300), dtype=np.float32)
-    start = start.copy()
-    total = BufferEach(grads, 3)
-    d = rng.standard_normal((3, 300, 300), dtype=np.float32)
-    for worker in (2, 0, 1):
-        with total.of(worker) as own:
-            own["w"] += d[worker]
-    for block in total.blocks:
-        total.add(block)
-    np.testing.assert_array_equal(grads["w"], ((start + d[0]) + d[1]) + d[2])
-
-
-def test_many_threads_are_few_workers_and_more_threads_for_blas():
-    workers = Workers(64)
-    assert workers.threads == 64 and workers.count <= MOST
+def test_many_more_workers_than_cores_come_to_the_same():
+    idx, targets = rng.integers(7, size=(64, 4)), rng.integers(7, size=(64, 4))
+    results = []
+    for threads in (1, 64):
+        model = model_with_weights_of_order_one()
+        grads = model.params.zeros_like()
+        with Workers(threads) as workers:
+            assert workers.count in (1, threads)
+            workers.gradients(model, idx, targets, grads, 256)
+        results.append(grads.flat)
+    np.testing.assert_allclose(*results, rtol=1e-9, atol=1e-13)

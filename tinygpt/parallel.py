@@ -6,25 +6,26 @@ each worker's products run on one BLAS thread.
 """
 
 import itertools
-import sys
-from collections.abc import Callable, Sequence
+import math
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from tinygpt.backend import BLOCK, Array
+from tinygpt.backend import Array
 from tinygpt.device import cpu_count
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.models.model import Model
 from tinygpt.parameters import Parameters
-from tinygpt.turns import Abandoned, Turns
 
-SWITCH_INTERVAL = 1e-5  # seconds
-MOST = 8  # workers: each holds the interpreter's lock for its calls, and beyond these the lock is what all wait for
-LARGE = 32 << 20  # bytes of further gradient buffers, as caches hold; beyond, the workers take turns at one
+PORTION = 16 << 20  # bytes of gradients that a worker keeps before all workers add up theirs
+BLOCK = 1 << 19  # elements of a gradient that are added at a time: 2 MB in float32, which a core's caches hold
+LOCKED = 25e6  # FLOPs that a core could do while a worker holds the interpreter's lock for one block of the model
 
 
 class Workers:
@@ -33,24 +34,19 @@ class Workers:
     """
 
     def __init__(self, threads: int | None = None):
-        """threads: how many cores to use; None for all. Up to MOST of them have a worker, and its products its share of
-        the rest. Where BLAS cannot be told how many threads to use (Accelerate on macOS), there is one worker.
+        """threads: how many cores to use; None for all. Where BLAS cannot be told to use one thread for each worker
+        (Accelerate on macOS), there is one worker and BLAS spreads its products as it sees fit.
         """
         self.threads = thread_count(threads)
         self._blas = ThreadpoolController().select(user_api="blas")
-        self.count = min(self.threads, MOST) if self._blas.lib_controllers else 1
+        self.count = self.threads if self._blas.lib_controllers else 1
         self._pool = ThreadPoolExecutor(self.count)
         self._settings = ExitStack()
-        self._buffers: BufferEach | None = None
         self._entered = False
 
     def __enter__(self) -> "Workers":
         self._entered = True
         self._settings.enter_context(self._limit(self.count))
-        if self.count > 1:
-            # A thread that waits for the interpreter's lock sleeps, and is slow to wake, unless its patience is short.
-            self._settings.callback(sys.setswitchinterval, sys.getswitchinterval())
-            sys.setswitchinterval(SWITCH_INTERVAL)
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -68,26 +64,15 @@ class Workers:
         parameter's contributions are added in the order of the workers.
         """
         shards = self._shards(len(idx))
-        total = self._sum(grads, len(shards))
+        total = GradientSum(grads, len(shards))
 
         def work(worker: int, shard: slice) -> Array:
-            with total.of(worker) as own:
+            with nullcontext(grads) if model.device == "cuda" else total.part(worker) as part:
                 loss, cache = model.loss(idx[shard], targets[shard], denominator, step=step, row=row + shard.start)
-                model.backward(cache, own)
-                return loss
+                model.backward(cache, part)
+            return loss
 
-        losses = self._run(work, shards, total.abandon)
-        if isinstance(total, BufferEach):
-            self.map(total.add, total.blocks)
-        return sum(losses)
-
-    def _sum(self, grads: Parameters, workers: int) -> "BufferEach | Turns":
-        """What adds up the gradients of so many workers; buffers are kept for the next step."""
-        if (workers - 1) * grads.flat.nbytes > LARGE:
-            return Turns(grads, workers)
-        if self._buffers is None or self._buffers.grads is not grads or len(self._buffers.others) != workers - 1:
-            self._buffers = BufferEach(grads, workers)
-        return self._buffers
+        return sum(self._run(work, shards, total.abandon))
 
     def loss(self, model: Model, idx: np.ndarray, targets: np.ndarray) -> Array:
         """The mean loss over the targets that are not -1, with no gradients and no dropout."""
@@ -121,13 +106,16 @@ class Workers:
                 wait(futures)
                 raise
         errors = [error for error in (future.exception() for future in futures) if error is not None]
-        if errors:
-            raise next((error for error in errors if not isinstance(error, Abandoned)), errors[0])
+        if errors:  # those who waited for the worker that failed have nothing to tell
+            raise next((error for error in errors if not isinstance(error, threading.BrokenBarrierError)), errors[0])
         return [future.result() for future in futures]
 
     def _limit(self, workers: int) -> AbstractContextManager:
-        """A context in which BLAS has the threads that are left over for each of so many workers."""
-        return self._blas.limit(limits=max(1, self.threads // workers))
+        """A context in which BLAS has the threads that are left over for each of so many workers, if they are more than
+        the workers: OpenBLAS does a product that it splits over threads only when the one before is done.
+        """
+        left = self.threads // workers
+        return self._blas.limit(limits=left if left > workers else 1)
 
     def _shards(self, rows: int) -> list[slice]:
         """At most one share of consecutive rows for each worker, as even as can be."""
@@ -141,6 +129,20 @@ def thread_count(threads: int | None = None, device: str = "cpu") -> int:
     return 1 if device == "cuda" else threads or cpu_count()
 
 
+def training_threads(threads: int | None, model: Model, batch_size: int) -> int:
+    """How many threads to train with: as many as asked for; if None all cores, or fewer where more would only wait.
+
+    In each of the model's blocks a worker holds the interpreter's lock for about as long as a core takes for LOCKED
+    FLOPs, one worker after the other, while the block's own FLOPs are shared. Beyond the square root of their ratio
+    another worker makes a step no shorter.
+    """
+    if threads or model.device == "cuda":
+        return thread_count(threads, model.device)
+    flops = 6 * model.params.flat.size * batch_size * model.config.block_size / model.config.n_layer
+    helpful = max(2, math.isqrt(int(flops / LOCKED)))
+    return helpful if helpful < min(cpu_count(), batch_size) else cpu_count()
+
+
 def blas_threads(limit: int) -> AbstractContextManager:
     """A context in which BLAS uses at most `limit` threads, for what runs in one thread of ours, such as sampling."""
     return ThreadpoolController().select(user_api="blas").limit(limits=limit)
@@ -151,26 +153,73 @@ def count_targets(targets: np.ndarray) -> int:
     return int(np.count_nonzero(targets != IGNORED))
 
 
-class BufferEach:
-    """The workers' gradients, each in a buffer of its own, added up in the order of the workers: the same bits every
-    time. The first worker's buffer is `grads`.
+class GradientSum:
+    """The sum of several workers' gradients, added into `grads`: to each parameter what the first worker contributes,
+    what the second does and so on, then what they contribute next, as to embeddings that are also the head.
+
+    A worker keeps the gradients it makes. When they are PORTION bytes it waits until the others' are too, and then each
+    worker adds up some rows of what all of them keep. So a small model's gradients are added up once, at the end, and
+    a large model's never exist more than once. The bits do not depend on how large a portion is.
     """
 
     def __init__(self, grads: Parameters, workers: int):
         self.grads = grads
-        self.others = [grads.zeros_like() for _ in range(workers - 1)]
-        self.blocks = [slice(n, n + BLOCK) for n in range(0, len(grads.flat) if self.others else 0, BLOCK)]
+        self.kept: list[dict[str, list[Array]]] = [defaultdict(list) for _ in range(workers)]
+        self.bytes = [0] * workers  # of what they keep
+        self.finished = [False] * workers
+        self.barrier = threading.Barrier(workers)
+        self.blocks: list[tuple[str, slice]] = []  # of rows of each parameter
+        for name, whole in grads.items():
+            rows = max(1, BLOCK // math.prod(whole.shape[1:]))
+            self.blocks += [(name, slice(start, start + rows)) for start in range(0, len(whole), rows)]
 
-    def of(self, worker: int) -> AbstractContextManager[Parameters]:
-        """What a worker's backward adds to."""
-        if worker > 0:
-            self.others[worker - 1].flat[...] = 0
-        return nullcontext([self.grads, *self.others][worker])
+    @contextmanager
+    def part(self, worker: int) -> Iterator[dict[str, "_Gradient"]]:
+        """What a worker's backward adds to. Leaving the context waits until everyone's gradients are added up."""
+        try:
+            yield {name: _Gradient(self, worker, name) for name in self.grads}
+            self.finished[worker] = True
+            while not self.add_up(worker):
+                pass  # another worker has more to add
+        except BaseException:
+            self.abandon()
+            raise
 
-    def add(self, block: slice) -> None:
-        """Add up one of `blocks`, when all workers have finished."""
-        for other in self.others:
-            self.grads.flat[block] += other.flat[block]
+    def keep(self, worker: int, name: str, d: Array) -> None:
+        """Keep a contribution of a worker to a gradient, and where that makes a portion, add up."""
+        whole = self.grads[name]
+        self.kept[worker][name].append(d if np.shape(d) == whole.shape else np.broadcast_to(d, whole.shape))
+        self.bytes[worker] += whole.nbytes
+        if self.bytes[worker] >= PORTION:
+            self.add_up(worker)
+
+    def add_up(self, worker: int) -> bool:
+        """Wait until all workers are here, and add up this one's share of the blocks. True if all have finished."""
+        self.barrier.wait()
+        finished = all(self.finished)
+        for name, rows in self.blocks[worker :: len(self.kept)]:
+            block = self.grads[name][rows]
+            for contributions in itertools.zip_longest(*(kept.get(name, ()) for kept in self.kept)):
+                for d in contributions:
+                    if d is not None:  # a worker may contribute less often than another
+                        block += d[rows]
+        if not finished:
+            self.barrier.wait()  # until nobody reads any more
+            self.kept[worker].clear()
+            self.bytes[worker] = 0
+        return finished
 
     def abandon(self) -> None:
-        """Nobody waits."""
+        """Let workers who wait for one that failed, or never began, give up with a BrokenBarrierError."""
+        self.barrier.abort()
+
+
+class _Gradient:
+    """What `grads[name] += d` needs of a gradient to which one of several workers contributes."""
+
+    def __init__(self, total: GradientSum, worker: int, name: str):
+        self.total, self.worker, self.name = total, worker, name
+
+    def __iadd__(self, d: Array) -> "_Gradient":
+        self.total.keep(self.worker, self.name, d)
+        return self

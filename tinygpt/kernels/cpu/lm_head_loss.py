@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygpt.kernels.cpu.pieces import Pieces, in_rows, product
+from tinygpt.kernels.cpu.pieces import Pieces
 from tinygpt.layers.cross_entropy import IGNORED
 
 REPLACES = ("linear", "cross_entropy")
@@ -34,20 +34,18 @@ def forward(
         loss = loss + _cross_entropy(logits, targets[chunk], denominator, need_grad, ops)
         if need_grad:
             np.matmul(logits, w, out=dx[chunk])  # now dlogits: (n, V) @ (V, C) -> (n, C)
-            dw = product(w, logits, x[chunk])  # (V, n) @ (n, C) -> (V, C)
             if whole is not None:
-                whole += dw
+                whole += logits.T @ x[chunk]  # (V, n) @ (n, C) -> (V, C)
     if not need_grad:
         return loss, None
-    return loss, (dx, dw if whole is None else in_rows(w, whole.__getitem__))
+    dw = Pieces(w.shape, w.dtype, lambda rows: logits[:, rows].T @ x if whole is None else whole[rows])
+    return loss, (dx, dw)
 
 
-def backward(dout: np.ndarray, cache: tuple) -> tuple[np.ndarray, Pieces | np.ndarray]:
+def backward(dout: np.ndarray, cache: tuple) -> tuple[np.ndarray, Pieces]:
     """dx: (N, C), dw: (V, C), as the definition."""
     dx, dw = cache
-    if not isinstance(dw, Pieces):
-        return dx * dout, dw * dout
-    return dx * dout, Pieces(dw.shape, dw.dtype, dw.indices, lambda index: dw.part(index) * dout, dw.rows)
+    return dx * dout, Pieces(dw.shape, dw.dtype, lambda rows: dw[rows] * dout)
 
 
 def _cross_entropy(logits: np.ndarray, targets: np.ndarray, denominator: Any, need_grad: bool, ops: Any) -> np.ndarray:
