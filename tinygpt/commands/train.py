@@ -11,7 +11,7 @@ from tinygpt.commands.flags import boolean
 from tinygpt.commands.own import asked_for, blaming
 from tinygpt.device import resolve_device
 from tinygpt.errors import UserError
-from tinygpt.parallel import thread_count
+from tinygpt.parallel import training_threads
 from tinygpt.run import screens
 from tinygpt.run.config import MODEL_SHAPE, PRESETS, TrainConfig
 from tinygpt.run.loop import train
@@ -56,7 +56,8 @@ def run(arguments: argparse.Namespace, command: str) -> int:
         notes.append(f"resumed at step {state.step:,}, learning rate {state.config.lr(state.step):.2e}")
         if state.evaluated_step < 0 < state.step:
             notes.append("on another text, so its best validation loss and best weights start anew")
-        if changes.get("threads") is None and state.threads != thread_count(device=state.model.device):
+        usual = training_threads(None, state.model, state.config.batch_size)
+        if changes.get("threads") is None and state.threads != usual:
             notes.append(f"with {counted(state.threads, 'thread')}, as the run began, so that it goes on bit for bit")
     else:
         state = _start(preset, changes, parts)

@@ -58,7 +58,7 @@ class TrainConfig:
     dtype: str = option("float32", "system", "float32 or float64")
     tf32: bool = option(True, "system", "on a card that can, float32 matrix products in TF32: less exact, faster")
     seed: int = option(1337, "system", "of initialisation, batches and dropout")
-    threads: int | None = option(None, "system", "CPU cores to use (all if not given)")
+    threads: int | None = option(None, "system", "CPU cores to use (as many as help if not given)")
     kernels: str = option("auto", "system", "auto, or reference for the definitions in tinygpt/layers alone")
 
     def __post_init__(self) -> None:

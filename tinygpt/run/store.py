@@ -31,7 +31,7 @@ from tinygpt.files import flush_to_disk, write_atomically
 from tinygpt.models.gpt2 import GPT, GPTConfig
 from tinygpt.ops import build
 from tinygpt.optim import find as find_optimizer
-from tinygpt.parallel import thread_count
+from tinygpt.parallel import training_threads
 from tinygpt.run.config import MODEL_SHAPE, TrainConfig
 from tinygpt.run.state import OURS, Parts, TrainState
 from tinygpt.tokenizer import GPT2Tokenizer, Tokenizer
@@ -100,7 +100,8 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
     corpus.cut = parts.windows_at
     own = parts.optimizers.get(config.optimizer, {})
     optimizer = find_optimizer(config.optimizer).from_config(model.params, config, **own)
-    return TrainState(config, corpus, model, optimizer, thread_count(config.threads, model.device), parts)
+    threads = training_threads(config.threads, model, config.batch_size)
+    return TrainState(config, corpus, model, optimizer, threads, parts)
 
 
 def load_model(
