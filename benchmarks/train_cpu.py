@@ -152,7 +152,7 @@ def main() -> None:
         for turn in range(arguments.rounds + 1):
             steps = list(range(number, number + STEPS[arguments.config]))
             number += len(steps)
-            for name, side in sides.items():
+            for name, side in list(sides.items())[:: 1 if turn % 2 else -1]:  # who comes first is about 2% slower
                 done = side.ask(steps)
                 peaks[name] = done["peak"]
                 _, forward_backward, optimizer = (np.array(column) for column in zip(*done["steps"], strict=True))
