@@ -32,7 +32,7 @@ class Ops:
     def __getattr__(self, name: str) -> Any:
         """Called once for each name: what it finds becomes an attribute."""
         if name.startswith("_") or name not in _leaves():
-            raise AttributeError(f"there is no layer {name!r} in the table; its names are {', '.join(_leaves())}")
+            raise AttributeError(_no_layer(name))
         leaf = self._own.get(name) or self._twins.get(name) or importlib.import_module(f"{layers.__name__}.{name}")
         setattr(self, name, leaf)
         return leaf
@@ -46,13 +46,17 @@ class Ops:
         """A copy of the table with some leaves exchanged. Raises UserError for a name that is none's."""
         for name in leaves:
             if name not in _leaves():
-                raise UserError(f"there is no layer {name!r} in the table; its names are {', '.join(_leaves())}")
+                raise UserError(_no_layer(name))
         return Ops(self._twins, {**self._own, **leaves}) if leaves else self
 
 
 @functools.cache
 def _leaves() -> tuple[str, ...]:
     return tuple(module.name for module in pkgutil.iter_modules(layers.__path__))
+
+
+def _no_layer(name: str) -> str:
+    return f"there is no layer {name!r} in the table; its names are {', '.join(_leaves())}"
 
 
 DEFINITIONS = Ops({}, {})
