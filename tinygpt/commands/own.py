@@ -6,13 +6,13 @@ from typing import Any
 
 from tinygpt.device import out_of_memory
 from tinygpt.errors import UserError
-from tinygpt.run.store import load_state
+from tinygpt.run.store import load_meta
 
 
 def asked_for(settings: Mapping[str, Any]) -> Any:
     """The reader's own layers, if `settings` ask for any; a resumed run has what it was saved with, unless they say."""
     if settings.get("init_from") == "resume":
-        settings = {**load_state(settings.get("out_dir", "out"))[0].get("config", {}), **settings}
+        settings = {**load_meta(settings.get("out_dir", "out"))[0].get("config", {}), **settings}
     if not settings.get("mine"):
         return None
     from tinygpt.own_layers import load_own_layers  # here, since other runs should not wait for the checker

@@ -214,15 +214,20 @@ def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], me
             shutil.rmtree(other, ignore_errors=True)
 
 
-def load_state(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
-    """The last state's meta, and the folder of its files. Raises UserError if one is missing, or not as its digest."""
+def load_meta(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
+    """The last state's meta, which alone is checked, and its folder. Raises UserError as `load_state` does."""
     last = Path(out_dir) / "last"
     if not (last / "current").exists():
         raise UserError(f"{out_dir} holds no run to resume; expected {last / 'current'}, which training writes")
     name, _, digest = (last / "current").read_text(errors="replace").strip().partition("\n")
     folder = last / name
     _check_digest(folder / "state.json", digest, out_dir)
-    meta = read_json(folder / "state.json")
+    return read_json(folder / "state.json"), folder
+
+
+def load_state(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
+    """The last state's meta, and the folder of its files. Raises UserError if one is missing, or not as its digest."""
+    meta, folder = load_meta(out_dir)
     for file, expected in meta["sha256"].items():
         _check_digest(folder / file, expected, out_dir)
     return meta, folder
