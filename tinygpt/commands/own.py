@@ -6,13 +6,24 @@ from typing import Any
 
 from tinygpt.device import out_of_memory
 from tinygpt.errors import UserError
+from tinygpt.run import screens
 from tinygpt.run.store import load_meta
 
 
 def asked_for(settings: Mapping[str, Any]) -> Any:
-    """The reader's own layers, if `settings` ask for any; a resumed run has what it was saved with, unless they say."""
-    if settings.get("init_from") == "resume":
-        settings = {**load_meta(settings.get("out_dir", "out"))[0].get("config", {}), **settings}
+    """The reader's own layers, if `settings` ask for any. What a saved run says is never reason to run code: one that
+    used such layers goes on with them only if they are asked for again. Raises UserError where they are not.
+    """
+    if settings.get("init_from") == "resume" and "mine" not in settings:
+        out_dir = settings.get("out_dir", "out")
+        saved = load_meta(out_dir)[0].get("config", {})
+        if isinstance(saved, dict) and saved.get("mine"):
+            flags = f"--mine={screens.quoted(str(saved['mine']))}"
+            flags += " --mine_unchecked" if saved.get("mine_unchecked") else ""
+            raise UserError(
+                f"the run in {out_dir} used parts of yours from {saved['mine']}, and only you can say that their code "
+                f"may run: give {flags} again, or --mine= to go on without them"
+            )
     if not settings.get("mine"):
         return None
     from tinygpt.own_layers import load_own_layers  # here, since other runs should not wait for the checker

@@ -30,7 +30,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--top_p", type=float, metavar="P", help="draw from the likeliest that reach P together")
     add("--stop", default="", metavar="TEXT", help="end a sample before this text")
     add("--seed", type=at_least(0), metavar="N", help="the same text again (default: another each time)")
-    add("--mine", metavar="FOLDER", help="take in parts of your own, from the lessons: lessons/work")
+    add("--mine", metavar="FOLDER", help="folder with parts of your own, such as lessons/work; their code is run")
     add("--exact_window", **boolean(False), help="slide the context by one token, uncached, as nanoGPT does")
     add_system_flags(parser)
 

@@ -39,7 +39,7 @@ class TrainConfig:
     dropout: float = option(0.0, "model", "probability that an activation is dropped in training")
     bias: bool = option(False, "model", "biases in linear layers and LayerNorms, as GPT-2 has")
     activation_function: str = option("gelu_new", "model", "gelu_new (tanh, GPT-2's) or gelu (exact, nanoGPT's)")
-    mine: str | None = option(None, "model", "folder with parts of your own, from the lessons: lessons/work")
+    mine: str | None = option(None, "model", "folder with parts of your own, such as lessons/work; their code is run")
     mine_unchecked: bool = option(False, "model", "take in also those that do not pass their check")
     batch_size: int = option(12, "optimisation", "sequences in a micro-batch")
     gradient_accumulation_steps: int = option(1, "optimisation", "micro-batches in a step")

@@ -50,6 +50,11 @@ def read_nanogpt_config(path: str) -> tuple[dict[str, Any], list[str]]:
                 nearest = difflib.get_close_matches(name, hints, n=1)
                 hint = f"; did you mean {nearest[0]}?" if nearest else "; tinygpt train --help lists what there is"
                 raise UserError(f"{path}, line {statement.lineno}: unknown setting {name}{hint}")
+            if name.startswith("mine"):
+                raise UserError(
+                    f"{path}, line {statement.lineno}: {name} makes a run execute files, which is for you to say and "
+                    "not for a file; give --mine=FOLDER on the command line"
+                )
             kind = plain_type(hints[name])
             value = _literal(statement.value)
             if kind is float and type(value) is int and abs(value) < 1e300:
