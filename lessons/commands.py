@@ -3,7 +3,6 @@
 import os
 import re
 import time
-import traceback
 from pathlib import Path
 
 from lessons import display
@@ -76,9 +75,9 @@ def _check(course: Course, exercise: Exercise) -> bool:
 
 
 def _line_reached(path: Path, interrupt: KeyboardInterrupt) -> str:
-    """The line of the learner's file at which Ctrl-C stopped the program, such as in an endless loop."""
-    lines = [frame.lineno for frame in traceback.extract_tb(interrupt.__traceback__) if Path(frame.filename) == path]
-    return f" in {display.shown_path(path)}, line {lines[-1]}" if lines else ""
+    """The line of the learner's file at which Ctrl-C stopped it, such as in an endless loop."""
+    line = getattr(interrupt, "line", None)
+    return f" in {display.shown_path(path)}, line {line}" if line else ""
 
 
 def _watch(course: Course, exercises: list[Exercise]) -> int:

@@ -383,29 +383,30 @@ def test_a_run_with_every_part_of_the_readers_own_is_the_reference_run(tmp_path,
 
 
 def test_every_part_is_really_used(tmp_path, monkeypatch):
-    """Each file says when it is called: all are, in one run and a sample from it, or in the checks of the others."""
+    """Each file leaves a file when it is called: all are, in one run and a sample from it, or in the others' checks."""
     fill(tmp_path)
     for name, part in PARTS.items():
         path = tmp_path / f"{name}.py"
         path.write_text(path.read_text(encoding="utf-8") + NOISY.format(part=part.functions), encoding="utf-8")
     own = load_own_layers(tmp_path)
-    assert own.used["numerical_gradient"].called
-    for module in own.used.values():
-        module.called.clear()
+    assert (tmp_path / "numerical_gradient.numerical_gradient").exists()
+    for said in tmp_path.glob("*.*"):
+        if said.suffix != ".py":
+            said.unlink()
     _, state, _ = run(tmp_path, monkeypatch, own, max_iters=2, tokenizer="bpe", vocab_size=270)
     state.model.generate(np.array([[1, 2, 3]]), 4, top_p=0.9, seed=1)
-    quiet = {name: set(PARTS[name].functions) - set(module.called) for name, module in own.used.items()}
+    quiet = {name: {f for f in PARTS[name].functions if not (tmp_path / f"{name}.{f}").exists()} for name in own.used}
     of_no_page = {name for name in quiet if PARTS[name].is_layer and not (hasattr(Leaves, name) or hasattr(GPT, name))}
     assert {name for name in quiet if quiet[name]} == {"numerical_gradient", "softmax", *of_no_page}
     assert quiet["softmax"] == {"backward"}  # it serves in sampling alone
 
 
 NOISY = """
-called = []
+import pathlib
 
 def _noisy(name, function):
     def noisy(*arguments, **options):
-        called.append(name)
+        pathlib.Path(__file__).with_suffix("." + name).touch()
         return function(*arguments, **options)
     return noisy
 
@@ -450,17 +451,38 @@ def test_the_command_names_yours_leaves_out_the_wrong_and_takes_it_in_when_told(
     assert "attention.py does not pass its check and is left out" in err and "note: yours: gelu\n" in err
 
 
-def test_a_resumed_run_goes_on_with_the_readers_parts(tmp_path, monkeypatch, capsys):
+def test_a_resumed_run_goes_on_with_the_readers_parts_only_if_they_are_asked_for_again(tmp_path, monkeypatch, capsys):
+    """A folder that somebody gives you may say anything: what it says never makes code run."""
     fill(tmp_path, "adamw_update")
     _, state, own = run(tmp_path, monkeypatch, mine=str(tmp_path), max_iters=2)
     assert list(own.used) == ["adamw_update"]
     assert inspect.getfile(state.optimizer.update) == str(tmp_path / "adamw_update.py")
     out_dir = state.config.out_dir
-    assert main(["train", "--init_from=resume", f"--out_dir={out_dir}", "--max_iters=4"]) == 0
-    assert "yours       adamw_update\n" in capsys.readouterr().out
+    ran = tmp_path / "ran"
+    with (tmp_path / "adamw_update.py").open("a", encoding="utf-8") as file:
+        file.write(f"\nopen({str(ran)!r}, 'w').close()\n")
+    more = ["train", "--init_from=resume", f"--out_dir={out_dir}", "--max_iters=4"]
+    assert main(more) == 1
+    says = capsys.readouterr().err
+    assert (
+        f"the run in {out_dir} used parts of yours from {tmp_path}" in says and f"give --mine={tmp_path} again" in says
+    )
+    assert says.count("\n") == 1 and not ran.exists()
+    assert main([*more, f"--mine={tmp_path}"]) == 0
+    assert "yours       adamw_update\n" in capsys.readouterr().out and ran.exists()
     with pytest.raises(UserError, match="is for the command line; from Python give the parts themselves"):
         resume(out_dir, {"max_iters": 6})
     assert resume(out_dir, {"max_iters": 6}, own.parts).step == 4
+    ran.unlink()
+    assert main([*more[:-1], "--max_iters=6", "--mine="]) == 0
+    assert "yours" not in capsys.readouterr().out and not ran.exists()
+
+
+def test_a_configuration_file_cannot_ask_for_code_to_be_run(tmp_path, capsys):
+    config = tmp_path / "config.py"
+    config.write_text(f"mine = {str(tmp_path)!r}\n", encoding="utf-8")
+    assert main(["train", str(config), f"--out_dir={tmp_path / 'out'}"]) == 1
+    assert "line 1: mine makes a run execute files, which is for you to say" in capsys.readouterr().err
 
 
 def test_what_a_readers_layer_raises_in_training_is_one_sentence_with_its_line(tmp_path, monkeypatch, capsys):

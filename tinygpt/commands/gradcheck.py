@@ -14,13 +14,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "what", nargs="*", metavar="LAYER | model | gpt2 | FILE.py",
-        help="layers by name, model, a size of GPT-2, or your own file with forward and backward, and with inputs, a "
-        "dict of forward's arguments, if it is no layer (default: all layers and the model)",
+        help="layers by name, model, a size of GPT-2, or your own file, which is run, with forward and backward, and "
+        "with inputs, a dict of forward's arguments, if it is no layer (default: all layers and the model)",
     )  # fmt: skip
     add("--as", dest="layer", type=_layer, metavar="LAYER", help="the layer that FILE.py implements")
     add("--mutants", action="store_true", help="measure the checker on a library of wrong layers instead")
     add("--all_entries", action="store_true", help="every entry of the model's parameters (default: some)")
     add("-v", "--verbose", action="store_true", help="a row for every gradient of every check")
+    add(
+        "--seconds", type=at_least(1), default=60, metavar="N",
+        help="of computing that FILE.py may take before it is ended (default: 60)",
+    )  # fmt: skip
     add("--device", default="cpu", help="cpu or cuda (default: cpu)")
     add("--seed", type=at_least(0), default=0, metavar="N", help="of the inputs and sizes (default: 0)")
 
@@ -37,7 +41,13 @@ def run(arguments: argparse.Namespace, _: str) -> int:
         print(f"note: {remark}")
     with blas_threads(1):  # the arrays are too small to share out
         right = gradcheck.check_named(
-            arguments.what, device, arguments.all_entries, arguments.seed, arguments.layer, arguments.verbose
+            arguments.what,
+            device,
+            arguments.all_entries,
+            arguments.seed,
+            arguments.layer,
+            arguments.verbose,
+            arguments.seconds,
         )
     return 0 if right else 1
 

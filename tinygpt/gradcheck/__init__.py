@@ -7,7 +7,8 @@
 
 Read in this order: `numerical.py` (the idea), `differences.py` and `experiment.py` (the check), `layers/` and
 `suite.py` (what is checked), `mutants.py` and `edits.py` (a library of wrong layers), `measure.py` (how many of them
-the check finds), `diagnosis.py` (what is wrong, in words), `own_file.py` and `terminal.py` (files, what is printed).
+the check finds), `diagnosis.py` (what is wrong, in words), `own_file.py` and `terminal.py` (files, what is printed),
+`process.py`, `child.py` and `wire.py` (a reader's file in a process of its own).
 """
 
 from tinygpt.gradcheck.diagnosis import diagnose

@@ -1,4 +1,4 @@
-"""A reader's own file: loaded, judged as the layer it is named after, and blamed for what it raises."""
+"""A reader's own file: judged as the layer it is named after, and blamed for what it raises."""
 
 import contextlib
 import linecache
@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygpt.errors import UserError
 from tinygpt.gradcheck.diagnosis import diagnose
+from tinygpt.gradcheck.process import OwnFile, RaisedThere
 from tinygpt.gradcheck.report import Report
 from tinygpt.gradcheck.runs import raised
 from tinygpt.gradcheck.suite import Trial
@@ -19,16 +20,17 @@ from tinygpt.gradcheck.suite import Trial
 UNWRITTEN = "{} is not written yet"  # it raises NotImplementedError
 
 
-def load(path: Path, functions: Sequence[str] = ("forward", "backward")) -> ModuleType:
-    """The file as a module. Raises UserError if there is none or it lacks one of `functions`; what it raises passes."""
-    if not path.is_file():
-        raise UserError(f"there is no such file; expected a Python file with {' and '.join(functions)}")
+def load(path: str | Path, source: bytes, functions: Sequence[str]) -> ModuleType:
+    """A file's text as a module, which runs it in this process. Raises UserError if it lacks one of `functions`; what
+    it raises passes.
+    """
+    path = Path(path)
     module = ModuleType(path.stem)
     module.__file__ = str(path)
     # not by import, whose cache takes two versions of one second and one size for the same
     linecache.checkcache(str(path))
     with np.errstate():  # what a file sets there is its own
-        exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
+        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
     for name in functions:
         if not callable(getattr(module, name, None)):
             raise UserError(f"there is no function {name}; expected {' and '.join(functions)}")
@@ -49,7 +51,7 @@ def imports_beside(path: Path) -> Iterator[None]:
                 del sys.modules[name]
 
 
-def judge(trial: Trial, module: ModuleType, layer: str, path: Path) -> Report:
+def judge(trial: Trial, module: OwnFile, layer: str, path: Path) -> Report:
     """The report of one case; what the file raises is a problem of that case's, and so is what it has not written."""
     try:
         report = trial.judge(module)
@@ -61,13 +63,15 @@ def judge(trial: Trial, module: ModuleType, layer: str, path: Path) -> Report:
             report = Report("", problems=[UNWRITTEN.format("forward")], tolerance=trial.tolerance)
     except UserError as error:
         report = Report("", problems=[str(error)], tolerance=trial.tolerance)
-    except (Exception, SystemExit) as error:
-        report = Report("", problems=[blame(path, error)], tolerance=trial.tolerance)
+    except Exception as error:
+        given = isinstance(error, RaisedThere)
+        says = blame(path, error) if given else f"what it returned cannot be compared: {raised(error)}"
+        report = Report("", problems=[says], tolerance=trial.tolerance)
     report.title = path.name + trial.title.removeprefix(layer)
     return report
 
 
-def what_is_wrong(layer: str, module: ModuleType, reports: Sequence[Report], seed: int) -> str:
+def what_is_wrong(layer: str, module: OwnFile, reports: Sequence[Report], seed: int) -> str:
     """What is wrong with a layer's file that did not pass, in words: of what is yet to be written, that it is."""
     for name in ("forward", "backward"):
         if any(UNWRITTEN.format(name) in report.problems for report in reports):
@@ -87,17 +91,29 @@ def what_is_wrong(layer: str, module: ModuleType, reports: Sequence[Report], see
     return "\n".join(says)
 
 
+def meddling(file: OwnFile) -> str:
+    """What a file whose numbers are right has changed that is not its own, in a sentence; "" if nothing."""
+    names = file.meddled()
+    return f"it puts something of its own in the place of {', '.join(names)}, which others use" if names else ""
+
+
 def blame(path: Path, error: BaseException) -> str:
     """What a reader's file raised and where, in one line; what others raised is raised again."""
     place = where(path, error)
-    if place == str(path) and not isinstance(error, SyntaxError | ValueError):  # ValueError: a source with null bytes
+    if place == str(path) and not isinstance(error, RaisedThere):
         raise error
     return f"{place} {raised(error)}"
 
 
 def where(path: Path, error: BaseException) -> str:
     """The file, and the line in it where an error was raised or passed through, if there is one."""
+    number = error.line if isinstance(error, RaisedThere) else line(path, error)
+    return f"{path}, line {number}," if number else str(path)
+
+
+def line(path: str | Path, error: BaseException) -> int | None:
+    """The line of a file where an error was raised or passed through; None if none was."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
-    line = error.lineno if isinstance(error, SyntaxError) else next(reversed(lines), None)
-    return f"{path}, line {line}," if line else str(path)
+    return next((f.lineno for f in reversed(frames) if Path(f.filename).resolve() == Path(path).resolve()), None)

@@ -2,23 +2,23 @@
 
 import difflib
 import functools
-import inspect
 import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from tinygpt.errors import UserError
 from tinygpt.gradcheck.diagnosis import diagnose
+from tinygpt.gradcheck.edits import StaleEdit
 from tinygpt.gradcheck.experiment import gradient_check
 from tinygpt.gradcheck.library import LAYERS
 from tinygpt.gradcheck.measure import USUAL_CHECKS, false_alarms, verdicts
-from tinygpt.gradcheck.own_file import blame, imports_beside, judge, load, what_is_wrong
+from tinygpt.gradcheck.own_file import blame, judge, meddling, what_is_wrong
+from tinygpt.gradcheck.process import NoAnswer, OwnFile, RaisedThere
 from tinygpt.gradcheck.report import Report
 from tinygpt.gradcheck.suite import DIRECTION_TOLERANCE, candidates, check_directions, random_model, reports, trials
 from tinygpt.models.gpt2 import GPT2_SIZES, GPTConfig
@@ -29,7 +29,9 @@ FILE_ENTRIES = 500  # of each input that a reader's own file brings, likewise
 SAY = functools.partial(print, flush=True)
 
 
-def check_named(names: list[str], device: str, all_entries: bool, seed: int, layer: str | None, verbose: bool) -> bool:
+def check_named(
+    names: list[str], device: str, all_entries: bool, seed: int, layer: str | None, verbose: bool, seconds: float
+) -> bool:
     """Check layers, "model", GPT-2's sizes or files by name, all layers and the model if none; True if all is right."""
     refuse_unknown([name for name in names if not name.endswith(".py")])
     if layer is not None and not any(name.endswith(".py") for name in names):
@@ -41,7 +43,7 @@ def check_named(names: list[str], device: str, all_entries: bool, seed: int, lay
         if name in GPT2_SIZES:
             verdicts.append(_check_size(name, device, seed))
         elif name.endswith(".py"):
-            verdicts.append(_check_file(Path(name), layer, device, all_entries, seed, verbose))
+            verdicts.append(_check_file(Path(name), layer, device, all_entries, seed, verbose, seconds))
     return all(verdicts)
 
 
@@ -102,36 +104,44 @@ def _check_size(preset: str, device: str, seed: int) -> bool:
     return not wrong
 
 
-def _check_file(path: Path, layer: str | None, device: str, all_entries: bool, seed: int, verbose: bool) -> bool:
+def _check_file(
+    path: Path, layer: str | None, device: str, all_entries: bool, seed: int, verbose: bool, seconds: float
+) -> bool:
     """A reader's own module: against the definition of the layer it is named after, or by itself."""
     layer = layer or (path.stem if path.stem in LAYERS and path.stem != "model" else None)
-    with imports_beside(path):
-        try:
-            module = load(path)
+    try:
+        with OwnFile(path, ("forward", "backward"), seconds, seed, device) as file:
             if layer is None:
-                return _check_by_itself(path, module, None if all_entries else FILE_ENTRIES, seed)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-        except (Exception, SystemExit) as error:
-            raise UserError(blame(path, error)) from error
-        done = overview((judge(trial, module, layer, path) for trial in trials(layer, seed, device)), SAY, verbose)
-        if not all(done):
-            print(f"\nwhat is wrong:\n{what_is_wrong(layer, module, done, seed)}")
-        return all(done)
+                return _check_by_itself(path, file, None if all_entries else FILE_ENTRIES, seed)
+            made = (judge(trial, file, layer, path) for trial in trials(layer, seed, device))
+            done = overview(made, SAY, verbose)
+            wrong = "" if all(done) else what_is_wrong(layer, file, done, seed)
+            wrong = wrong or meddling(file)
+            if wrong:
+                print(f"\nwhat is wrong:\n{wrong}")
+            return not wrong
+    except NoAnswer as error:
+        raise UserError(str(error)) from None
+    except StaleEdit:
+        raise
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except RaisedThere as error:
+        raise UserError(blame(path, error)) from error
 
 
-def _check_by_itself(path: Path, module: ModuleType, max_entries: int | None, seed: int) -> bool:
-    given = getattr(module, "inputs", None)
-    if given is None:
+def _check_by_itself(path: Path, file: OwnFile, max_entries: int | None, seed: int) -> bool:
+    if not file.has_inputs:
         raise UserError(
             "the file is not named after a layer, so there is nothing to compare it with; say which layer it is with "
             f"--as={'|'.join(LAYERS[:-1])}, or give it inputs, a dict of forward's arguments or a function of a "
             f"numpy Generator that returns one"
         )
-    if callable(given):
-        given = given(generator(seed, "inputs")) if inspect.signature(given).parameters else given()
     options: dict[str, Any] = {"max_entries": max_entries, "seed": seed, "title": str(path)}
-    print(report := gradient_check(module.forward, module.backward, given, **options))
+    report = gradient_check(file.forward, file.backward, file.inputs(seed), **options)
+    if wrong := meddling(file):
+        report.problems.append(wrong)
+    print(report)
     return report.passed
 
 

@@ -1,10 +1,7 @@
 """Which parts there are, and is one right? Its numbers held against the engine's, then what float64 does not show."""
 
-import contextlib
 import inspect
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +14,7 @@ from tinygpt.gradcheck import own_file
 from tinygpt.gradcheck.cases import mapped
 from tinygpt.gradcheck.differences import relative
 from tinygpt.gradcheck.library import CASES, FILES, definition
+from tinygpt.gradcheck.process import NoAnswer, OwnFile, RaisedThere
 from tinygpt.gradcheck.runs import raised
 from tinygpt.gradcheck.suite import trials
 from tinygpt.gradcheck.terminal import overview
@@ -24,7 +22,7 @@ from tinygpt.own_layers import outcomes
 from tinygpt.own_layers.outcomes import FUNCTIONS
 
 AGREES = 1e-6  # relative: what central differences are good for
-FUNCTION_SECONDS, LAYER_SECONDS = 5, 120  # that a check may take: a hundred times what it does
+FUNCTION_SECONDS, LAYER_SECONDS = 10, 30  # that a file may compute in a check: a hundred times what it does
 
 
 @dataclass(frozen=True)
@@ -55,63 +53,42 @@ PARTS |= {name: Part(name, file.DEFINITION) for name, file in FUNCTIONS.items()}
 
 
 class Checked(NamedTuple):
-    """The verdict on a part. text: all there is to print; wrong: what is wrong, or ""; written: whether the file is."""
+    """The verdict on a part. text: all there is to print; wrong: what is wrong, or ""; written: whether the file is;
+    answered: whether it gave any answer, wrong or right.
+    """
 
     passed: bool
     text: str
     wrong: str = ""
     written: bool = True
+    answered: bool = True
 
 
 def check(name: str, path: Path, seed: int = 0) -> Checked:
-    """Hold the file of a part against the engine's own. Another seed draws other numbers and sizes."""
-    return load_and_check(PARTS[name], path, seed)[1]
+    """Hold the file of a part against the engine's own. Another seed draws other numbers and sizes.
 
-
-def load_and_check(part: Part, path: Path, seed: int) -> tuple[ModuleType | None, Checked]:
-    """The file as a module, None if it could not be loaded, and the verdict on it."""
+    The file computes in a process of its own, for so long and no longer; here its numbers are compared.
+    """
+    part = PARTS[name]
+    seconds = LAYER_SECONDS if part.is_layer else FUNCTION_SECONDS
     try:
-        with _time_limit(LAYER_SECONDS if part.is_layer else FUNCTION_SECONDS), own_file.imports_beside(path):
-            try:
-                module = own_file.load(path, part.functions)
-            except (UserError, NotImplementedError) as error:
-                return None, _failed(f"{path}: {error}", written=isinstance(error, UserError))
-            except (Exception, SystemExit) as error:
-                return None, _failed(own_file.blame(path, error))
-            return module, (_check_layer if part.is_layer else _check_function)(part, module, path, seed)
-    except _Endless as error:
-        place = own_file.where(path, error)
-        return None, _failed(f"{place} had not come back after {error} s; is there a loop without an end?")
-
-
-class _Endless(BaseException):
-    """Not an Exception, which a check would take for the part's own and go on."""
-
-
-@contextlib.contextmanager
-def _time_limit(seconds: int) -> Iterator[None]:
-    """Raise _Endless in whatever runs after so long; nothing where there are no timers, or outside the main thread."""
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ring(*_: Any) -> None:
-        raise _Endless(str(seconds))
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        with OwnFile(Path(path), part.functions, seconds, seed) as file:
+            checked = (_check_layer if part.is_layer else _check_function)(part, file, Path(path), seed)
+            wrong = own_file.meddling(file) if checked.passed else ""
+            return _failed(wrong) if wrong else checked
+    except NoAnswer as error:
+        return _failed(str(error))._replace(answered=False)
+    except (UserError, NotImplementedError) as error:
+        return _failed(f"{path}: {error}", written=isinstance(error, UserError))._replace(answered=False)
+    except RaisedThere as error:
+        return _failed(own_file.blame(Path(path), error))._replace(answered=False)
 
 
 def _failed(wrong: str, table: Sequence[str] = (), written: bool = True) -> Checked:
     return Checked(False, "\n".join([*table, "", "what is wrong:", wrong]) if table else wrong, wrong, written)
 
 
-def _check_layer(part: Part, module: ModuleType, path: Path, seed: int) -> Checked:
+def _check_layer(part: Part, module: OwnFile, path: Path, seed: int) -> Checked:
     table: list[str] = []
     judged = (own_file.judge(trial, module, part.name, path) for trial in trials(part.name, seed))
     made = overview(judged, table.append)
@@ -136,7 +113,7 @@ def _check_layer(part: Part, module: ModuleType, path: Path, seed: int) -> Check
     return Checked(True, "\n".join(table + _second_opinion(part, module, path, seed)))
 
 
-def _breach(part: Part, module: ModuleType, seed: int) -> str:
+def _breach(part: Part, module: OwnFile, seed: int) -> str:
     """What of the layers' contract a file with the right numbers does not keep: another form or dtype of out or
     gradients, something kept outside the cache, numbers that overflow, a value that it should refuse. "" if nothing.
     """
@@ -225,34 +202,37 @@ def _kind(x: Any) -> str:
     return "None" if x is None else f"a {type(x).__name__}{size}"
 
 
-def _second_opinion(part: Part, module: ModuleType, path: Path, seed: int) -> list[str]:
+def _second_opinion(part: Part, module: OwnFile, path: Path, seed: int) -> list[str]:
     """What the reader's own numerical gradient, where there is one and it is right, says of the layer's backward."""
     own = path.parent / "numerical_gradient.py"
     if not own.is_file():
         return []
-    theirs, checked = load_and_check(PARTS["numerical_gradient"], own, seed)
-    if theirs is None or not checked.passed:
+    if not check("numerical_gradient", own, seed).passed:
         return [f"{own} is not right yet, so it was not asked for a second opinion"]
     trial = next(trials(part.name, seed))
     experiment, (forward, backward) = trial.experiment, trial.functions(module)
     _, gradients, _ = experiment.run(forward, backward)
     errors = []
-    for name, x in experiment.arrays.items():
+    try:
+        with OwnFile(own, PARTS["numerical_gradient"].functions, LAYER_SECONDS, seed) as theirs:
+            for name, x in experiment.arrays.items():
 
-        def scalar(moved: np.ndarray, x: np.ndarray = x) -> float:
-            kept = x.copy()
-            x[...] = moved
-            out, _ = forward(**experiment.inputs)
-            x[...] = kept
-            return float((out * experiment.dout[0]).sum())
+                def scalar(moved: np.ndarray, x: np.ndarray = x) -> float:
+                    kept = x.copy()
+                    x[...] = moved
+                    out, _ = forward(**experiment.inputs)
+                    x[...] = kept
+                    return float((out * experiment.dout[0]).sum())
 
-        sides = theirs.numerical_gradient(scalar, x.copy()), gradients[name]
-        errors.append(relative(np.linalg.norm(sides[0] - sides[1]), *map(np.linalg.norm, sides)))
+                sides = theirs.numerical_gradient(scalar, x.copy()), gradients[name]
+                errors.append(relative(np.linalg.norm(sides[0] - sides[1]), *map(np.linalg.norm, sides)))
+    except (NoAnswer, RaisedThere, UserError) as error:
+        return [f"{own} has no second opinion: {error}"]
     verdict = "agrees" if max(errors) <= AGREES else "DISAGREES"
     return [f"your own numerical_gradient {verdict}: worst relative error {max(errors):.1e}"]
 
 
-def _check_function(part: Part, module: ModuleType, path: Path, seed: int) -> Checked:
+def _check_function(part: Part, module: OwnFile, path: Path, seed: int) -> Checked:
     (name,) = part.functions
     candidate, right = getattr(module, name), part.definition
     names = list(inspect.signature(right).parameters)

@@ -25,6 +25,9 @@ Calls: TypeAlias = Iterator[Call]
 class Uniform:
     """Stands in for a NumPy Generator where numbers between 0 and 1 are drawn: it gives those that it was made of."""
 
+    LENT = "random", "uniform"  # what a file in a process of its own may call, and what it is told of all else
+    OTHERWISE = "rng.{name} is not what draws here: take one number for each row from rng.random"
+
     def __init__(self, *numbers: float):
         self.numbers = list(numbers)
 
@@ -39,4 +42,4 @@ class Uniform:
         return np.array(drawn).reshape(size) if size is not None else drawn[0]
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"rng.{name} is not what draws here: take one number for each row from rng.random")
+        raise AttributeError(self.OTHERWISE.format(name=name))

@@ -1,0 +1,359 @@
+"""A reader's file, computing in a process of its own.
+
+Numbers go in and numbers come out; whatever else the file does, it does to that process: the verdict is made here, of
+what came back. A file that ends its process, never comes back or answers what cannot be read gives no answer.
+"""
+
+import builtins
+import contextlib
+import inspect
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+
+from tinygpt.errors import UserError
+from tinygpt.gradcheck import wire
+from tinygpt.models.gpt2 import BlockOps
+from tinygpt.ops import DEFINITIONS, Ops
+
+PRINTED = 20_000  # bytes of what a file prints that are shown
+START_SECONDS = 120  # in which the process must be there; it takes a quarter of a second
+CHILD = "import sys; sys.path[:] = sys.argv[2:]; from tinygpt.gradcheck.child import serve; serve(sys.argv[1])"
+
+
+class NoAnswer(BaseException):
+    """The file gave none, and why, in a sentence. No Exception, which a check would take for the file's own."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while the file was computing. line: where in it, if that is known."""
+
+    line: int | None = None
+
+
+class RaisedThere(Exception):
+    """What a file raised in its process; each is of a class of the same name and the same built-in base as there.
+    line: in the file, or None.
+    """
+
+    line: int | None = None
+
+
+class Kept:
+    """What stayed in the file's process, a cache for example. seen: the arrays and lists that came and went with it."""
+
+    number: int
+    freed: list[int]
+    seen: Sequence = ()
+
+    def __del__(self) -> None:
+        self.freed.append(self.number)
+
+
+class OwnFile:
+    """A reader's file. Its functions are attributes, and called as if they were here. Raises what the file raises when
+    it is loaded (`RaisedThere`), UserError if it is missing or lacks one of `functions`, NoAnswer.
+
+    seconds: of computing that it may take in all. seed: of the numbers that its forward draws from `numpy.random`, the
+    same ones in each call. device: "cuda" if it is to be called with arrays on a card.
+    """
+
+    def __init__(self, path: Path, functions: Sequence[str], seconds: float, seed: int = 0, device: str = "cpu"):
+        self.path, self.seconds = path, seconds
+        if not path.is_file():
+            raise UserError(f"there is no such file; expected a Python file with {' and '.join(functions)}")
+        source = path.read_bytes()
+        self.left, self.clock_runs, self.at = float(START_SECONDS), True, "at its start"
+        self.freed: list[int] = []
+        self.lent: list[Callable] = []
+        self.reason = ""  # why there is no answer, nor will be
+        self.closed = False
+        self.trace = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
+        self._start(seed, device)
+        try:
+            self._ask("hello")
+            self.left, self.at = seconds, "while it was loaded"
+            loaded = self._ask("load", str(path), np.frombuffer(source, np.uint8), list(functions))
+        except BaseException:
+            self.close()
+            raise
+        self.has_inputs = loaded["inputs"]
+        for name in functions:
+            setattr(self, name, self._function(name, loaded["functions"][name]))
+
+    def __getattr__(self, name: str) -> Callable:
+        raise AttributeError(f"{name} is not among the functions of {self.path} that were asked for")
+
+    def __enter__(self) -> "OwnFile":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def inputs(self, seed: int) -> Any:
+        """What the file says that its forward is to be called with."""
+        return self._ask("inputs", seed)
+
+    def meddled(self) -> list[str]:
+        """Names of others' things that the file has put its own in the place of."""
+        return self._ask("meddled")
+
+    def _function(self, name: str, parameters: list | None) -> Callable:
+        def called(*arguments: Any, **named: Any) -> Any:
+            cache = next((x for x in arguments if isinstance(x, Kept) and x.seen), None)
+            self.at = f"in {name}"
+            return self._ask("call", name, arguments, named, cache and cache.number, also=cache.seen if cache else ())
+
+        called.__name__ = name
+        if parameters is not None:
+            made = [inspect.Parameter(n, inspect._ParameterKind(kind)) for n, kind, _ in parameters]
+            given = zip(made, parameters, strict=True)
+            made = [p.replace(default=None) if default else p for p, (_, _, default) in given]
+            called.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
+        return called
+
+    # Messages
+
+    def _ask(self, do: str, *values: Any, also: Sequence = ()) -> Any:
+        """Have something done there; returns what came of it, or raises that. also: what else it may have changed."""
+        seen: list = []
+        lent = len(self.lent)
+        request = {"do": do, "value": wire.pack(values, self._stays, seen), "free": list(self.freed)}
+        self.freed.clear()
+        try:
+            reply, arrays = self._exchange(request, wire.content(seen))
+            while reply.keys() & {"ask", "clock"}:
+                if "ask" in reply:
+                    reply, arrays = self._exchange(*self._asked(reply, arrays))
+                else:
+                    self.clock_runs = bool(reply["clock"]) or not _terminal()
+                    reply, arrays = self._exchange({})
+            came: list = []
+            result = wire.unpack(reply["value"], arrays, self._arrived, came) if "value" in reply else None
+            used = sum(x.nbytes for x in came if not isinstance(x, list))
+            changed = wire.unpack(reply.get("changed", []), arrays[used:], self._arrived, [])
+            mine = [*seen, *also]
+            for number, theirs in changed:
+                _change(mine[number], theirs)
+            if "error" in reply:
+                raise _raised(reply["error"])
+            if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Kept):
+                result[1].seen = [*seen, *came]
+            return result
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
+            if isinstance(error, UserError | RaisedThere):
+                raise
+            self.close()
+            raise self._no_answer("what came back from its process cannot be read") from None
+        finally:
+            del self.lent[lent:]
+
+    def _exchange(self, request: Any, arrays: bytes = b"") -> tuple[dict[str, Any], memoryview]:
+        """Send a message and wait for the next one, as long as there is time left."""
+        if self.closed:
+            raise NoAnswer(self.reason)
+        self.requests.put((request, arrays))
+        began = time.monotonic()
+        try:
+            while True:
+                try:
+                    reply = self.replies.get(timeout=max(0.0, self.left) if self.clock_runs else None)
+                    break
+                except queue.Empty:
+                    line = self._line()
+                    self.close()
+                    place = f"{self.path}, line {line}," if line else str(self.path)
+                    self.reason = f"{place} had not come back after {self.seconds:g} s; is there a loop without an end?"
+                    raise NoAnswer(self.reason) from None
+        except KeyboardInterrupt as interrupt:
+            interrupted = Interrupted()
+            interrupted.line = self._line()
+            self.close()
+            raise interrupted from interrupt
+        if self.clock_runs:
+            self.left -= time.monotonic() - began
+        if isinstance(reply, tuple) and isinstance(reply[0], dict):
+            return reply
+        if reply is None:
+            raise self._ended()
+        self.close()
+        raise self._no_answer("what came back from its process cannot be read")
+
+    def _asked(self, reply: dict[str, Any], arrays: memoryview) -> tuple[Any, bytes]:
+        """Call the function of ours that the file was lent, and return the answer to be sent."""
+        function = self.lent[reply["ask"]]
+        arguments, named = wire.unpack(reply["value"], arrays, self._arrived, [])
+        try:
+            seen: list = []
+            return {"value": wire.pack(function(*arguments, **named), self._stays, seen)}, wire.content(seen)
+        except Exception as error:  # of a file that asked for what cannot be
+            return {"raised": [type(error).__name__, str(error)]}, b""
+
+    def _stays(self, value: Any) -> dict[str, Any]:
+        """What goes in the place of something that is no value: a file may call it, and no more."""
+        if isinstance(value, Kept):
+            return {"object": value.number}
+        if isinstance(value, Ops | BlockOps) and getattr(value, "leaves", value) is DEFINITIONS:
+            return {"leaves": type(value).__name__}
+        if callable(value):
+            self.lent.append(value)
+            return {"function": len(self.lent) - 1}
+        if isinstance(value, SimpleNamespace):
+            names, otherwise = vars(value), "it has no {name}"
+        else:
+            names, otherwise = value.LENT, value.OTHERWISE
+        first = len(self.lent)
+        self.lent += [getattr(value, name) for name in names]
+        return {"methods": {name: first + n for n, name in enumerate(names)}, "otherwise": otherwise}
+
+    def _arrived(self, packed: dict[str, Any]) -> Any:
+        kept = type(str(packed["type"]), (Kept,), {})()  # so that messages call it what it is
+        kept.number, kept.freed = int(packed["object"]), self.freed
+        return kept
+
+    # The process
+
+    def _start(self, seed: int, device: str) -> None:
+        posix = os.name == "posix"
+        settings = {
+            "seed": seed, "seconds": self.seconds, "bounded": device == "cpu",
+            "terminal": _terminal(), "trace": self.trace.fileno() if posix else None,
+        }  # fmt: skip
+        one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-c", CHILD, json.dumps(settings), *sys.path],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+            env=os.environ | one_thread, start_new_session=True,  # a group of its own, to be ended whole
+            pass_fds=[self.trace.fileno()] if posix else [],
+        )  # fmt: skip
+        self.requests: queue.SimpleQueue = queue.SimpleQueue()
+        self.replies: queue.SimpleQueue = queue.SimpleQueue()
+        self.printing = threading.Thread(target=self._show, daemon=True)
+        # neither may wait for ever for a process that does not read or answer, so another thread does
+        for thread in (threading.Thread(target=self._carry, daemon=True), self.printing):
+            thread.start()
+
+    def _carry(self) -> None:
+        """One message there for each message back, until there is no more to send."""
+        asks, answers = cast(Any, self.process.stdin), cast(Any, self.process.stdout)
+        with asks, answers:
+            while (message := self.requests.get()) is not None:
+                try:
+                    wire.send(asks.fileno(), *message)
+                    self.replies.put(wire.receive(answers.fileno()))
+                except OSError:
+                    self.replies.put(None)
+                except Exception as error:
+                    self.replies.put(error)
+
+    def _show(self) -> None:
+        """What the file prints, as it comes, as far as anyone would read it."""
+        shown, prints = 0, cast(Any, self.process.stderr)
+        with contextlib.suppress(OSError, ValueError), prints:
+            while piece := os.read(prints.fileno(), 1 << 16):
+                if shown < PRINTED:
+                    text = piece[: PRINTED - shown].decode(errors="replace")
+                    more = "" if shown + len(piece) < PRINTED else f"\n({self.path} printed more, which is left out)\n"
+                    print(text + more, end="", flush=True)
+                shown += len(piece)
+
+    def _ended(self) -> NoAnswer:
+        """Why there is no answer from a process that answers no more."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(2)
+        status, line = self.process.poll(), self._crashed()
+        self.close()
+        place = f"{self.path}, line {line}," if line else f"{self.path}"
+        if status is None:
+            return self._no_answer("its process answers no more, though it has not ended")
+        if status < 0:
+            with contextlib.suppress(ValueError):
+                return self._no_answer(f"its process was ended by {signal.Signals(-status).name}", place)
+        return self._no_answer(f"it ended its own process, with status {status}", place)
+
+    def _no_answer(self, why: str, place: str = "") -> NoAnswer:
+        self.reason = f"{place or self.path} gave no answer {self.at}: {why}"
+        return NoAnswer(self.reason)
+
+    def _line(self) -> int | None:
+        """The line at which the file is, if its process will say."""
+        if os.name != "posix":
+            return None
+        with contextlib.suppress(OSError):
+            os.kill(self.process.pid, signal.SIGUSR1)
+        for _ in range(20):
+            if line := self._crashed():
+                return line
+            time.sleep(0.05)
+        return None
+
+    def _crashed(self) -> int | None:
+        """The line of the file in the innermost frame that was written down before a crash, if one was."""
+        with contextlib.suppress(OSError, ValueError):
+            self.trace.seek(0)
+            text = self.trace.read(1 << 20).decode(errors="replace")
+            if found := re.search(rf'File "{re.escape(str(self.path))}", line (\d{{1,7}})', text):
+                return int(found.group(1))
+        return None
+
+    def close(self) -> None:
+        """End the process, and whatever it has started."""
+        if self.closed:
+            return
+        self.closed, self.reason = True, self.reason or f"{self.path} is not asked any more"
+        with contextlib.suppress(OSError):
+            if os.name == "posix":
+                os.killpg(self.process.pid, signal.SIGKILL)
+            else:
+                self.process.kill()
+        self.process.wait()
+        self.requests.put(None)
+        self.printing.join(1)  # what it printed last; who else has its pipe is not waited for
+        self.trace.close()
+
+
+def _change(mine: Any, theirs: Any) -> None:
+    """Do to an argument what the file did to its copy."""
+    if isinstance(mine, list):
+        mine[:] = theirs
+    elif mine.shape == theirs.shape and mine.dtype == theirs.dtype:
+        mine[...] = theirs
+    else:
+        raise UserError("changed the shape of an argument; it must leave its arguments as they are")
+
+
+def _raised(said: dict[str, Any]) -> RaisedThere:
+    """An exception such as the file raised: its name, its words, and the nearest class of ours."""
+    message, line = str(said["message"])[:1000], said["line"]
+    words = {"__str__": lambda _: message, "line": line if isinstance(line, int) else None, "msg": message}
+    ours = [getattr(builtins, name, None) for name in said["bases"] if isinstance(name, str)]
+    bases: list[type] = [UserError] if "UserError" in said["bases"] else []
+    bases += [kind for kind in ours if isinstance(kind, type) and issubclass(kind, Exception)]
+    for base in (*bases, Exception):
+        kind: Any = type(str(said["type"]), (RaisedThere, base), words)
+        with contextlib.suppress(TypeError):  # of a group of exceptions, which is not made of nothing
+            return cast(Any, base).__new__(kind)
+    raise AssertionError("Exception is a base that will do")
+
+
+def _terminal() -> str | None:
+    """The terminal that a debugger may talk to, by name."""
+    try:
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            return os.ttyname(sys.stdin.fileno()) if os.name == "posix" else "CON"
+    except (AttributeError, OSError, ValueError):  # replaced, or closed
+        pass
+    return None
