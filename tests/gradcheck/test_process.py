@@ -89,16 +89,24 @@ def test_wrong_functions_in_the_definitions_place_are_wrong(file):
     assert check("gelu", path).wrong == "forward computes another function than the layer's"
 
 
-def test_a_right_file_that_changes_what_others_use_is_wrong_and_told_so(tmp_path):
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        ("layernorm.backward = None", "something of its own in the place of tinygpt.layers.layernorm.backward"),
+        ("import builtins; builtins.max = max(max, max, key=id)", ""),
+        ("import builtins; builtins.max = lambda *a, m=max, **k: m(*a, **k)", "in the place of builtins.max"),
+        ("import sys; sys.stdout.close()", "its output closed"),
+        ("import sys, io; sys.stdout = io.StringIO()", "in the place of sys.stdout"),
+        ("import threading, time; threading.Thread(target=time.sleep, args=(60,)).start()", "a thread that goes on"),
+        ("import signal; signal.signal(signal.SIGTERM, print)", "in the place of the handler of SIGTERM"),
+    ],
+)
+def test_a_right_file_that_leaves_something_behind_is_told_so(does, says, tmp_path):
     path = tmp_path / "gelu.py"
-    path.write_text(
-        "from tinygpt.layers import gelu, layernorm\nforward, backward = gelu.forward, gelu.backward\n"
-        "layernorm.backward = None\n",
-        encoding="utf-8",
-    )
+    text = "from tinygpt.layers import gelu, layernorm\nforward, backward = gelu.forward, gelu.backward\n"
+    path.write_text(text + does, encoding="utf-8")
     checked = check("gelu", path)
-    assert not checked.passed
-    assert "in the place of tinygpt.layers.layernorm.backward, which others use" in checked.wrong
+    assert checked.passed is not bool(says) and says in checked.wrong, checked.text
 
 
 def test_a_file_without_an_answer_is_left_out_of_a_run_even_unchecked(file):

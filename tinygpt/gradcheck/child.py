@@ -11,6 +11,7 @@ import os
 import pdb
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -36,7 +37,7 @@ class Child:
         self.numbers = iter(range(1 << 62))
         self.file = ModuleType("")
         self.path = ""
-        self.before = _of_others()
+        self.before: dict[str, Any] = {}
 
     def answer(self, request: dict[str, Any], arrays: memoryview) -> tuple[Any, bytes]:
         """What was asked for, or what was raised instead."""
@@ -53,6 +54,7 @@ class Child:
 
     def load(self, _: list, path: str, source: np.ndarray, functions: list[str]) -> tuple[Any, bytes]:
         self.path = path
+        self.before = _of_others()
         sys.path.insert(0, os.path.dirname(os.path.abspath(path)))  # for its neighbours
         self.file = own_file.load(path, source.tobytes(), functions)
         names = {name: _parameters(getattr(self.file, name)) for name in functions}
@@ -98,10 +100,16 @@ class Child:
         also = wire.pack(changed, self.stays, more)
         return {"value": packed, "changed": also}, wire.content([*came, *more])
 
-    def meddled(self, _: list) -> tuple[Any, bytes]:
-        """What the file has put something else in the place of, that is not its own."""
-        now = _of_others()
-        return self.value([name for name, x in self.before.items() if now.get(name) is not x][:3])
+    def left_behind(self, _: list) -> tuple[Any, bytes]:
+        """What the file has changed that is not its own, in words."""
+        now, found = _of_others(), []
+        if changed := [name for name, x in self.before.items() if now.get(name) is not x]:
+            found.append(f"something of its own in the place of {', '.join(changed[:3])}")
+        if any(stream is None or stream.closed for stream in (sys.stdout, sys.stderr)):
+            found.append("its output closed")
+        if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+            found.append("a thread that goes on")
+        return self.value(found)
 
     # Values on their way
 
@@ -223,13 +231,14 @@ def _parameters(function: Any) -> list | None:
 
 
 def _of_others() -> dict[str, Any]:
-    """What a file might put something else in the place of: the engine's, NumPy's and Python's own, by name."""
-    return {f"{module}.{name}": x for module, holder in _holders() for name, x in vars(holder).items()}
+    """What a file might put something else in the place of: the engine's, NumPy's, Python's own, signals' handlers."""
+    found = {f"{module}.{name}": x for module, holder in _holders() for name, x in vars(holder).items()}
+    return found | {f"the handler of {number.name}": signal.getsignal(number) for number in signal.Signals}
 
 
 def _holders() -> Iterator[tuple[str, Any]]:
     for name, module in list(sys.modules.items()):
-        if name in ("builtins", "numpy", "numpy.random") or name.split(".")[0] == "tinygpt":
+        if name in ("builtins", "sys", "numpy", "numpy.random") or name.split(".")[0] == "tinygpt":
             yield name, SimpleNamespace(**{k: x for k, x in vars(module).items() if not k.startswith("__")})
             for key, x in list(vars(module).items()):
                 if isinstance(x, type) and getattr(x, "__module__", "") == name and name.startswith("tinygpt"):
@@ -237,8 +246,10 @@ def _holders() -> Iterator[tuple[str, Any]]:
 
 
 def serve(text: str) -> None:
-    """Answer until nobody asks any more. text: the settings, in JSON. Messages come and go on what were the standard input and output; what the
-    file prints goes to the standard error, and it has nothing to read.
+    """Answer until nobody asks any more. text: the settings, in JSON.
+
+    Messages come and go on what were the standard input and output; what the file prints goes to the standard error,
+    and it has nothing to read.
     """
     settings = json.loads(text)
     requests, replies = os.dup(0), os.dup(1)

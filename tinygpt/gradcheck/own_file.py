@@ -93,8 +93,8 @@ def what_is_wrong(layer: str, module: OwnFile, reports: Sequence[Report], seed: 
 
 def meddling(file: OwnFile) -> str:
     """What a file whose numbers are right has changed that is not its own, in a sentence; "" if nothing."""
-    names = file.meddled()
-    return f"it puts something of its own in the place of {', '.join(names)}, which others use" if names else ""
+    found = " and ".join(file.left_behind())
+    return f"its numbers are right, but it leaves behind {found}; it should only define functions" if found else ""
 
 
 def blame(path: Path, error: BaseException) -> str:

@@ -107,9 +107,9 @@ class OwnFile:
         """What the file says that its forward is to be called with."""
         return self._ask("inputs", seed)
 
-    def meddled(self) -> list[str]:
-        """Names of others' things that the file has put its own in the place of."""
-        return self._ask("meddled")
+    def left_behind(self) -> list[str]:
+        """What the file has changed that is not its own, in words."""
+        return self._ask("left_behind")
 
     def _function(self, name: str, parameters: list | None) -> Callable:
         def called(*arguments: Any, **named: Any) -> Any:
