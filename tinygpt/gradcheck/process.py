@@ -220,9 +220,9 @@ class OwnFile:
         return {"methods": {name: first + n for n, name in enumerate(names)}, "otherwise": otherwise}
 
     def _arrived(self, packed: dict[str, Any]) -> Any:
-        kept = type(str(packed["type"]), (Kept,), {})()  # so that messages call it what it is
-        kept.number, kept.freed = int(packed["object"]), self.freed
-        return kept
+        number, freed = int(packed["object"]), self.freed
+        kept = type(str(packed["type"]), (Kept,), {"number": number, "freed": freed})  # so that messages call it that
+        return kept()
 
     # The process
 
