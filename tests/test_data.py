@@ -252,7 +252,7 @@ def test_unknown_names_are_answered_with_the_known_and_the_nearest():
 def test_token_files_are_written_once_and_used_again(text_file, tmp_path, monkeypatch):
     first = load_corpus(data=text_file, tokenizer="bpe", vocab_size=300)
     written = files_under(tmp_path / "cache")
-    assert [path.name for path in written] == ["sizes.json", "tokenizer.json", "train.bin", "val.bin"]
+    assert [path.name for path in written] == ["checksums", "tokenizer.json", "train.bin", "val.bin"]
     monkeypatch.setattr(token_files, "_write_entry", None)
     monkeypatch.setattr(BPETokenizer, "train", None)
     again = load_corpus(data=text_file, tokenizer="bpe", vocab_size=300)
@@ -278,8 +278,9 @@ def test_each_text_and_each_tokenizer_has_its_own_token_files(text_file, tmp_pat
     assert "fathom" in corpus.tokenizer.decode(corpus.train)
 
 
-@pytest.mark.parametrize("name", ["train.bin", "val.bin", "tokenizer.json", "sizes.json"])
+@pytest.mark.parametrize("name", ["train.bin", "val.bin", "tokenizer.json", "checksums"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "longer"])
+@pytest.mark.filterwarnings("ignore::tinygpt.errors.Note")
 def test_a_damaged_entry_is_built_again(text_file, tmp_path, name, damage):
     load_corpus(data=text_file)
     (victim,) = (tmp_path / "cache").glob(f"*/{name}")
@@ -303,6 +304,7 @@ def test_a_write_that_fails_leaves_nothing_behind(text_file, tmp_path, monkeypat
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+@pytest.mark.filterwarnings("ignore::tinygpt.errors.Note")
 def test_an_entry_that_cannot_be_replaced_is_a_sentence(text_file, tmp_path):
     load_corpus(data=text_file)
     (entry,) = (tmp_path / "cache").iterdir()

@@ -2,13 +2,15 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from tinygpt import __version__
 from tinygpt.commands import eval, gradcheck, info, sample, train
 from tinygpt.commands.flags import Parser
 from tinygpt.device import out_of_memory
-from tinygpt.errors import UserError
+from tinygpt.errors import Note, UserError
 from tinygpt.run import screens
 
 COMMANDS = {"train": train, "sample": sample, "eval": eval, "info": info, "gradcheck": gradcheck}  # as --help has them
@@ -30,7 +32,10 @@ def guarded(command: Callable[[], int]) -> int:
         if hasattr(stream, "reconfigure"):  # a sample may hold characters that a redirected stream's encoding lacks
             stream.reconfigure(errors="replace")
     try:
-        return command()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", Note)
+            warnings.showwarning = _show_warning
+            return command()
     except BrokenPipeError:  # whoever read the output has left, as `| head` does
         screens.silence()
         return 1
@@ -46,6 +51,13 @@ def guarded(command: Callable[[], int]) -> int:
         way_out = "use a smaller --batch_size (with more --gradient_accumulation_steps), --block_size or model"
         print(f"error: {what}; {way_out}", file=sys.stderr)
         return 1
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    note = issubclass(category, Note)
+    print(f"note: {message}" if note else warnings.formatwarning(message, category, filename, lineno), file=sys.stderr)
 
 
 def _parser(prog: str | None) -> Parser:

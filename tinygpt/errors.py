@@ -1,5 +1,9 @@
-"""The one exception that stands for a mistake of the user's rather than of the program's."""
+"""What is said to a user: a mistake of theirs, which ends a command, or a note, which does not."""
 
 
 class UserError(ValueError):
     """A mistake of the user's, in one sentence; the command line prints it without a traceback."""
+
+
+class Note(UserWarning):
+    """What a user should know of and a program goes on from, in one sentence; the command line prints it as a note."""

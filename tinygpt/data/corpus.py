@@ -1,8 +1,7 @@
 """A text as two streams of tokens, one to train on and one to validate, and batches cut out of it."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,33 +22,56 @@ def windows_at(tokens: np.ndarray, starts: np.ndarray, block_size: int) -> Batch
     return tokens[places].astype(np.int64), tokens[places + 1].astype(np.int64)
 
 
-@dataclass
 class Corpus:
     """Two streams of token ids, `train` and `val`: 1-D, memory-mapped, uint16 (uint32 beyond 65,536 tokens).
     `tokenizer` is None, and the numbers of characters too, where a folder of token files does not tell.
     """
 
-    name: str
-    train: np.ndarray
-    val: np.ndarray
-    tokenizer: Tokenizer | None
-    vocab_size: int
-    n_characters: int | None = None  # of the whole text
-    val_characters: int | None = None  # of the part that became `val`
-    fingerprint: str = ""  # a hash of the text: the same text, the same fingerprint
-    cut: Callable[[np.ndarray, np.ndarray, int], Batch] = windows_at  # out of a stream
+    def __init__(
+        self, name: str, train: np.ndarray, val: np.ndarray, tokenizer: Tokenizer | None, vocab_size: int,
+        n_characters: int | None = None, val_characters: int | None = None, fingerprint: str = "",
+        checks: Mapping[str, Callable[[np.ndarray, int], None]] | None = None,
+    ):  # fmt: skip
+        """n_characters: of the whole text; val_characters: of the part that became `val`. fingerprint: a hash of the
+        text: the same text, the same fingerprint. checks: by stream, what is called with windows' starts and length
+        before they are read, and raises UserError for damaged ones.
+        """
+        self.name = name
+        self.streams = {"train": train, "val": val}
+        self.tokenizer, self.vocab_size = tokenizer, vocab_size
+        self.n_characters, self.val_characters = n_characters, val_characters
+        self.fingerprint = fingerprint
+        self.checks = checks or {}
+        self.cut: Callable[[np.ndarray, np.ndarray, int], Batch] = windows_at  # out of a stream
+
+    @property
+    def train(self) -> np.ndarray:
+        """The tokens to train on, checked whole; `batch` checks only what it reads."""
+        return self._read("train", np.zeros(1, np.int64), len(self.streams["train"]))
+
+    @property
+    def val(self) -> np.ndarray:
+        """The tokens to validate on, checked whole."""
+        return self._read("val", np.zeros(1, np.int64), len(self.streams["val"]))
+
+    def _read(self, split: str, starts: np.ndarray, length: int) -> np.ndarray:
+        """The stream, of which the windows of `length` tokens from `starts` on, (n,), are about to be read."""
+        if split in self.checks:
+            self.checks[split](starts, length)
+        return self.streams[split]
 
     def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
         """Windows at random places of `split`, "train" or "val", each equally likely. Returns idx and targets, int64
         (batch_size, block_size) each. UserError for fewer than block_size + 1 tokens.
         """
-        tokens = {"train": self.train, "val": self.val}[split]
-        if len(tokens) <= block_size:
+        n_tokens = len(self.streams[split])
+        if n_tokens <= block_size:
             raise UserError(
-                f"The {split} part of {self.name} has {len(tokens):,} tokens, but --block_size={block_size} needs at "
+                f"The {split} part of {self.name} has {n_tokens:,} tokens, but --block_size={block_size} needs at "
                 f"least {block_size + 1:,}; choose a smaller --block_size or give more text"
             )
-        return self.cut(tokens, rng.integers(len(tokens) - block_size, size=batch_size), block_size)
+        starts = rng.integers(n_tokens - block_size, size=batch_size)
+        return self.cut(self._read(split, starts, block_size + 1), starts, block_size)
 
     def windows(self, tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[Batch]:
         """All of `tokens`, (n,), as batches of idx and targets, int64 (B, T) each, in order and without overlap. Every
@@ -64,7 +86,8 @@ class Corpus:
 
     def describe(self) -> str:
         """What there is to learn from, in a line."""
-        tokens = f"{len(self.train):,} tokens to train on, {len(self.val):,} to validate"
+        train, val = (f"{len(tokens):,}" for tokens in self.streams.values())
+        tokens = f"{train} tokens to train on, {val} to validate"
         return f"{self.name}: " + (f"{self.n_characters:,} characters, {tokens}" if self.n_characters else tokens)
 
     def sample(self, model: Any, length: int) -> str | None:
@@ -84,7 +107,7 @@ class Corpus:
 
     def bits_per_character(self, loss: float) -> float | None:
         """Loss on `val` in nats per token -> bits per character, comparable between tokenizers; None if unknown."""
-        return loss / math.log(2) * len(self.val) / self.val_characters if self.val_characters else None
+        return loss / math.log(2) * len(self.streams["val"]) / self.val_characters if self.val_characters else None
 
 
 def first_prompt(tokenizer: Tokenizer) -> str:

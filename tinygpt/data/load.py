@@ -49,14 +49,15 @@ def load_corpus(
     cache = cache_folder()
     characters = None
     if data is not None:
-        name, text_bytes = Path(data).name, _read_file(Path(data))
+        name, text_bytes, source = Path(data).name, _read_file(Path(data)), str(Path(data).resolve())
     elif dataset in TEXTS:
-        name, (text_bytes, characters) = dataset, TEXTS[dataset](cache)
+        name, (text_bytes, characters), source = dataset, TEXTS[dataset](cache), dataset
     else:
         raise UserError(_unknown("dataset", dataset, DATASETS) + "; your own text goes in with --data FILE")
     if tokenizer == "char" and characters:
         tokenizer = CharTokenizer(characters)
-    return encoded_text(name, text_bytes, tokenizer, 1024 if vocab_size is None else vocab_size, cache, merge)
+    vocab_size = 1024 if vocab_size is None else vocab_size
+    return encoded_text(name, text_bytes, tokenizer, vocab_size, cache, merge, source)
 
 
 def _unknown(kind: str, name: str, names: Iterable[str]) -> str:

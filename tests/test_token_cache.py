@@ -1,0 +1,247 @@
+"""The cache of token files: what was damaged on the disk is said when it is read, and nothing piles up."""
+
+import os
+import shutil
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+from tests.damage import damage
+from tinygpt.cli import main
+from tinygpt.data import load_corpus, token_files
+from tinygpt.errors import Note, UserError
+from tinygpt.run.store import load_state
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz \n"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    """A text of 3 MiB in uint16 tokens and a part of a fourth, no two MiBs alike."""
+    path = tmp_path / "text.txt"
+    path.write_text("".join(np.random.default_rng(0).choice(list(LETTERS), 1_800_000)), newline="")
+    return path
+
+
+def entries(cache):
+    return sorted(path for path in cache.iterdir() if path.is_dir())
+
+
+def train(path, out, *flags):
+    small = "--n_layer=1 --n_embd=16 --n_head=2 --block_size=16 --batch_size=4 --eval_interval=4 --eval_iters=1"
+    small += " --max_iters=8 --sample_length=0 --device=cpu --threads=1 --warmup_iters=2"
+    return main(["train", f"--data={path}", f"--out_dir={out}", *small.split(), *flags])
+
+
+# damage
+
+
+def test_damage_anywhere_in_an_entry_is_said_before_a_token_of_it_is_read(cache, text_file, tmp_path):
+    load_corpus(data=text_file)
+    (entry,) = entries(cache)
+    shutil.copytree(entry, tmp_path / "whole")
+    text, rng = text_file.read_text(), np.random.default_rng(1)
+    for _ in range(60):
+        what = damage(entry / rng.choice(sorted(os.listdir(tmp_path / "whole"))), rng)
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always")
+            try:
+                corpus = load_corpus(data=text_file)
+                assert corpus.tokenizer.decode([*corpus.train[:9], *corpus.val[-9:]]) == text[:9] + text[-9:], what
+                said = [str(note.message) for note in notes if note.category is Note]
+            except UserError as error:
+                said = [str(error)]
+        assert len(said) == 1 and "damaged" in said[0] and str(entry) in said[0], what
+        shutil.rmtree(entry)
+        shutil.copytree(tmp_path / "whole", entry)
+
+
+def test_a_whole_file_of_another_text_is_said(cache, tmp_path):
+    """Of the same size, so that only what it holds tells it apart."""
+    for name in ("ab", "ba"):
+        (tmp_path / name).write_text(name * 500)
+        load_corpus(data=tmp_path / name)
+    one, other = entries(cache)
+    shutil.copy(one / "train.bin", other / "train.bin")
+    with pytest.raises(UserError, match="train.bin is damaged in its MiB 1 of 1"):
+        for name in ("ab", "ba"):
+            load_corpus(data=tmp_path / name).batch("train", 1, 8, np.random.default_rng(0))
+
+
+def test_an_entry_in_anothers_place_is_made_anew(cache, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(f"{name} text of {name} " * 100)
+        load_corpus(data=tmp_path / name)
+    one, other = entries(cache)
+    one.rename(tmp_path / "aside")
+    other.rename(one)
+    (tmp_path / "aside").rename(other)
+    for name in ("a", "b"):
+        with pytest.warns(Note, match="made anew"):
+            corpus = load_corpus(data=tmp_path / name)
+        assert corpus.tokenizer.decode(corpus.train[:9]) == f"{name} text of"
+
+
+def test_only_what_is_read_is_compared_and_only_once(cache, text_file, monkeypatch):
+    load_corpus(data=text_file)
+    hashed = []
+    real = token_files._hash
+    monkeypatch.setattr(token_files, "_hash", lambda content: (hashed.append(len(content)), real(content))[1])
+    corpus = load_corpus(data=text_file)
+    assert max(hashed) < token_files.MIB or hashed.count(1_800_000) == 1  # the text itself, and small files
+    check, mib = corpus.checks["train"], token_files.MIB // 2  # in tokens
+    for starts, length, expected in [
+        ([5, 900], 100, 1),  # in the first MiB
+        ([mib - 50, 7], 50, 0),  # up to the last token of it
+        ([mib - 50], 51, 1),  # the first token of the second
+        ([0], 3 * mib + 1, 2),  # all of them, the third and fourth anew
+        ([0, mib, 3 * mib], 100, 0),
+    ]:
+        hashed.clear()
+        check(np.array(starts), length)
+        assert len(hashed) == expected
+    assert len(corpus.checks["train"].__self__.checksums) == 4
+
+
+def test_a_damaged_mib_is_said_when_a_row_reaches_it_and_the_next_start_is_whole(cache, text_file):
+    load_corpus(data=text_file)
+    (entry,) = entries(cache)
+    content = bytearray((entry / "train.bin").read_bytes())
+    content[2 * token_files.MIB + 5000] ^= 16
+    (entry / "train.bin").write_bytes(content)
+    corpus = load_corpus(data=text_file)
+    assert corpus.batch("val", 2, 8, np.random.default_rng(0))[0].shape == (2, 8)
+    with pytest.raises(UserError, match=r"train.bin is damaged in its MiB 3 of 4; start again, and the text is encod"):
+        for seed in range(100):
+            corpus.batch("train", 2, 8, np.random.default_rng(seed))
+    with pytest.raises(UserError, match="damaged"):
+        corpus.train  # noqa: B018
+    with pytest.warns(Note, match="were damaged, and are made anew"):
+        again = load_corpus(data=text_file)
+    assert again.tokenizer.decode(again.train) == text_file.read_text()[:1_620_000]
+
+
+def test_a_readers_own_cut_gets_the_mapped_array_checked(cache, text_file):
+    corpus = load_corpus(data=text_file)
+    seen = []
+
+    def cut(tokens, starts, block_size):
+        seen.append(type(tokens))
+        mib = token_files.MIB // 2
+        unread = corpus.checks["train"].__self__.unread
+        assert not unread[starts // mib].any() and not unread[(starts + block_size) // mib].any()
+        return tokens[starts[:, None] + np.arange(block_size)], None
+
+    corpus.cut = cut
+    corpus.batch("train", 4, 8, np.random.default_rng(0))
+    assert seen == [np.memmap]
+
+
+def test_a_run_that_meets_damage_says_so_keeps_its_save_and_goes_on_when_started_again(cache, tmp_path, capsys):
+    path = tmp_path / "small.txt"
+    path.write_text("to be or not to be, that is the question\n" * 200)
+    again = "--init_from=resume", "--max_iters=12"
+    assert train(path, tmp_path / "out") == 0
+    assert train(path, tmp_path / "out", "--init_from=resume", "--max_iters=10") == 0
+    for entry in entries(cache):  # the first run's, and the resumed one's, whose tokenizer was made before
+        content = bytearray((entry / "val.bin").read_bytes())
+        content[100:200] = bytes(100)
+        (entry / "val.bin").write_bytes(content)
+    before = load_state(tmp_path / "out")[0]
+    capsys.readouterr()
+    assert train(path, tmp_path / "out", *again) == 1
+    assert "val.bin is damaged in its MiB 1 of 1; start again" in capsys.readouterr().err
+    assert load_state(tmp_path / "out")[0] == before
+    assert train(path, tmp_path / "out", *again) == 0
+    assert "note: the token files in" in capsys.readouterr().err
+    for entry in entries(cache):
+        (entry / "train.bin").write_bytes(bytes((entry / "train.bin").stat().st_size))
+    assert main(["eval", f"--out_dir={tmp_path / 'out'}", f"--data={path}", "--device=cpu"]) == 1
+    assert "train.bin is damaged" in capsys.readouterr().err
+
+
+# power loss
+
+
+def test_an_entry_is_on_the_disk_before_it_is_in_its_place(cache, tmp_path, monkeypatch):
+    (tmp_path / "t.txt").write_text("abc" * 100)
+    events = []
+    for name in ("fsync", "replace", "rename"):
+        function = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, f=function: (events.append(n), f(*a)))
+    load_corpus(data=tmp_path / "t.txt")
+    # both token files; tokenizer and checksums, each with its folder; the entry's move, and the list of entries
+    assert events == ["fsync", "fsync", *["fsync", "replace", "fsync"] * 2, "rename", "fsync"]
+
+
+# what piles up
+
+
+def test_many_edits_of_a_text_leave_one_entry_for_each_tokenizer(cache, tmp_path):
+    path = tmp_path / "t.txt"
+    (tmp_path / "other.txt").write_text("another text, which is not edited")
+    load_corpus(data=tmp_path / "other.txt")
+    for edit in range(22):
+        path.write_text(f"edit {edit} " * 300)
+        load_corpus(data=path)
+    load_corpus(data=path, tokenizer="bpe", vocab_size=258)
+    load_corpus(data=path, tokenizer="bpe", vocab_size=257)
+    assert len(entries(cache)) == 4  # this text's three, and the other's
+    path.write_text("the last edit " * 300)
+    load_corpus(data=path)
+    assert len(entries(cache)) == 2
+
+
+def test_what_was_longest_not_used_leaves_a_full_cache(cache, tmp_path, monkeypatch):
+    paths = [tmp_path / f"{number}.txt" for number in range(5)]
+    for path in paths:
+        path.write_text(path.name * 1000)
+    made = []
+    real = token_files._write_entry
+    monkeypatch.setattr(token_files, "_write_entry", lambda *a: (made.append(int(a[3][-5])), real(*a))[1])
+    for number in range(4):
+        load_corpus(data=paths[number])
+        for entry in entries(cache):  # of an hour later than the next
+            used = (entry / "checksums").stat().st_mtime - 3600
+            os.utime(entry / "checksums", (used, used))
+    mapped = load_corpus(data=paths[0])  # used again: 1 is now what was longest not used
+    size = sum(file.stat().st_size for file in entry.iterdir())
+    monkeypatch.setattr(token_files, "CACHE_BYTES", int(4.5 * size))
+    load_corpus(data=paths[4])
+    assert len(entries(cache)) == 4 and made == [0, 1, 2, 3, 4]
+    for number in (4, 0, 3, 2, 1):
+        load_corpus(data=paths[number])
+    assert made == [0, 1, 2, 3, 4, 1]
+    monkeypatch.setattr(token_files, "CACHE_BYTES", 0)  # even then the one just written stays
+    paths[4].write_text("something else" * 1000)
+    load_corpus(data=paths[4])
+    assert len(entries(cache)) == 1
+    if os.name == "posix":  # who has it mapped reads on
+        assert mapped.tokenizer.decode(mapped.train[:10]) == "0.txt0.txt"
+
+
+def test_what_killed_processes_left_in_the_cache_goes_after_a_day(cache, tmp_path):
+    (tmp_path / "t.txt").write_text("abc" * 100)
+    (cache / "gpt2").mkdir(parents=True)
+    (cache / "mine").mkdir()
+    kept = []
+    for age, name in ((90_000, "dead"), (10, "alive")):
+        entry, download = cache / f"{'0' * 32}.{name}", cache / "gpt2" / f".model.safetensors.{name}.writing"
+        entry.mkdir()
+        for path in (entry / "train.bin", download, cache / "mine" / name):
+            path.write_bytes(b"half")
+        for path in (entry, download, cache / "mine" / name):
+            os.utime(path, (time.time() - age,) * 2)
+            if name == "alive" or path.parent.name == "mine":
+                kept.append(path)
+    load_corpus(data=tmp_path / "t.txt")
+    assert [path for path in cache.rglob("*") if path.name.count("dead")] == [cache / "mine" / "dead"]
+    assert all(path.exists() for path in kept)
