@@ -87,6 +87,7 @@ def edit(folder, **changes):
         ({"bias": False}, "no biases, but model.safetensors has some that are not zero"),
     ],
 )
+@pytest.mark.filterwarnings("ignore::tinygpt.errors.Note")
 def test_a_config_of_another_model_is_explained(model, tmp_path, changes, sentence):
     model.save_pretrained(tmp_path)
     edit(tmp_path, **changes)
@@ -107,6 +108,7 @@ def test_a_config_of_another_model_is_explained(model, tmp_path, changes, senten
         ({"n_inner": None}, "n_embd", 6),
     ],
 )
+@pytest.mark.filterwarnings("ignore::tinygpt.errors.Note")
 def test_settings_are_read_as_hugging_face_means_them(model, tmp_path, changes, field, expected):
     model.save_pretrained(tmp_path)
     edit(tmp_path, **changes)

@@ -1,19 +1,29 @@
-"""A model's folder: `config.json` and `model.safetensors` as Hugging Face has them; nothing is converted."""
+"""A model's folder: `config.json` and `model.safetensors` as Hugging Face has them; nothing is converted.
 
+What the weights are, and what lay beside them when they were written, is told by SHA-256 digests in the weights file's
+own metadata: one file and one atomic replacement, so that weights and digest are never of two saves.
+"""
+
+import contextlib
+import hashlib
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from tinygpt.errors import UserError
+from tinygpt.backend import array_module
+from tinygpt.errors import Note, UserError
 from tinygpt.files import cache_folder, download, write_atomically
 from tinygpt.parameters import Parameters
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.tinygpt.json"
+HUGGING_FACE = {"format": "pt"}  # the metadata that its loaders ask for
+DIGEST = "tinygpt.sha256"  # in the metadata of weights: of all of them, and of the digests of the files beside them
 
 
 def model_files(folder: Path) -> tuple[Path, Path]:
@@ -28,21 +38,72 @@ def model_files(folder: Path) -> tuple[Path, Path]:
 def write_model(folder: Path, settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
     """Write a model's folder. settings: what config.json says; tensors: the parameters by name."""
     write_atomically(folder / CONFIG, (json.dumps(settings, indent=2) + "\n").encode())
-    write_tensors(folder / WEIGHTS, tensors)  # last: where there are weights, there is all they need
+    said = HUGGING_FACE | _digests_beside(folder)
+    said[DIGEST] = _digest(tensors, said)
+    write_tensors(folder / WEIGHTS, tensors, said)  # last: where there are weights, there is all they need
+
+
+def read_weights(path: Path, checked: bool = False) -> dict[str, np.ndarray]:
+    """The weights of a model's folder by name. Raises UserError if they are missing, or not those that were saved, so
+    far as a digest tells; a file beside them that has changed is a note. checked: True for files known to be whole.
+    """
+    with _tensors_in(path) as file:
+        tensors, said = _tensors(file), file.metadata() or {}
+    if checked or DIGEST not in said:
+        return tensors
+    saved = {name: said[name] for name in (*HUGGING_FACE, CONFIG, TOKENIZER) if name in said}
+    if said[DIGEST] != _digest(tensors, saved):
+        way_out = "take a copy, or other weights (those of a run's last state, once its best/ is moved away)"
+        raise UserError(f"{path} is damaged: its SHA-256 is not what it was when it was saved; {way_out}")
+    now = _digests_beside(path.parent)
+    for name in sorted(saved.keys() - HUGGING_FACE.keys()):
+        if saved[name] != now.get(name):
+            what = f"{path.with_name(name)} is not the one that {path.name} was saved with"
+            warnings.warn(f"{what}: it was edited, or is damaged", Note, stacklevel=3)
+    return tensors
+
+
+def has_digest(path: Path) -> bool:
+    """Whether `read_weights` can tell if these weights are those that were saved."""
+    with _tensors_in(path) as file:
+        return DIGEST in (file.metadata() or {})
+
+
+def _digest(tensors: Mapping[str, np.ndarray], said: Mapping[str, str]) -> str:
+    """One digest over names, dtypes, shapes and numbers of `tensors`, and over what else the metadata `said`."""
+    whole = hashlib.sha256(json.dumps(sorted(said.items())).encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        whole.update(f"\n{name} {array.dtype} {array.shape}\n".encode())
+        whole.update(array.data)
+    return whole.hexdigest()
+
+
+def _digests_beside(folder: Path) -> dict[str, str]:
+    paths = [path for path in (folder / CONFIG, folder / TOKENIZER) if path.is_file()]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def copy_tensors(tensors: Mapping[str, np.ndarray], params: Parameters, source: str | Path) -> None:
-    """Copy `tensors` into `params`, all names and shapes agreeing. Raises UserError, naming `source`, otherwise."""
+    """Copy `tensors` into `params`, all names and shapes agreeing, every one a finite floating-point number. Raises
+    UserError, naming `source`, otherwise.
+    """
     missing, unknown = params.keys() - tensors.keys(), tensors.keys() - params.keys()
     for problem, names in (("lacks", missing), ("has an unknown", unknown)):
         if names:
             some = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             raise UserError(f"{source} {problem} {some}; its config belongs to another model")
     for name, array in tensors.items():
+        if "float" not in array.dtype.name:
+            raise UserError(f"{source}: {name} holds {array.dtype}; expected floating-point numbers, such as float32")
         try:
-            params[name] = array
+            with np.errstate(over="ignore"):  # of float64 that is too large for float32
+                params[name] = array
         except UserError as error:
             raise UserError(f"{source}: {error}; its config belongs to another model") from None
+        if not bool(array_module(params[name]).isfinite(params[name]).all()):
+            problem = f"{name} has numbers that are not finite in {params.dtype}, such as NaN"
+            raise UserError(f"{source}: {problem}; take an earlier save, or a copy")
 
 
 def download_model(name: str) -> Path:
@@ -69,22 +130,44 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] = HUGGING_FACE) -> None:
     """Write arrays to a safetensors file, whole or not at all. Raises UserError if it cannot be written."""
     whole = {name: np.asarray(array, order="C") for name, array in tensors.items()}  # safetensors takes it for granted
+
+    def write(temporary: Path) -> None:
+        save_file(whole, temporary, dict(metadata))
+        with temporary.open("r+b") as file:  # its metadata came in any order; the same model is to be the same file
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+            header["__metadata__"] = dict(sorted(metadata.items()))
+            file.seek(8)
+            file.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length))
+
     try:
-        write_atomically(path, lambda temporary: save_file(whole, temporary, {"format": "pt"}))
+        write_atomically(path, write)
     except SafetensorError as error:
         raise UserError(f"could not write {path}: {error}; check the disk and the path") from error
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
     """The arrays in a safetensors file by name. Raises UserError if it is missing or damaged."""
+    with _tensors_in(path) as file:
+        return _tensors(file)
+
+
+def _tensors(file: Any) -> dict[str, np.ndarray]:
+    return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def _tensors_in(path: Path) -> Iterator[Any]:
+    """A safetensors file to read from, with a sentence for what goes wrong."""
     try:
-        return load_file(path)
+        with safe_open(path, framework="np") as file:
+            yield file
     except FileNotFoundError as error:
         raise UserError(f"could not read {path}: no such file") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is damaged: not a whole safetensors file ({error})") from error
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{path} holds a dtype that NumPy lacks ({error}); save it in float32") from error

@@ -57,7 +57,7 @@ def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
     note = issubclass(category, Note)
-    print(f"note: {message}" if note else warnings.formatwarning(message, category, filename, lineno), file=sys.stderr)
+    sys.stderr.write(f"note: {message}\n" if note else warnings.formatwarning(message, category, filename, lineno))
 
 
 def _parser(prog: str | None) -> Parser:

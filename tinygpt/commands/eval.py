@@ -53,11 +53,16 @@ def run(arguments: argparse.Namespace, _: str) -> int:
 
     with Workers(thread_count(arguments.threads, model.device)) as workers:
         loss = mean_loss(model, workers, batches())
+    if not np.isfinite(loss):
+        problem = f"the loss of the model in {arguments.out_dir} on {corpus.name} is {loss}"
+        raise UserError(f"{problem}, so its weights are of no use; take those of another save")
+    with np.errstate(over="ignore"):  # inf, of a model that is as wrong as can be
+        perplexity = np.exp(loss)
     rows = {
         "model": f"{arguments.out_dir}, {model.config.n_params:,} parameters",
         "text": f"{corpus.name} ({' and '.join(parts)}), {predicted:,} tokens predicted",
         "loss": f"{loss:.4f} nats per token",
-        "perplexity": f"{np.exp(loss):.4f} per token",
+        "perplexity": f"{perplexity:.4f} per token",
     }
     if characters:
         rows["bits per character"] = f"{loss / np.log(2) * predicted / characters:.4f}"

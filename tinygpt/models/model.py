@@ -217,17 +217,18 @@ class Model:
     @classmethod
     def from_pretrained(
         cls, folder: str | Path, device: str = "cpu", dtype: str = "float32", ops: Any = None,
-        parts: Mapping[str, Any] | None = None,
+        parts: Mapping[str, Any] | None = None, checked: bool = False,
     ) -> Any:  # fmt: skip
         """Read a Hugging Face folder, this library's or another's; "gpt2" to "gpt2-xl" download OpenAI's weights on
-        first use. Raises UserError for files that are missing, damaged or of another shape.
+        first use. checked: True where the files are known to be whole already. Raises UserError for files that are
+        missing, damaged, of another shape, or of numbers that no weights can be.
         """
         if str(folder) in cls.sizes and not Path(folder).exists():
-            folder = checkpoint.download_model(str(folder))
+            folder, checked = checkpoint.download_model(str(folder)), True
         config, weights = checkpoint.model_files(Path(folder))
         shape = cls.config_class.from_pretrained(checkpoint.read_json(config), config)
         model = cls(shape, device, dtype, seed=None, ops=ops, parts=parts)
-        tensors = model.understand_tensors(checkpoint.read_tensors(weights), weights)
+        tensors = model.understand_tensors(checkpoint.read_weights(weights, checked), weights)
         checkpoint.copy_tensors(tensors, model.params, folder)
         return model
 

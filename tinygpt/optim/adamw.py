@@ -36,6 +36,7 @@ class AdamW(Optimizer):
     """
 
     state_names = ("m", "v")
+    never_negative = ("v",)
 
     def __init__(
         self, params: Parameters, betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-8,

@@ -11,12 +11,14 @@ class Optimizer:
     """Updates `params` in place from their gradients.
 
     A subclass names its state in `state_names`: buffers of the parameters' shapes, zero at first, in `state` by these
-    names. With `steps`, the number of steps taken, they are all that a run has to keep. `elementwise` says whether each
-    number is updated from its own gradient and state alone: the flat buffer is then cut into blocks that fit in the
-    cache, and otherwise `apply` gets each parameter whole.
+    names; `never_negative` says which of them cannot hold a number below 0. With `steps`, the number of steps taken,
+    they are all that a run has to keep. `elementwise` says whether each number is updated from its own gradient and
+    state alone: the flat buffer is then cut into blocks that fit in the cache, and otherwise `apply` gets each
+    parameter whole.
     """
 
     state_names: tuple[str, ...] = ()
+    never_negative: tuple[str, ...] = ()
     elementwise = True
 
     def __init__(self, params: Parameters):

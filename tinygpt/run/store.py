@@ -17,16 +17,17 @@ import json
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinygpt.checkpoint import WEIGHTS, copy_tensors, read_json, read_tensors, write_tensors
+from tinygpt.checkpoint import TOKENIZER, WEIGHTS, copy_tensors, has_digest, read_json, read_tensors, write_tensors
 from tinygpt.data import Corpus, load_corpus
 from tinygpt.device import resolve_device
-from tinygpt.errors import UserError
+from tinygpt.errors import Note, UserError
 from tinygpt.files import flush_to_disk, write_atomically
 from tinygpt.models.gpt2 import GPT, GPTConfig
 from tinygpt.ops import build
@@ -37,7 +38,7 @@ from tinygpt.run.state import OURS, Parts, TrainState
 from tinygpt.tokenizer import GPT2Tokenizer, Tokenizer
 from tinygpt.tokenizer import load as load_tokenizer
 
-OPTIMIZER_STATE, TOKENIZER = "moments.safetensors", "tokenizer.tinygpt.json"
+OPTIMIZER_STATE = "moments.safetensors"
 RUN_FILES = "metrics.jsonl", "loss.png", "best", "last"  # in this order, so that what is left is still a run
 
 
@@ -56,11 +57,11 @@ def start(config: TrainConfig, parts: Parts = OURS) -> TrainState:
     return _state(config, *_loaded(config, config.init_from, parts), parts)
 
 
-def _loaded(config: TrainConfig, source: str | Path, parts: Parts) -> tuple[Corpus, GPT]:
+def _loaded(config: TrainConfig, source: str | Path, parts: Parts, checked: bool = False) -> tuple[Corpus, GPT]:
     """The model in `source`, with the run's dropout and, where that is shorter, its context, and the run's text in its
-    tokens. `config` then says the model's shape.
+    tokens. `config` then says the model's shape. checked: see `load_model`.
     """
-    model, tokenizer = load_model(source, config.device, config.dtype, config.kernels, parts)
+    model, tokenizer = load_model(source, config.device, config.dtype, config.kernels, parts, checked)
     if config.block_size and config.block_size < model.config.block_size:
         model = model.cropped(config.block_size)
     model.config = dataclasses.replace(model.config, dropout=config.dropout)
@@ -105,19 +106,28 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
 
 
 def load_model(
-    folder: str | Path, device: str = "auto", dtype: str = "float32", kernels: str = "auto", parts: Parts = OURS
-) -> tuple[GPT, Tokenizer | None]:
+    folder: str | Path, device: str = "auto", dtype: str = "float32", kernels: str = "auto", parts: Parts = OURS,
+    checked: bool = False,
+) -> tuple[GPT, Tokenizer | None]:  # fmt: skip
     """A model and, where one is known, its tokenizer.
 
     folder: a run's (its best weights, or its last ones if none were evaluated yet), a Hugging Face GPT-2 folder, or
-    "gpt2" to "gpt2-xl". parts: see `start`. Raises UserError if there is no model or it is damaged.
+    "gpt2" to "gpt2-xl". parts: see `start`. checked: True where its files are known to be whole already. Raises
+    UserError if there is no model or it is damaged; what damage there may be that cannot be told is a note.
     """
     device, _ = resolve_device(device)
-    if (Path(folder) / "best" / WEIGHTS).exists():
-        folder = Path(folder) / "best"
+    best = Path(folder) / "best"
+    if (best / WEIGHTS).exists():
+        folder = best
     elif (Path(folder) / "last").is_dir():
-        _, folder = load_state(folder)
-    model = GPT.from_pretrained(folder, device, dtype, build(kernels, device).replace(**parts.leaves), parts.model)
+        (meta, folder), checked = load_state(folder), True
+        if meta.get("best_val_loss") is not None:
+            warnings.warn(f"{best / WEIGHTS} is missing, so these are the run's last weights", Note, stacklevel=2)
+    if (weights := Path(folder) / WEIGHTS).exists() and not checked and not has_digest(weights):
+        note = f"{weights} has no digest that would tell damage: another program wrote it, or an earlier tinygpt"
+        warnings.warn(note, Note, stacklevel=2)
+    ops = build(kernels, device).replace(**parts.leaves)
+    model = GPT.from_pretrained(folder, device, dtype, ops, parts.model, checked)
     if (Path(folder) / TOKENIZER).exists():
         return model, load_tokenizer(Path(folder) / TOKENIZER)
     return model, GPT2Tokenizer() if model.config.vocab_size == GPT2Tokenizer.vocab_size else None
@@ -146,7 +156,7 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
     if config.optimizer != (before := saved.get("optimizer", "adamw")):
         problem = f"--optimizer={config.optimizer} cannot go on from what {before} has kept in {out_dir}"
         raise UserError(f"{problem}; {way_out}")
-    corpus, model = _loaded(config, folder, parts)
+    corpus, model = _loaded(config, folder, parts, checked=True)
     if meta["text"] != corpus.fingerprint and not changes.keys() & {"dataset", "data"}:
         raise UserError(
             f"the text of {corpus.name} is no longer the one that the run in {out_dir} was saved with, so it cannot go "
@@ -157,6 +167,8 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
     for name, target in state.optimizer.state.items():
         own = {key.removeprefix(f"{name}."): array for key, array in kept.items() if key.startswith(f"{name}.")}
         copy_tensors(own, target, folder / OPTIMIZER_STATE)
+        if name in state.optimizer.never_negative and bool((target.flat < 0).any()):
+            raise UserError(f"{folder / OPTIMIZER_STATE} has numbers below 0 in {name}, which cannot be; start anew")
     state.optimizer.steps = state.step = state.saved_step = step
     if meta["text"] == corpus.fingerprint:  # losses on another text do not compare
         state.evaluated_step = evaluated_step
