@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from safetensors import SafetensorError
 from tests.test_model import IDX, model_with_weights_of_order_one
 from tinygpt import GPT, GPTConfig, UserError, checkpoint
 from tinygpt.checkpoint import read_tensors, save_file, write_tensors
-from tinygpt.run.store import load_state, save_state, set_aside
+from tinygpt.files import write_atomically
+from tinygpt.run.store import load_state, remove_leftovers, save_state, set_aside
 
 
 @pytest.fixture
@@ -121,8 +123,8 @@ def test_everything_is_on_the_disk_before_it_is_the_one_in_use(tmp_path, monkeyp
         function = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *a, n=name, f=function: (events.append(n), f(*a)))
     write_state(tmp_path, 1)
-    # x.safetensors; state.json and its folder; the list of states; `current` and its folder
-    assert events == ["fsync", "fsync", "replace", "fsync", "fsync", "fsync", "replace", "fsync"]
+    # the folders in theirs; x.safetensors; state.json and its folder; `current` and its folder
+    assert events == ["fsync", "fsync", "fsync", *["fsync", "replace", "fsync"] * 2]
 
 
 def test_an_untied_head_is_refused(model, tmp_path):
@@ -278,6 +280,55 @@ def test_one_flipped_bit_is_noticed(tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match="its SHA-256 has changed"):
         load_state(tmp_path)
+
+
+@pytest.mark.parametrize("start", [lambda out_dir: write_state(out_dir, 2), set_aside], ids=["save", "new run"])
+def test_what_a_killed_run_left_half_written_goes(tmp_path, start):
+    write_state(tmp_path, 1)
+    kept = tmp_path / "other run" / ".model.safetensors.1.writing", tmp_path / "best" / ".notes"
+    for path in kept:
+        path.parent.mkdir()
+        path.write_bytes(b"not ours")
+    for name in ("last/.current", ".metrics.jsonl", "best/.model.safetensors", "last/step-00000002.1/.config.json"):
+        (tmp_path / f"{name}.1.writing").parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.1.writing").write_bytes(b"half")
+    out_dir = start(tmp_path) or tmp_path
+    assert sorted(path.name for path in tmp_path.rglob(".*")) == sorted(path.name for path in kept)
+    assert len(list(out_dir.glob("last/step-*"))) == 1 and read_state(out_dir) in (1, 2)
+
+
+@pytest.mark.parametrize("current", ["", ".", "..", "step-00000009.1", None])
+def test_states_that_nothing_names_are_left_to_be_looked_at(tmp_path, current):
+    write_state(tmp_path, 1)
+    (tmp_path / "last" / "step-00000002.1").mkdir()
+    (tmp_path / "last" / "current").unlink()
+    if current is not None:
+        (tmp_path / "last" / "current").write_text(current)
+    remove_leftovers(tmp_path)
+    assert len(list((tmp_path / "last").glob("step-*"))) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder can be flushed to the disk only there")
+def test_whatever_is_made_new_is_on_the_disk_with_the_folder_that_holds_it(tmp_path, monkeypatch):
+    """What has been renamed or made since the last flush of the folder that it is in, a power loss may undo."""
+    unsafe, fsync = set(), os.fsync
+    for name in ("mkdir", "replace"):
+        real = getattr(os, name)
+
+        def changing(*paths, real=real, **options):
+            real(*paths, **options)
+            unsafe.update(Path(path).parent.stat().st_ino for path in paths if isinstance(path, str | Path))
+
+        monkeypatch.setattr(os, name, changing)
+    monkeypatch.setattr(os, "fsync", lambda handle: (fsync(handle), unsafe.discard(os.fstat(handle).st_ino)))
+    out_dir = tmp_path / "a" / "b"
+    for value in (1, 2):
+        write_state(out_dir, value)
+        assert not unsafe
+        write_atomically(out_dir / "best" / "model.safetensors", b"1")
+        assert not unsafe
+    set_aside(out_dir)
+    assert not unsafe
 
 
 def test_a_save_that_fails_leaves_the_one_before(tmp_path):

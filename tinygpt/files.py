@@ -27,7 +27,7 @@ def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) 
                 leftover.unlink()
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.writing")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if isinstance(write, bytes):
             temporary.write_bytes(write)
         else:
@@ -40,6 +40,14 @@ def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) 
     finally:
         with contextlib.suppress(OSError):  # it is there only if something failed, and then perhaps out of reach
             temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing; a power loss later does not take them."""
+    missing = [path for path in (folder, *folder.parents) if not path.is_dir()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        flush_to_disk(made.parent)
 
 
 def flush_to_disk(path: Path) -> None:

@@ -10,6 +10,7 @@ A state is written to a new folder, flushed to disk, and becomes the one in use 
 one atomic step; a run killed at any moment leaves the earlier state or the new one.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -28,7 +29,7 @@ from tinygpt.checkpoint import TOKENIZER, WEIGHTS, copy_tensors, has_digest, rea
 from tinygpt.data import Corpus, load_corpus
 from tinygpt.device import resolve_device
 from tinygpt.errors import Note, UserError
-from tinygpt.files import flush_to_disk, write_atomically
+from tinygpt.files import flush_to_disk, make_folder, write_atomically
 from tinygpt.models.gpt2 import GPT, GPTConfig
 from tinygpt.ops import build
 from tinygpt.optim import find as find_optimizer
@@ -209,21 +210,34 @@ def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], me
     last = Path(out_dir) / "last"
     folder = _unused(last, f"step-{step:08d}.")
     try:
-        folder.mkdir(parents=True)
+        make_folder(folder)
         write(folder)
         digests = {}
         for path in sorted(folder.iterdir()):
             flush_to_disk(path)
             digests[path.name] = _sha256(path)
         write_atomically(folder / "state.json", json.dumps({**meta, "sha256": digests}, indent=2).encode())
-        flush_to_disk(last)
         write_atomically(last / "current", f"{folder.name}\n{_sha256(folder / 'state.json')}\n".encode())
     except (OSError, UserError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(f"could not save to {folder}: {error}; the save before it, if any, is intact") from error
-    for other in last.glob("step-*"):
-        if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
+    remove_leftovers(Path(out_dir))
+
+
+def remove_leftovers(out_dir: Path) -> None:
+    """Remove states that are not the last, and what killed runs left half written. Only for who alone writes there."""
+    last = out_dir / "last"
+    states = list(last.glob("step-*"))
+    with contextlib.suppress(OSError):
+        current = (last / "current").read_text(errors="replace").partition("\n")[0]
+        if last / current in states:  # else they may be all that is left of the run
+            for state in states:
+                if state.name != current:
+                    shutil.rmtree(state, ignore_errors=True)
+    for folder in (out_dir, last, out_dir / "best", *out_dir.glob("step-*")):
+        for leftover in folder.glob(".*.writing"):
+            with contextlib.suppress(OSError):
+                leftover.unlink()
 
 
 def load_meta(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
@@ -259,15 +273,18 @@ def _check_digest(path: Path, expected: str, out_dir: str | Path) -> None:
 def set_aside(out_dir: str | Path) -> Path | None:
     """Move an earlier run in `out_dir` into a new folder in it, `run-1`, `run-2`, ...; returns that, or None."""
     out_dir = Path(out_dir)
-    parts = [path for path in (out_dir / name for name in RUN_FILES) if path.exists()]
-    parts += [path for path in out_dir.glob("step-*") if path.is_dir()]
+    parts = [path for path in out_dir.glob("step-*") if path.is_dir()]
+    parts += [path for path in (out_dir / name for name in RUN_FILES) if path.exists()]
     if not any((out_dir / saved).exists() for saved in ("last/current", f"best/{WEIGHTS}")):
         return None
+    remove_leftovers(out_dir)
     folder = _unused(out_dir, "run-")
     try:
-        folder.mkdir()
-        for part in parts:
+        make_folder(folder)
+        for part in parts:  # each on the disk before the next, and all before a new run writes
             os.replace(part, folder / part.name)
+            flush_to_disk(folder)
+            flush_to_disk(out_dir)
     except OSError as error:
         raise UserError(f"could not move the earlier run to {folder}: {error}; choose another --out_dir") from error
     return folder
