@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygpt.errors import UserError
-from tinygpt.files import write_atomically
+from tinygpt.files import JSON_LIMIT, parse_json, read_bytes, write_atomically
 
 VERSION = 1
 
@@ -42,17 +42,15 @@ class Progress:
 def load(work: Path) -> Progress:
     """The progress kept in the folder `work`. A file that cannot be understood is put aside with a sentence."""
     path = work / "progress.json"
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    if not path.exists():
         return Progress()
-    except OSError as error:
-        raise UserError(f"could not read {path} ({error.strerror}); make it readable, or give --work FOLDER") from error
-    except ValueError:  # no JSON, or no UTF-8
-        content = None
     try:
-        return _understood(content)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        content = read_bytes(path, JSON_LIMIT)
+    except UserError as error:
+        raise UserError(f"{error}; make it readable, or give --work FOLDER") from error
+    try:
+        return _understood(parse_json(content, path))
+    except (ValueError, TypeError, KeyError, AttributeError):  # of them UserError, for what is no JSON
         aside = numbered(path)
         path.replace(aside)
         print(f"note: {path} was damaged or of another version; it is kept as {aside.name}, and progress starts anew")

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from tinygpt.backend import array_module
 from tinygpt.errors import Note, UserError
-from tinygpt.files import cache_folder, download, write_atomically
+from tinygpt.files import cache_folder, download, read_json, write_atomically
 from tinygpt.parameters import Parameters
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.tinygpt.json"
@@ -115,19 +115,6 @@ def download_model(name: str) -> Path:
             url = f"https://huggingface.co/openai-community/{name}/resolve/main/{file}"
             download(url, folder / file, way_out, reader)
     return folder
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises UserError if it is missing or damaged."""
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"could not read {path}: {error.strerror}") from error
-    except ValueError as error:  # not UTF-8, or not JSON
-        raise UserError(f"{path} is damaged: not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: expected an object, found {type(content).__name__}")
-    return content
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] = HUGGING_FACE) -> None:

@@ -1,5 +1,10 @@
 """What is said to a user: a mistake of theirs, which ends a command, or a note, which does not."""
 
+import reprlib
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 60
+
 
 class UserError(ValueError):
     """A mistake of the user's, in one sentence; the command line prints it without a traceback."""
@@ -7,3 +12,8 @@ class UserError(ValueError):
 
 class Note(UserWarning):
     """What a user should know of and a program goes on from, in one sentence; the command line prints it as a note."""
+
+
+def brief(value: object) -> str:
+    """`value` as Python writes it, with dots for what a sentence has no room for: a file may hold anything."""
+    return _brief.repr(value)

@@ -1,10 +1,12 @@
-"""Files that are whole or not there at all: atomic writes, downloads, and the cache folder."""
+"""Files that are whole or not there at all: atomic writes, reading within bounds, downloads, and the cache folder."""
 
 import contextlib
 import getpass
 import glob
 import http.client
+import json
 import os
+import stat
 import sys
 import tempfile
 import time
@@ -12,8 +14,11 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tinygpt.errors import UserError
+
+JSON_LIMIT = 16 << 20  # bytes: a tokenizer of every character that Unicode has takes 13 MB
 
 
 def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) -> None:
@@ -59,6 +64,45 @@ def flush_to_disk(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def read_bytes(path: str | Path, limit: int) -> bytes:
+    """The bytes of a file. Raises UserError if it cannot be read or has more than `limit` of them; and for what is no
+    file of its own, such as a folder, or a pipe or a device, which may never end.
+    """
+    try:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
+            what = "folder" if stat.S_ISDIR(found.st_mode) else "pipe or a device"
+            raise UserError(f"could not read {path}: it is a {what}, not a file")
+        content = b""
+        if found.st_size <= limit:
+            with open(path, "rb") as file:
+                content = file.read(limit + 1)
+    except OSError as error:
+        raise UserError(f"could not read {path}: {error.strerror or error}") from error
+    if max(len(content), found.st_size) > limit:
+        raise UserError(f"{path} has {max(len(content), found.st_size):,} bytes; expected at most {limit:,}")
+    return content
+
+
+def parse_json(text: str | bytes, source: str | Path) -> Any:
+    """What a JSON text stands for. Raises UserError, naming `source`, for what is no JSON, or no JSON of ours."""
+    try:
+        return json.loads(text)
+    except ValueError as error:  # not JSON, not UTF-8, or a number of thousands of digits
+        raise UserError(f"{source} is damaged: not JSON ({error})") from error
+    except RecursionError as error:
+        raise UserError(f"{source} is damaged: its brackets are nested too deep") from error
+
+
+def read_json(path: str | Path, kind: type = dict) -> Any:
+    """The object, or the `kind` of value asked for, in a JSON file. Raises UserError if it is missing or damaged."""
+    content = parse_json(read_bytes(path, JSON_LIMIT), path)
+    if not isinstance(content, kind):
+        expected = "an object" if kind is dict else f"a {kind.__name__}"
+        raise UserError(f"{path} is damaged: expected {expected}, found {type(content).__name__}")
+    return content
 
 
 def cache_folder() -> Path:

@@ -19,8 +19,8 @@ from typing import TypeAlias
 import numpy as np
 import tiktoken
 
-from tinygpt.errors import UserError
-from tinygpt.files import write_atomically
+from tinygpt.errors import UserError, brief
+from tinygpt.files import read_json, write_atomically
 
 FORMAT = "tinygpt tokenizer 1"
 
@@ -253,20 +253,20 @@ class GPT2Tokenizer(TiktokenTokenizer):
 
 def load(path: str | Path) -> Tokenizer:
     """The tokenizer that `save` wrote to `path`. UserError where the file is missing, damaged or something else."""
+    if not Path(path).exists():
+        raise UserError(f"There is no tokenizer file {path}")
     try:
-        state = json.loads(Path(path).read_bytes())
+        state = read_json(path)
         if state["format"] != FORMAT:
-            raise ValueError(f"its format is {state['format']!r}")
+            raise ValueError(f"its format is {brief(state['format'])}")
         if state["name"] == "char":
             return CharTokenizer(state["characters"])
         if state["name"] == "bpe":
             return BPETokenizer(state["merges"])
         if state["name"] == "gpt2":
             return GPT2Tokenizer()
-        raise ValueError(f"its name is {state['name']!r}")
-    except FileNotFoundError:
-        raise UserError(f"There is no tokenizer file {path}") from None
-    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"its name is {brief(state['name'])}")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # or no JSON: UserError
         raise UserError(
             f"{path} is not a tokenizer file that this version can read ({error}); expected JSON with "
             f'"format": "{FORMAT}"'

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygpt.data.corpus import Corpus
 from tinygpt.errors import Note, UserError
-from tinygpt.files import flush_to_disk, write_atomically
+from tinygpt.files import JSON_LIMIT, flush_to_disk, parse_json, read_bytes, write_atomically
 from tinygpt.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer, Merge, Tokenizer, load, merge
 
 FORMAT = "2"  # of the token files; a new number leaves the old files unused
@@ -111,10 +111,10 @@ def _open_entry(entry: Path) -> tuple[Tokenizer, TokenFile, TokenFile] | None:
 
 def _checksums(entry: Path) -> dict[str, Any]:
     """What an entry's file of checksums says. Raises OSError where it is missing, ValueError where it is damaged."""
-    own, _, content = (entry / CHECKSUMS).read_bytes().partition(b"\n")
+    own, _, content = read_bytes(entry / CHECKSUMS, JSON_LIMIT).partition(b"\n")
     if own != _hash(content).encode():
         raise ValueError("damaged")
-    return json.loads(content)
+    return parse_json(content, entry / CHECKSUMS)
 
 
 def _write_entry(entry: Path, tokenizer: Tokenizer, parts: dict[str, str], source: str, fingerprint: str) -> None:

@@ -15,6 +15,7 @@ from tinygpt import checkpoint, sample
 from tinygpt.backend import Array, device_module, fold_in, to_device, to_host
 from tinygpt.device import resolve_device
 from tinygpt.errors import UserError
+from tinygpt.files import read_json
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.ops import build
 from tinygpt.parameters import Parameters
@@ -226,7 +227,7 @@ class Model:
         if str(folder) in cls.sizes and not Path(folder).exists():
             folder, checked = checkpoint.download_model(str(folder)), True
         config, weights = checkpoint.model_files(Path(folder))
-        shape = cls.config_class.from_pretrained(checkpoint.read_json(config), config)
+        shape = cls.config_class.from_pretrained(read_json(config), config)
         model = cls(shape, device, dtype, seed=None, ops=ops, parts=parts)
         tensors = model.understand_tensors(checkpoint.read_weights(weights, checked), weights)
         checkpoint.copy_tensors(tensors, model.params, folder)

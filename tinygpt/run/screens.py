@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from tinygpt.device import device_name, peak_memory
 from tinygpt.errors import UserError
-from tinygpt.files import write_atomically
+from tinygpt.files import parse_json, write_atomically
 from tinygpt.run.config import PRESETS, TrainConfig
 from tinygpt.run.state import EvalRecord, Record, StepRecord, TrainState
 
@@ -188,8 +188,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     rows = []
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                rows.append(json.loads(line))
+            with contextlib.suppress(UserError):
+                rows.append(parse_json(line, path))
     return [row for row in rows if isinstance(row, dict)]
 
 

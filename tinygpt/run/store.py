@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygpt.checkpoint import TOKENIZER, WEIGHTS, copy_tensors, has_digest, read_json, read_tensors, write_tensors
+from tinygpt.checkpoint import TOKENIZER, WEIGHTS, copy_tensors, has_digest, read_tensors, write_tensors
 from tinygpt.data import Corpus, load_corpus
 from tinygpt.device import resolve_device
 from tinygpt.errors import Note, UserError
-from tinygpt.files import flush_to_disk, make_folder, write_atomically
+from tinygpt.files import flush_to_disk, make_folder, read_json, write_atomically
 from tinygpt.models.gpt2 import GPT, GPTConfig
 from tinygpt.ops import build
 from tinygpt.optim import find as find_optimizer
