@@ -239,10 +239,28 @@ def test_bpe_lone_surrogate_is_refused(bpe):
         BPETokenizer.train("a\ud83d", 257)
 
 
-@pytest.mark.parametrize("merges", [[(97, 256)], [(-1, 97)], [(97, 98), (97, 98)]])
+DAMAGED_MERGES = [[(97, 256)], [(-1, 97)], [(97, 98), (97, 98)], [(97, 98, 99)], [97], [(97, "b")], [(97, 10**4000)]]
+
+
+@pytest.mark.parametrize("merges", DAMAGED_MERGES)
 def test_bpe_damaged_merges_are_refused(merges):
-    with pytest.raises(UserError, match="list of merges is damaged"):
+    with pytest.raises(UserError, match="list of merges is damaged") as error:
         BPETokenizer(merges)
+    assert len(str(error.value)) < 200
+
+
+def test_the_longest_token_that_training_can_make_is_allowed_and_a_longer_one_is_not():
+    longest = " " + "\N{GRINNING FACE}" * 64  # one piece of a text, of as many bytes as a piece may have
+    trained = BPETokenizer.train(longest * 2, 266)
+    assert trained.token_bytes[-1] == longest.encode() and len(longest.encode()) == 257
+    with pytest.raises(UserError, match="makes a token of 258 bytes, and no text has one above 257"):
+        BPETokenizer([*trained.state["merges"], [32, 265]])
+
+
+def test_a_vocabulary_beyond_all_in_use_is_refused():
+    pairs = [[a, b] for a in range(256) for b in range(256)]
+    with pytest.raises(UserError, match="more than 262,144 tokens"):
+        BPETokenizer(pairs + [[256 + a, b] for a in range(len(pairs)) for b in range(3)])
 
 
 # GPT-2
@@ -372,10 +390,14 @@ def test_decode_takes_lists_and_integer_arrays(dtype):
         b'{"format": "tinygpt tokenizer 1", "name": "char", "characters": 5}',
         b'{"format": "tinygpt tokenizer 1", "name": "char", "characters": ["a"]}',
         b'{"format": "tinygpt tokenizer 1", "name": "char", "characters": "aa"}',
+        b'{"format": "tinygpt tokenizer 1", "name": "char", "characters": null}',
+        b'{"format": "tinygpt tokenizer 1", "name": "bpe", "merges": null}',
         b'{"format": "tinygpt tokenizer 1", "name": "bpe", "merges": [[1]]}',
         b'{"format": "tinygpt tokenizer 1", "name": "bpe", "merges": [["a", "b"]]}',
         b'{"format": "tinygpt tokenizer 1", "name": "bpe", "merges": [[97, 300]]}',
         b'{"format": "tinygpt tokenizer 1", "name": "bpe", "merges": [[97.0, 98.0]]}',
+        b'{"format": "tinygpt tokenizer 1", "name": "bpe", "merges": [%s]}'
+        % b", ".join([b"[97, 97]"] + [b"[%d, %d]" % (i, i) for i in range(256, 286)]),  # 440 bytes, a token of 2 GB
     ],
 )
 def test_a_file_that_is_no_tokenizer_is_refused_in_a_sentence(tmp_path, content):

@@ -7,6 +7,7 @@ with Subword Units", algorithm 1). Its byte-level form, which knows every text, 
 
 import heapq
 import json
+import operator
 import re
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
@@ -35,6 +36,8 @@ SPLIT = (
     r"| ?[!-/:-@\[-^`{-~]{1,64}"
     r"|[\x00-\x20\x7f]{1,64}"
 )
+PIECE_BYTES = 1 + 64 * 4  # the most that SPLIT cuts off, and so the longest token that training can come to
+VOCAB_LIMIT = 1 << 18  # tokens: as many as the largest vocabularies in use
 
 
 def merge(ids: list[int], pair: tuple[int, int], new_id: int) -> list[int]:
@@ -101,6 +104,8 @@ class CharTokenizer(Tokenizer):
     name = "char"
 
     def __init__(self, characters: str):
+        if not isinstance(characters, str):
+            raise UserError(f"A character tokenizer is made of a text, but its characters are {brief(characters)}")
         if not characters:
             raise UserError("A character tokenizer needs at least one character, but the text is empty")
         character, count = Counter(characters).most_common(1)[0]
@@ -162,15 +167,28 @@ class BPETokenizer(TiktokenTokenizer):
 
     def __init__(self, merges: Iterable[Sequence[int]]):
         self.token_bytes = [bytes([i]) for i in range(256)]
-        for a, b in merges:
+        pairs = []
+        for pair in merges:
+            try:
+                a, b = map(operator.index, pair)
+            except (TypeError, ValueError):
+                raise UserError(f"Merge {brief(pair)} is no pair of token ids; the list of merges is damaged") from None
             if min(a, b) < 0 or max(a, b) >= len(self.token_bytes):
-                raise UserError(f"Merge {a, b} comes before the tokens that it joins; the list of merges is damaged")
-            self.token_bytes.append(self.token_bytes[a] + self.token_bytes[b])
+                problem = f"Merge {brief((a, b))} comes before the tokens that it joins"
+                raise UserError(f"{problem}; the list of merges is damaged")
+            token = self.token_bytes[a] + self.token_bytes[b]
+            if len(token) > PIECE_BYTES:
+                problem = f"Merge {a, b} makes a token of {len(token)} bytes, and no text has one above {PIECE_BYTES}"
+                raise UserError(f"{problem}; the list of merges is damaged")
+            pairs.append([a, b])
+            self.token_bytes.append(token)
+            if len(self.token_bytes) > VOCAB_LIMIT:
+                raise UserError(f"There are more than {VOCAB_LIMIT:,} tokens; no vocabulary in use has that many")
         ranks = {token: i for i, token in enumerate(self.token_bytes)}
         if len(ranks) < len(self.token_bytes):
             raise UserError("Two merges spell the same token; the list of merges is damaged")
         self.vocab_size = len(ranks)
-        self.state = {"name": self.name, "merges": [list(pair) for pair in merges]}
+        self.state = {"name": self.name, "merges": pairs}
         self._encoding = tiktoken.Encoding("tinygpt-bpe", pat_str=SPLIT, mergeable_ranks=ranks, special_tokens={})
 
     @classmethod
@@ -266,7 +284,7 @@ def load(path: str | Path) -> Tokenizer:
         if state["name"] == "gpt2":
             return GPT2Tokenizer()
         raise ValueError(f"its name is {brief(state['name'])}")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # or no JSON: UserError
+    except (KeyError, TypeError, ValueError) as error:  # or no JSON: UserError
         raise UserError(
             f"{path} is not a tokenizer file that this version can read ({error}); expected JSON with "
             f'"format": "{FORMAT}"'
