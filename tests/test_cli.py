@@ -23,6 +23,9 @@ TINY = [
 ]  # fmt: skip
 
 
+NEEDS_DEV_ZERO = pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no endless device")
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     out_dir = tmp_path_factory.mktemp("trained")
@@ -158,6 +161,15 @@ def test_a_config_file_that_cannot_be_read_is_explained_and_never_executed(tmp_p
         (["sample", "--out_dir=nowhere"], 1, "there is no folder nowhere"),
         (["sample", "--temprature=1"], 2, "did you mean --temperature?"),
         (["sample", "--num_samples=0"], 2, "0 is less than 1"),
+        (["sample", "--threads=1000000000"], 2, "1000000000 is more than 1,024"),
+        (["sample", f"--seed={2**64}"], 2, "is more than 18,446,744,073,709,551,615"),
+        (["eval", "--batch_size=1000000000"], 2, "1000000000 is more than 1,000,000"),
+        (
+            ["train", "--n_layer=1000000000"],
+            1,
+            "n_layer is 1000000000; expected a whole number of at least 1 and at most 10,000",
+        ),
+        (["train", "--gradient_accumulation_steps=1000000000"], 1, "expected at most 100,000"),
         (["sample", "--top_k=0"], 1, "top_k is 0"),
         (["eval", "--out_dir=nowhere"], 1, "there is no folder nowhere"),
         (["info", "--preset=gpt5"], 2, "'gpt5'"),
@@ -260,7 +272,12 @@ def test_a_prompt_comes_from_a_file_and_a_stop_text_ends_the_sample(trained, cap
 
 @pytest.mark.parametrize(
     ("start", "sentence"),
-    [("é", "'é'"), ("", "the prompt is empty"), ("FILE:nowhere.txt", "could not read the prompt from nowhere.txt")],
+    [
+        ("é", "'é'"),
+        ("", "the prompt is empty"),
+        ("FILE:nowhere.txt", "could not read the prompt from nowhere.txt"),
+        pytest.param("FILE:/dev/zero", "more than 16,777,216 bytes", marks=NEEDS_DEV_ZERO),
+    ],
 )
 def test_prompts_that_cannot_be_are_explained(trained, capsys, start, sentence):
     status, _, err = outcome(capsys, "sample", "--out_dir", trained, f"--start={start}")

@@ -1,9 +1,11 @@
 """The machine: which device to compute on and why, its name, its memory, its cores, and how fast it multiplies."""
 
+import contextlib
 import ctypes
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,6 +118,29 @@ def peak_memory(device: str) -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kilobytes
+
+
+def memory_size() -> int | None:
+    """The bytes of memory that a process may have here: the machine's, or its container's if they are fewer. None where
+    the system does not say (Windows).
+    """
+    sizes = []
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # there is no such file, or "max" in it
+            sizes.append(int(Path(limit).read_text()))
+    return min(sizes, default=None)
+
+
+def check_memory(needed: int, what: str, device: str) -> None:
+    """Raise UserError if `what` takes more bytes than there are: the system would end the process in the middle of it,
+    without a word. (A card refuses by itself.)
+    """
+    size = memory_size()
+    if device == "cpu" and size is not None and needed > size:
+        have = f"but this machine has {size / 1e9:,.1f} GB of memory"
+        raise UserError(f"{what} take {needed / 1e9:,.1f} GB, {have}; choose smaller sizes")
 
 
 def cpu_count() -> int:

@@ -16,4 +16,8 @@ class Note(UserWarning):
 
 def brief(value: object) -> str:
     """`value` as Python writes it, with dots for what a sentence has no room for: a file may hold anything."""
-    return _brief.repr(value)
+    try:
+        text = _brief.repr(value)
+        return text if len(text) <= 100 else f"{text[:97]}..."
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return f"{type(value).__name__} of thousands of digits"

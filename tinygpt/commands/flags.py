@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from tinygpt.errors import brief
+
 
 class Parser(argparse.ArgumentParser):
     """argparse with one sentence for an error, and the nearest flag for an unknown one."""
@@ -40,7 +42,7 @@ def add_system_flags(parser: argparse.ArgumentParser) -> None:
     """Where and how to compute."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--dtype", default="float32", help="float32 or float64 (default: float32)")
-    parser.add_argument("--threads", type=at_least(1), metavar="N", help="CPU cores to use (default: all)")
+    parser.add_argument("--threads", type=at_least(1, 1024), metavar="N", help="CPU cores to use (default: all)")
     parser.add_argument("--kernels", default="auto", help="auto or reference (default: auto)")
 
 
@@ -56,16 +58,18 @@ def boolean(default: Any) -> dict[str, Any]:
     return {"type": parse, "nargs": "?", "const": True, "default": default, "metavar": "True|False"}
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """The type of a flag that takes a whole number, no less than `least`."""
+def at_least(least: int, most: int = 10**15) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number, no less than `least`, and no more than makes sense."""
 
     def parse(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+            raise argparse.ArgumentTypeError(f"{brief(text)} is not a whole number") from None
         if number < least:
-            raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+            raise argparse.ArgumentTypeError(f"{brief(number)} is less than {least}")
+        if number > most:
+            raise argparse.ArgumentTypeError(f"{brief(number)} is more than {most:,}")
         return number
 
     return parse

@@ -18,7 +18,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     presets = list(dict.fromkeys((*PRESETS, *GPT2_SIZES)))
     parser.add_argument("--preset", default="cpu", choices=presets, help="(default: cpu)")
     parser.add_argument("--out_dir", help="a run's folder, or a Hugging Face GPT-2 folder, instead of a preset")
-    parser.add_argument("--batch_size", type=at_least(1), metavar="N", help="sequences held for a step")
+    parser.add_argument("--batch_size", type=at_least(1, 10**6), metavar="N", help="sequences held for a step")
 
 
 def run(arguments: argparse.Namespace, _: str) -> int:

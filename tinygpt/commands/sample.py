@@ -16,6 +16,7 @@ from tinygpt.run.store import load_model
 from tinygpt.sample import check_rules, text_stream
 
 HELP = "Print text from a trained model."
+PROMPT_LIMIT = 16 << 20  # bytes; a model sees the last thousand tokens or so
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--top_k", type=int, default=200, metavar="N", help="draw from the N likeliest (default: 200)")
     add("--top_p", type=float, metavar="P", help="draw from the likeliest that reach P together")
     add("--stop", default="", metavar="TEXT", help="end a sample before this text")
-    add("--seed", type=at_least(0), metavar="N", help="the same text again (default: another each time)")
+    add("--seed", type=at_least(0, 2**64 - 1), metavar="N", help="the same text again (default: another each time)")
     add("--mine", metavar="FOLDER", help="folder with parts of your own, such as lessons/work; their code is run")
     add("--exact_window", **boolean(False), help="slide the context by one token, uncached, as nanoGPT does")
     add_system_flags(parser)
@@ -49,7 +50,11 @@ def run(arguments: argparse.Namespace, _: str) -> int:
     start_text = arguments.start if arguments.start is not None else first_prompt(tokenizer)
     if start_text.startswith("FILE:"):
         try:
-            start_text = Path(start_text[5:]).read_bytes().decode()
+            with Path(start_text[5:]).open("rb") as file:  # it may be a pipe, so it has no size before it ends
+                prompt_bytes = file.read(PROMPT_LIMIT + 1)
+            if len(prompt_bytes) > PROMPT_LIMIT:
+                raise UserError(f"the prompt in {start_text[5:]} has more than {PROMPT_LIMIT:,} bytes; give its end")
+            start_text = prompt_bytes.decode()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"could not read the prompt from {start_text[5:]} ({error})") from error
     prompt = tokenizer.encode(start_text)

@@ -13,9 +13,9 @@ from tinygpt.device import resolve_device
 from tinygpt.errors import UserError
 from tinygpt.parallel import training_threads
 from tinygpt.run import screens
-from tinygpt.run.config import MODEL_SHAPE, PRESETS, TrainConfig
+from tinygpt.run.config import MODEL_SHAPE, PRESETS, TrainConfig, plain_type
 from tinygpt.run.loop import train
-from tinygpt.run.nanogpt import WITHOUT_MEANING, plain_type, read_nanogpt_config
+from tinygpt.run.nanogpt import WITHOUT_MEANING, read_nanogpt_config
 from tinygpt.run.screens import counted
 from tinygpt.run.state import OURS, Parts, TrainState
 from tinygpt.run.store import resume, set_aside, start

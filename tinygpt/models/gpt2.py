@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from tinygpt.backend import Array, device_module, fold_in
-from tinygpt.errors import UserError
+from tinygpt.errors import UserError, brief
 from tinygpt.layers import attention, cross_entropy, dropout, embedding, gelu, layernorm, linear, softmax
 from tinygpt.models.model import KeyValueCache, Model
 from tinygpt.random import generator
@@ -29,6 +30,7 @@ GPT2_SIZES = {  # name: n_layer, n_head, n_embd
     "gpt2-large": (36, 20, 1280),  # 774,030,080
     "gpt2-xl": (48, 25, 1600),  # 1,557,611,200
 }
+LAYERS = 10_000  # at most; ten times the deepest transformers (Wang et al., 2022, arXiv:2203.00555)
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")  # Hugging Face's names
 BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that some GPT-2 files carry along
 NOT_GPT2 = {  # settings of Hugging Face's GPT2Config that change the computation to one we do not have
@@ -72,7 +74,8 @@ class GPTConfig:
     def __post_init__(self) -> None:
         number = int | float | np.floating
         whole = int | np.integer, lambda n: n >= 1, "a whole number of at least 1"
-        rules: dict[str, tuple] = dict.fromkeys(("block_size", "vocab_size", "n_layer", "n_head", "n_embd"), whole) | {
+        rules: dict[str, tuple] = dict.fromkeys(("block_size", "vocab_size", "n_head", "n_embd"), whole) | {
+            "n_layer": (whole[0], lambda n: 1 <= n <= LAYERS, f"{whole[2]} and at most {LAYERS:,}"),
             "dropout": (number, lambda p: 0 <= p < 1, "a probability, at least 0 and below 1"),
             "layer_norm_epsilon": (number, lambda eps: 0 < eps < math.inf, "a number above 0"),
             "bias": (bool | np.bool_, lambda _: True, "True or False"),
@@ -81,11 +84,12 @@ class GPTConfig:
         for name, (types, allowed, expected) in rules.items():
             value, plain = getattr(self, name), type(getattr(type(self), name))  # the type of its default
             if not isinstance(value, types) or (isinstance(value, bool) and plain is not bool) or not allowed(value):
-                raise UserError(f"{name} is {value!r}; expected {expected}")
+                raise UserError(f"{name} is {brief(value)}; expected {expected}")
             object.__setattr__(self, name, plain(value))  # NumPy's numbers would follow the model into files and dtypes
         n = self.n_embd * (self.vocab_size + self.block_size + 12 * self.n_layer * self.n_embd)
         if n > 10**13:
-            raise UserError(f"that makes about {n:.0e} parameters, more than any machine holds; choose smaller sizes")
+            about = f"{Decimal(n):.0e}"  # a float may be too small for it
+            raise UserError(f"that makes about {about} parameters, more than any machine holds; choose smaller sizes")
         if self.n_embd % self.n_head != 0:
             raise UserError(
                 f"n_embd is {self.n_embd} and n_head is {self.n_head}, but every head takes an equal share of the "
@@ -134,21 +138,22 @@ class GPTConfig:
         """
         for key, expected in NOT_GPT2.items():
             if settings.get(key, expected) != expected:
-                raise UserError(f"{source} has {key} = {settings[key]!r}; this library computes only {expected!r}")
+                raise UserError(f"{source} has {key} = {brief(settings[key])}; this library computes only {expected!r}")
         try:
             sizes = {name: settings[name] for name in ("vocab_size", "n_layer", "n_head", "n_embd")}
             sizes["block_size"] = settings["n_positions"]
         except KeyError as missing:
             raise UserError(f"{source} lacks {missing}; expected the config of a GPT-2 model") from None
-        if settings.get("n_inner") is not None and settings["n_inner"] != 4 * settings["n_embd"]:
-            raise UserError(f"{source} has n_inner = {settings['n_inner']}; this library computes only 4 * n_embd")
         activation = settings.get("activation_function", "gelu_new")
         dropouts = [settings.get(name, 0.0) for name in DROPOUTS]
-        return cls(
+        config = cls(
             **sizes, layer_norm_epsilon=settings.get("layer_norm_epsilon", 1e-5), bias=settings.get("bias", True),
             activation_function="gelu_new" if activation == "gelu_pytorch_tanh" else activation,  # the same function
             dropout=dropouts[0] if dropouts.count(dropouts[0]) == 3 else 0.0,
         )  # fmt: skip
+        if (n_inner := settings.get("n_inner")) not in (None, 4 * config.n_embd):
+            raise UserError(f"{source} has n_inner = {brief(n_inner)}; this library computes only 4 * n_embd")
+        return config
 
 
 # What the page makes of leaves. Each has a layer's two functions; `ops` is the table of leaves to use.

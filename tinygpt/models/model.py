@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygpt import checkpoint, sample
 from tinygpt.backend import Array, device_module, fold_in, to_device, to_host
-from tinygpt.device import resolve_device
+from tinygpt.device import check_memory, resolve_device
 from tinygpt.errors import UserError
 from tinygpt.files import read_json
 from tinygpt.layers.cross_entropy import IGNORED
@@ -86,6 +86,8 @@ class Model:
                 raise UserError(f"there is no {part!r} in this model that something else could take the place of")
             setattr(self, part, own)
         self.seed = seed if seed is not None else 0
+        needed = config.n_params * np.dtype(self.precision.parameters).itemsize
+        check_memory(needed, f"{config.n_params:,} parameters", self.device)
         self.params = Parameters(config.shapes(), self.precision.parameters, self.device)
         self.layer_params = [  # each layer's parameters by their names within the layer
             {name[len(prefix) :]: array for name, array in self.params.items() if name.startswith(prefix)}

@@ -1,12 +1,28 @@
 """What a run is made of: every setting with its default and what `--help` says about it, and the presets."""
 
+import math
+import os
+import types
+import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinygpt.errors import UserError
+import numpy as np
+
+from tinygpt.errors import UserError, brief
 from tinygpt.optim import cosine_schedule
+from tinygpt.tokenizer import VOCAB_LIMIT
 
 MODEL_SHAPE = "block_size", "n_layer", "n_head", "n_embd", "bias", "activation_function"
+A_VALUE_OF = {int: "a whole number", float: "a number", bool: "True or False", str: "text in quotes"}
+# What becomes a setting of each type, though True is no number: from Python it may be one of NumPy's, or a Path
+TAKEN_AS: dict[type, Any] = {
+    int: int | np.integer, float: int | float | np.integer | np.floating, bool: bool | np.bool_, str: str | os.PathLike,
+}  # fmt: skip
+AT_MOST = {  # where nothing else sets a bound
+    "batch_size": 10**6, "gradient_accumulation_steps": 10**5, "eval_iters": 10**6, "sample_length": 10**6,
+    "vocab_size": VOCAB_LIMIT, "threads": 1024, "seed": 2**64 - 1,
+}  # fmt: skip
 
 
 def option(default: Any, group: str, help: str) -> Any:
@@ -16,7 +32,9 @@ def option(default: Any, group: str, help: str) -> Any:
 
 @dataclass
 class TrainConfig:
-    """Everything a run is made of, under nanoGPT's names. The defaults are the `cpu` preset."""
+    """Everything a run is made of, under nanoGPT's names. The defaults are the `cpu` preset. Raises UserError, naming
+    the field, for a value that no run can have; what depends on others' values is seen where they are known.
+    """
 
     dataset: str = option(
         "stdlib", "data", "stdlib, shakespeare_char, addition, or a folder with train.bin and val.bin"
@@ -62,6 +80,9 @@ class TrainConfig:
     kernels: str = option("auto", "system", "auto, or reference for the definitions in tinygpt/layers alone")
 
     def __post_init__(self) -> None:
+        for name, hint in typing.get_type_hints(type(self)).items():
+            if getattr(self, name) is not None or plain_type(hint) is hint:
+                setattr(self, name, _setting(name, getattr(self, name), plain_type(hint)))
         if not self.out_dir:
             raise UserError("--out_dir is empty; expected the name of a folder")
         at_least = dict.fromkeys(("eval_interval", "eval_iters", "log_interval", "batch_size"), 1)
@@ -70,12 +91,10 @@ class TrainConfig:
         at_least |= {"learning_rate": 0, "min_lr": 0, "weight_decay": 0, "grad_clip": 0, "lr_decay_iters": 1}
         for name, least in at_least.items():
             value = getattr(self, name)
-            if value is not None and not value >= least:  # "not >=" also refuses NaN
+            if value is not None and value < least:
                 raise UserError(f"--{name} is {value}; expected at least {least}")
         if self.mine_unchecked and not self.mine:
             raise UserError("--mine_unchecked goes with --mine=FOLDER; give the folder with your own parts too")
-        if self.batch_size > 10**6:
-            raise UserError(f"--batch_size is {self.batch_size}; expected at most a million sequences")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"--{name} is {getattr(self, name)}; expected at least 0 and below 1")
@@ -87,6 +106,41 @@ class TrainConfig:
         min_lr = self.learning_rate / 10 if self.min_lr is None else self.min_lr
         decay_iters = self.max_iters if self.lr_decay_iters is None else self.lr_decay_iters
         return cosine_schedule(step, self.learning_rate, min_lr, self.warmup_iters, decay_iters)
+
+
+def _setting(name: str, value: Any, kind: Any) -> Any:
+    """`value` as a plain `kind`: int, float, bool or str. Raises UserError for what is none, or beyond all bounds."""
+    if not isinstance(value, TAKEN_AS[kind]) or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f"--{name} is {brief(value)}; expected {A_VALUE_OF[kind]}")
+    if kind is str and not _can_be_a_name(str(value)):
+        raise UserError(f"--{name} is {brief(value)}; expected what can name a file, at most 4,096 characters")
+    if kind is float and not _is_finite(value):
+        raise UserError(f"--{name} is {brief(value)}; expected a finite number")
+    if kind is int and abs(value) > (most := AT_MOST.get(name, 10**15)):
+        bound = "a million" if most == 10**6 else f"{most:,}"
+        raise UserError(f"--{name} is {brief(value)}; expected at most {bound}")
+    return kind(value)
+
+
+def _is_finite(number: Any) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number that no float can be
+        return False
+
+
+def _can_be_a_name(text: str) -> bool:
+    try:
+        return "\0" not in text and len(os.fsencode(text)) <= 4096
+    except UnicodeEncodeError:  # half a character
+        return False
+
+
+def plain_type(hint: Any) -> type:
+    """int for `int | None`, and so on."""
+    if isinstance(hint, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not type(None))
+    return hint
 
 
 # Presets: what differs from the defaults above; flags override them.

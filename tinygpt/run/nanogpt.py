@@ -3,14 +3,14 @@
 import ast
 import difflib
 import operator
-import types
+import re
 import typing
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tinygpt.errors import UserError
-from tinygpt.run.config import TrainConfig
+from tinygpt.files import read_bytes
+from tinygpt.run.config import A_VALUE_OF, TrainConfig, plain_type
 
 # nanoGPT's settings that have no meaning here: accepted and left alone, so that its commands and files work
 WITHOUT_MEANING = ("compile", "backend", "wandb_log", "wandb_project", "wandb_run_name")
@@ -18,7 +18,8 @@ ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
 }  # fmt: skip
-A_VALUE_OF = {int: "a whole number", float: "a number", bool: "True or False", str: "text in quotes"}
+LIMIT = 1 << 16  # bytes of a file: nanoGPT's longest has two thousand, and Python's tree of it a thousand times that
+SHOWN = 60  # characters of a line of it, and as many of its lines, in a message
 
 
 def read_nanogpt_config(path: str) -> tuple[dict[str, Any], list[str]]:
@@ -27,19 +28,29 @@ def read_nanogpt_config(path: str) -> tuple[dict[str, Any], list[str]]:
     setting, or one whose value is neither.
     """
     try:
-        tree = ast.parse(Path(path).read_bytes())
-    except OSError as error:
-        raise UserError(f"could not read the configuration file {path}: {error.strerror}") from error
-    except (SyntaxError, ValueError) as error:
-        raise UserError(f"{path} is not a configuration file of assignments such as `n_layer = 6` ({error})") from error
+        text = read_bytes(path, LIMIT).decode("utf-8-sig")
+    except UserError as error:
+        problem = str(error).removeprefix(f"could not read {path}: ")
+        raise UserError(f"could not read the configuration file {path}: {problem}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"the configuration file {path} is not UTF-8 ({error})") from None
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last for brackets nested too deep
+        problem = str(error) or "it is nested too deep"
+        raise UserError(
+            f"{path} is not a configuration file of assignments such as `n_layer = 6` ({problem})"
+        ) from error
+    lines = re.split("\r\n|\r|\n", text)  # as Python counts them
     hints = typing.get_type_hints(TrainConfig)
     settings: dict[str, Any] = {}
     ignored = []
     for statement in tree.body:
+        line = lines[statement.lineno - 1].strip()[:SHOWN]
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
             continue  # a docstring
         if not isinstance(statement, ast.Assign) or not all(isinstance(name, ast.Name) for name in statement.targets):
-            ignored.append(ast.unparse(statement).splitlines()[0])
+            ignored.append(line)
             continue
         for target in statement.targets:
             name = target.id  # type: ignore[attr-defined]
@@ -49,7 +60,7 @@ def read_nanogpt_config(path: str) -> tuple[dict[str, Any], list[str]]:
             if name not in hints:
                 nearest = difflib.get_close_matches(name, hints, n=1)
                 hint = f"; did you mean {nearest[0]}?" if nearest else "; tinygpt train --help lists what there is"
-                raise UserError(f"{path}, line {statement.lineno}: unknown setting {name}{hint}")
+                raise UserError(f"{path}, line {statement.lineno}: unknown setting {name[:SHOWN]}{hint}")
             if name.startswith("mine"):
                 raise UserError(
                     f"{path}, line {statement.lineno}: {name} makes a run execute files, which is for you to say and "
@@ -57,29 +68,24 @@ def read_nanogpt_config(path: str) -> tuple[dict[str, Any], list[str]]:
                 )
             kind = plain_type(hints[name])
             value = _literal(statement.value)
-            if kind is float and type(value) is int and abs(value) < 1e300:
+            if kind is float and type(value) is int:
                 value = float(value)
             if type(value) is not kind:
-                written = ast.unparse(statement.value)
-                raise UserError(f"{path}, line {statement.lineno}: {name} = {written}; expected {A_VALUE_OF[kind]}")
+                raise UserError(f"{path}, line {statement.lineno}: {line}; expected {A_VALUE_OF[kind]}")
             settings[name] = value
-    return settings, [f"{path}: left alone: {', '.join(ignored)}"] if ignored else []
+    more = f" and {len(ignored) - SHOWN} more" if len(ignored) > SHOWN else ""
+    return settings, [f"{path}: left alone: {', '.join(ignored[:SHOWN])}{more}"] if ignored else []
 
 
 def _literal(node: ast.expr) -> Any:
-    """The value of a literal or of arithmetic on numbers; None for anything else."""
+    """The value of a literal or of arithmetic on numbers; None for anything else, and for numbers of no use."""
     try:
         if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
             left, right = _literal(node.left), _literal(node.right)
             numbers = all(type(value) in (int, float) for value in (left, right))
-            return ARITHMETIC[type(node.op)](left, right) if numbers else None
-        return ast.literal_eval(node)
-    except (ValueError, TypeError, ZeroDivisionError, MemoryError, RecursionError):
+            value = ARITHMETIC[type(node.op)](left, right) if numbers else None
+        else:
+            value = ast.literal_eval(node)
+        return value if type(value) is not int or abs(value) < 2**64 else None
+    except (ValueError, TypeError, ArithmeticError, MemoryError, RecursionError):
         return None
-
-
-def plain_type(hint: Any) -> type:
-    """int for `int | None`, and so on."""
-    if isinstance(hint, types.UnionType):
-        return next(part for part in typing.get_args(hint) if part is not type(None))
-    return hint
