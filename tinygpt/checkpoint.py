@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from tinygpt.backend import array_module
 from tinygpt.errors import Note, UserError
-from tinygpt.files import cache_folder, download, read_json, write_atomically
+from tinygpt.files import cache_folder, download, opened, read_json, write_atomically
 from tinygpt.parameters import Parameters
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.tinygpt.json"
@@ -150,8 +150,13 @@ def _tensors(file: Any) -> dict[str, np.ndarray]:
 def _tensors_in(path: Path) -> Iterator[Any]:
     """A safetensors file to read from, with a sentence for what goes wrong."""
     try:
+        if path.exists():
+            with opened(path):  # a pipe, which the library would wait for, is a sentence
+                pass
         with safe_open(path, framework="np") as file:
             yield file
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"could not read {path}: no such file") from error
     except (SafetensorError, OSError, ValueError) as error:

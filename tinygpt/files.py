@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 import glob
+import hashlib
 import http.client
 import json
 import os
@@ -12,9 +13,9 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tinygpt.errors import UserError
 
@@ -67,23 +68,38 @@ def flush_to_disk(path: Path) -> None:
 
 
 def read_bytes(path: str | Path, limit: int) -> bytes:
-    """The bytes of a file. Raises UserError if it cannot be read or has more than `limit` of them; and for what is no
-    file of its own, such as a folder, or a pipe or a device, which may never end.
+    """The bytes of a file. Raises UserError if it cannot be read or has more than `limit` of them."""
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(limit + 1) if size <= limit else b""
+    if max(len(content), size) > limit:
+        raise UserError(f"{path} has {max(len(content), size):,} bytes; expected at most {limit:,}")
+    return content
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file. Raises UserError if it cannot be read."""
+    digest = hashlib.sha256()
+    with opened(path) as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def opened(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to read bytes from. Raises UserError if it cannot be read; and for what is no file of its own, such as a
+    folder, or a pipe or a device, which may never end.
     """
     try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
-            what = "folder" if stat.S_ISDIR(found.st_mode) else "pipe or a device"
+        kind = os.stat(path).st_mode
+        if not stat.S_ISREG(kind):
+            what = "folder" if stat.S_ISDIR(kind) else "pipe or a device"
             raise UserError(f"could not read {path}: it is a {what}, not a file")
-        content = b""
-        if found.st_size <= limit:
-            with open(path, "rb") as file:
-                content = file.read(limit + 1)
+        with open(path, "rb") as file:
+            yield file
     except OSError as error:
         raise UserError(f"could not read {path}: {error.strerror or error}") from error
-    if max(len(content), found.st_size) > limit:
-        raise UserError(f"{path} has {max(len(content), found.st_size):,} bytes; expected at most {limit:,}")
-    return content
 
 
 def parse_json(text: str | bytes, source: str | Path) -> Any:

@@ -14,6 +14,7 @@ from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.parallel import Workers, thread_count
 from tinygpt.run import screens
 from tinygpt.run.loop import mean_loss
+from tinygpt.run.saved import saved_config
 from tinygpt.run.store import check_vocabulary, load_model, load_state
 
 HELP = "Print loss, perplexity and bits per character of a model on a text."
@@ -24,7 +25,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--out_dir", default="out", help="a run's folder, or a Hugging Face GPT-2 folder (default: out)")
     add("--data", metavar="FILE", help="a UTF-8 text, all of it (default: the run's validation text)")
     add("--dataset", metavar="NAME", help="the validation part of a corpus instead")
-    add("--batch_size", type=at_least(1), default=16, metavar="N", help="windows at a time (default: 16)")
+    add("--batch_size", type=at_least(1, 10**6), default=16, metavar="N", help="windows at a time (default: 16)")
     add_system_flags(parser)
 
 
@@ -80,6 +81,7 @@ def _evaluation_text(arguments: argparse.Namespace, tokenizer: Any) -> tuple[Cor
     if arguments.dataset is not None:
         return load_corpus(arguments.dataset, tokenizer=own), ("val",)
     if (Path(arguments.out_dir) / "last").is_dir():
-        config = load_state(arguments.out_dir)[0]["config"]
-        return load_corpus(config["dataset"], config["data"], own), ("val",)
+        meta, folder = load_state(arguments.out_dir)
+        config = saved_config(meta, folder / "state.json")
+        return load_corpus(config.dataset, config.data, own), ("val",)
     raise UserError(f"{arguments.out_dir} does not say what it was trained on; give --data FILE or --dataset NAME")

@@ -12,11 +12,11 @@ one atomic step; a run killed at any moment leaves the earlier state or the new 
 
 import contextlib
 import dataclasses
-import hashlib
 import itertools
 import json
 import math
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
@@ -27,18 +27,20 @@ import numpy as np
 
 from tinygpt.checkpoint import TOKENIZER, WEIGHTS, copy_tensors, has_digest, read_tensors, write_tensors
 from tinygpt.data import Corpus, load_corpus
-from tinygpt.device import resolve_device
-from tinygpt.errors import Note, UserError
-from tinygpt.files import flush_to_disk, make_folder, read_json, write_atomically
+from tinygpt.device import check_memory, resolve_device
+from tinygpt.errors import Note, UserError, brief
+from tinygpt.files import flush_to_disk, make_folder, read_bytes, read_json, sha256, write_atomically
 from tinygpt.models.gpt2 import GPT, GPTConfig
 from tinygpt.ops import build
 from tinygpt.optim import find as find_optimizer
 from tinygpt.parallel import training_threads
 from tinygpt.run.config import MODEL_SHAPE, TrainConfig
+from tinygpt.run.saved import saved_config, saved_digests
 from tinygpt.run.state import OURS, Parts, TrainState
 from tinygpt.tokenizer import GPT2Tokenizer, Tokenizer
 from tinygpt.tokenizer import load as load_tokenizer
 
+STEP_TOKENS = 1 << 24  # as many as the largest models learn from at a time; their batches take 0.3 GB
 OPTIMIZER_STATE = "moments.safetensors"
 RUN_FILES = "metrics.jsonl", "loss.png", "best", "last"  # in this order, so that what is left is still a run
 
@@ -103,7 +105,16 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
     own = parts.optimizers.get(config.optimizer, {})
     optimizer = find_optimizer(config.optimizer).from_config(model.params, config, **own)
     threads = training_threads(config.threads, model, config.batch_size)
-    return TrainState(config, corpus, model, optimizer, threads, parts)
+    state = TrainState(config, corpus, model, optimizer, threads, parts)
+    if state.tokens_per_step > STEP_TOKENS:
+        raise UserError(
+            f"a step would have {state.tokens_per_step:,} tokens, and its batches are held all at once; expected at "
+            f"most {STEP_TOKENS:,}, so choose a smaller --batch_size or --gradient_accumulation_steps"
+        )
+    if not config.eval_only:
+        needed = model.params.flat.nbytes * (2 + len(optimizer.state))
+        check_memory(needed, "the model, its gradients and the optimizer's state", model.device)
+    return state
 
 
 def load_model(
@@ -142,20 +153,17 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
     if "dataset" in changes:
         changes.setdefault("data", None)  # which would go before it
     meta, folder = load_state(out_dir)
-    try:
-        saved = meta["config"]
-        config = TrainConfig(**(saved | changes | {"init_from": "resume", "out_dir": str(out_dir)}))
-        step, evaluated_step, best_val_loss = meta["step"], meta["evaluated_step"], meta["best_val_loss"]
-        config.threads = config.threads or meta["threads"]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder / 'state.json'} is of another version of tinygpt ({error}); start anew") from None
+    saved = saved_config(meta, folder / "state.json")
+    config = dataclasses.replace(saved, **changes | {"init_from": "resume", "out_dir": str(out_dir)})
+    config.threads = config.threads or meta["threads"]
+    step, evaluated_step, best_val_loss = meta["step"], meta["evaluated_step"], meta["best_val_loss"]
     way_out = "leave the flag out, or start a new run with another --out_dir"
     for name in (*MODEL_SHAPE, "dtype", "tokenizer", "vocab_size"):
-        if name in changes and changes[name] != saved[name]:
-            problem = f"--{name}={changes[name]} would be another model: the run in {out_dir} has {name}={saved[name]}"
+        if name in changes and changes[name] != (before := getattr(saved, name)):
+            problem = f"--{name}={changes[name]} would be another model: the run in {out_dir} has {name}={before}"
             raise UserError(f"{problem}; {way_out}")
-    if config.optimizer != (before := saved.get("optimizer", "adamw")):
-        problem = f"--optimizer={config.optimizer} cannot go on from what {before} has kept in {out_dir}"
+    if config.optimizer != saved.optimizer:
+        problem = f"--optimizer={config.optimizer} cannot go on from what {saved.optimizer} has kept in {out_dir}"
         raise UserError(f"{problem}; {way_out}")
     corpus, model = _loaded(config, folder, parts, checked=True)
     if meta["text"] != corpus.fingerprint and not changes.keys() & {"dataset", "data"}:
@@ -215,9 +223,9 @@ def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], me
         digests = {}
         for path in sorted(folder.iterdir()):
             flush_to_disk(path)
-            digests[path.name] = _sha256(path)
+            digests[path.name] = sha256(path)
         write_atomically(folder / "state.json", json.dumps({**meta, "sha256": digests}, indent=2).encode())
-        write_atomically(last / "current", f"{folder.name}\n{_sha256(folder / 'state.json')}\n".encode())
+        write_atomically(last / "current", f"{folder.name}\n{sha256(folder / 'state.json')}\n".encode())
     except (OSError, UserError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(f"could not save to {folder}: {error}; the save before it, if any, is intact") from error
@@ -245,7 +253,11 @@ def load_meta(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
     last = Path(out_dir) / "last"
     if not (last / "current").exists():
         raise UserError(f"{out_dir} holds no run to resume; expected {last / 'current'}, which training writes")
-    name, _, digest = (last / "current").read_text(errors="replace").strip().partition("\n")
+    name, _, digest = read_bytes(last / "current", 1000).decode(errors="replace").strip().partition("\n")
+    if not re.fullmatch(r"step-[\d.]+", name):
+        raise UserError(
+            f"{last / 'current'} is damaged: it names {brief(name)}, and not a state such as step-00000250.1"
+        )
     folder = last / name
     _check_digest(folder / "state.json", digest, out_dir)
     return read_json(folder / "state.json"), folder
@@ -254,7 +266,7 @@ def load_meta(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
 def load_state(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
     """The last state's meta, and the folder of its files. Raises UserError if one is missing, or not as its digest."""
     meta, folder = load_meta(out_dir)
-    for file, expected in meta["sha256"].items():
+    for file, expected in saved_digests(meta, folder / "state.json").items():
         _check_digest(folder / file, expected, out_dir)
     return meta, folder
 
@@ -266,7 +278,7 @@ def _check_digest(path: Path, expected: str, out_dir: str | Path) -> None:
         way_out = f"start from the best weights with --init_from={best} and another --out_dir"
     if not path.exists():
         raise UserError(f"{path} is missing, so the run cannot be resumed; {way_out}")
-    if _sha256(path) != expected:
+    if sha256(path) != expected:
         raise UserError(f"{path} is damaged (its SHA-256 has changed); {way_out}")
 
 
@@ -293,11 +305,3 @@ def set_aside(out_dir: str | Path) -> Path | None:
 def _unused(folder: Path, stem: str) -> Path:
     """The first of `stem`1, `stem`2, ... that does not exist in `folder`."""
     return next(path for number in itertools.count(1) if not (path := folder / f"{stem}{number}").exists())
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

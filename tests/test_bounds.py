@@ -1,0 +1,211 @@
+"""No setting, from a flag or a file, exhausts the machine or ends in a traceback: a sentence, before any work."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import typing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygpt import GPT, GPTConfig, UserError, device
+from tinygpt.run.config import TrainConfig, plain_type
+from tinygpt.run.nanogpt import read_nanogpt_config
+from tinygpt.run.store import resume, start
+from tinygpt.train import train
+
+TEXT = Path(__file__).parent / "memorised.txt"
+TINY = {
+    "data": str(TEXT), "n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 8, "batch_size": 4, "max_iters": 2,
+    "eval_iters": 1, "eval_interval": 2, "warmup_iters": 1, "sample_length": 0, "threads": 1, "device": "cpu",
+}  # fmt: skip
+NUMBERS = [name for name, hint in typing.get_type_hints(TrainConfig).items() if plain_type(hint) in (int, float)]
+HUGE = [10**9, 10**19, 10**400, 10**5000, -1, -(10**400), float("inf"), float("nan"), "four", 2.5, [4], {}, True, None]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_that_no_run_can_have_is_a_short_sentence(tmp_path, name):
+    """What is not refused is what a long run may have: counts of steps, and numbers that only make it diverge."""
+    refused = 0
+    for value in HUGE:
+        try:
+            start(TrainConfig(**TINY | {"out_dir": str(tmp_path), name: value}))
+        except UserError as error:
+            assert len(str(error)) < 250
+            refused += 1
+    assert refused >= 9
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"n_layer": 10**9}, "n_layer is 1000000000; expected a whole number of at least 1 and at most 10,000"),
+        ({"n_embd": 10**200, "n_head": 1}, "--n_embd is 1000.*; expected at most 1,000,000,000,000,000"),
+        (
+            {"gradient_accumulation_steps": 10**9},
+            "--gradient_accumulation_steps is 1000000000; expected at most 100,000",
+        ),
+        ({"batch_size": 10**6, "block_size": 64}, "a step would have 64,000,000 tokens.*at most 16,777,216, so choose"),
+        ({"eval_iters": 10**9}, "--eval_iters is 1000000000; expected at most a million"),
+        ({"threads": 10**9}, "--threads is 1000000000; expected at most 1,024"),
+        ({"seed": 2**64}, "--seed is 18446744073709551616; expected at most"),
+        ({"vocab_size": 10**9, "tokenizer": "bpe"}, "--vocab_size is 1000000000; expected at most 262,144"),
+        ({"learning_rate": float("inf")}, "--learning_rate is inf; expected a finite number"),
+        ({"beta2": float("nan")}, "--beta2 is nan; expected a finite number"),
+        ({"batch_size": "four"}, "--batch_size is 'four'; expected a whole number"),
+        ({"batch_size": True}, "--batch_size is True; expected a whole number"),
+        ({"max_iters": 1e9}, "--max_iters is 1000000000.0; expected a whole number"),
+        ({"bias": 1}, "--bias is 1; expected True or False"),
+        ({"out_dir": None}, "--out_dir is None; expected text in quotes"),
+        ({"data": "a\0b"}, "expected what can name a file"),
+        ({"data": "\ud800"}, "expected what can name a file"),
+        ({"dataset": "x" * 10_000_000}, "--dataset is 'xxx.*; expected what can name a file, at most 4,096 characters"),
+    ],
+)
+def test_settings_beyond_their_bounds_are_refused_by_name(tmp_path, changes, sentence):
+    with pytest.raises(UserError, match=sentence) as error:
+        start(TrainConfig(**TINY | {"out_dir": str(tmp_path)} | changes))
+    assert len(str(error.value)) < 250
+
+
+def test_numpys_numbers_and_paths_become_plain_settings(tmp_path):
+    settings = {
+        "batch_size": np.int64(4),
+        "learning_rate": np.float32(0.5),
+        "bias": np.bool_(True),
+        "out_dir": tmp_path,
+    }
+    config = TrainConfig(**TINY | settings | {"weight_decay": 1})
+    assert json.loads(json.dumps(dataclasses.asdict(config)))["out_dir"] == str(tmp_path)
+    assert [type(config.batch_size), type(config.learning_rate), type(config.bias)] == [int, float, bool]
+    assert type(config.weight_decay) is float
+
+
+def test_a_model_larger_than_the_memory_is_refused_before_it_is_made(monkeypatch):
+    monkeypatch.setattr(device, "memory_size", lambda: 10**6)
+    with pytest.raises(UserError, match=r"parameters take 0.4 GB, but this machine has 0.0 GB of memory"):
+        GPT(GPTConfig(n_layer=12, n_embd=768, vocab_size=10_000))
+    GPT(GPTConfig(block_size=8, vocab_size=10, n_layer=1, n_head=1, n_embd=8))
+
+
+def test_a_run_whose_moments_do_not_fit_is_refused_though_its_weights_do(monkeypatch, tmp_path):
+    config = TrainConfig(**TINY | {"out_dir": str(tmp_path)})
+    nbytes = start(config).model.params.flat.nbytes
+    for factor in (3, 5):
+        monkeypatch.setattr(device, "memory_size", lambda factor=factor: factor * nbytes)
+        if factor == 5:
+            start(config)
+        else:
+            with pytest.raises(UserError, match="the model, its gradients and the optimizer's state take"):
+                start(config)
+
+
+def test_the_memory_that_the_system_tells_is_the_machines():
+    assert device.memory_size() is None or 10**8 < device.memory_size() < 10**15
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"n_layer = " + b"(" * 60_000, "is not a configuration file"),
+        (b"n_layer = " + b"-" * 60_000 + b"1", "is not a configuration file|expected a whole number"),
+        (b"n_layer = 1" + b" + 1" * 15_000, "is not a configuration file|expected a whole number"),
+        (b"n_layer = " + b"[" * 90 + b"]" * 90, "expected a whole number"),
+        (b"x." * 30_000 + b"y = 1", "is not a configuration file|no error"),
+        (b"n_layer = 10**10", r"line 1: n_layer = 10\*\*10; expected a whole number"),
+        (b"n_layer = 9" + b"9" * 5000, "is not a configuration file|expected a whole number"),
+        (b"n_layer = " + b" * ".join([b"9" * 4000] * 10), "expected a whole number"),
+        (b"learning_rate = " + b"9" * 400 + b" * 1.0", "expected a number"),
+        (b"learning_rate = " + b"9" * 400 + b" / 3", "expected a number"),
+        (b"learning_rate = 1e999", "--learning_rate is inf; expected a finite number"),
+        (b"n_layer = '" + b"x" * 60_000 + b"'", "expected a whole number"),
+        (b"n" * 60_000 + b" = 1", "unknown setting nnn"),
+        (b"x += 1\n" * 9_000, "no error"),
+        (b"n_layer = 1\0", "is not a configuration file"),
+        (b"n_layer = 1 # \xff", "is not UTF-8"),
+        (b"# coding: rot13\nn_layer = 1", "no error"),
+        (b"#" * 100_000, "has 100,000 bytes; expected at most 65,536"),
+    ],
+)
+def test_any_nanogpt_file_is_read_or_refused_in_a_short_sentence(tmp_path, content, sentence):
+    path = tmp_path / "c.py"
+    path.write_bytes(content)
+    with pytest.raises((UserError, FileNotFoundError), match=sentence) as error:
+        settings, notes = read_nanogpt_config(str(path))
+        assert sum(map(len, notes)) < 5000
+        TrainConfig(**settings)
+        raise FileNotFoundError("no error")
+    assert len(str(error.value).replace(str(path), "")) < 400
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    for _ in train(start(TrainConfig(**TINY | {"out_dir": str(folder)}))):
+        pass
+    return folder
+
+
+def rewritten(folder: Path, change) -> None:
+    """A run's state.json changed as someone would who has the digest in `current` fit."""
+    state = next(folder.glob("last/step-*/state.json"))
+    meta = json.loads(state.read_text())
+    state.write_text(json.dumps(change(meta)))
+    digest = hashlib.sha256(state.read_bytes()).hexdigest()
+    (folder / "last" / "current").write_text(f"{state.parent.name}\n{digest}\n")
+
+
+@pytest.fixture
+def copied(saved, tmp_path):
+    return Path(shutil.copytree(saved, tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"step": -1}, "state.json has step = -1; expected a whole number of at least 0"),
+        ({"step": "2"}, "state.json has step = '2'"),
+        ({"step": True}, "state.json has step = True"),
+        ({"evaluated_step": None}, "state.json has evaluated_step = None"),
+        ({"best_val_loss": "x"}, "state.json has best_val_loss = 'x'; expected a number or null"),
+        ({"best_val_loss": float("nan")}, "state.json has best_val_loss = nan"),
+        ({"threads": 1e9}, "state.json has threads = 1000000000.0"),
+        ({"text": ["a" * 10**6] * 10}, "state.json has text = "),
+        ({"config": []}, r"state.json has config = \[\]; expected an object"),
+        ({"config": {"batch_size": "four"}}, "state.json: --batch_size is 'four'; expected a whole number"),
+        ({"config": {"n_flayers": 3}}, "another version of tinygpt .*n_flayers"),
+        ({"sha256": None}, "state.json has sha256 = None; expected the digests of the files beside it"),
+        ({"sha256": {"../../secret": "00"}}, r"state.json has sha256 = \{'../../secret'.*; expected the digests"),
+        ({"sha256": {"/etc/hostname": "00"}}, "expected the digests of the files beside it"),
+        ({"sha256": {"model.safetensors": 5}}, "model.safetensors is damaged"),
+        ({"sha256": {"": "00"}}, "expected the digests of the files beside it"),
+    ],
+)
+def test_a_state_that_no_run_has_written_is_a_short_sentence(copied, change, sentence):
+    rewritten(copied, lambda meta: meta | change)
+    with pytest.raises(UserError, match=sentence) as error:
+        resume(copied)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc", "step-1/../../..", "", "step-\0", "x" * 900])
+def test_a_state_is_only_looked_for_in_its_own_run(copied, name):
+    (copied / "last" / "current").write_text(f"{name}\n{'0' * 64}\n")
+    with pytest.raises(UserError, match="current is damaged: it names .* and not a state such as step-00000250.1"):
+        resume(copied)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("name", ["current", "state.json", "config.json", "model.safetensors", "moments.safetensors"])
+def test_a_pipe_in_the_place_of_a_runs_file_is_not_waited_for(copied, name):
+    path = next(copied.glob(f"last/**/{name}"))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="could not read .*: it is a pipe or a device, not a file"):
+        resume(copied)

@@ -1,0 +1,54 @@
+"""What the `state.json` of a saved run may say. A folder from someone else has digests that fit whatever is in it."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tinygpt.errors import UserError, brief
+from tinygpt.run.config import TrainConfig
+
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def _whole(least: int) -> Rule:
+    return lambda value: type(value) is int and least <= value <= 10**15, f"a whole number of at least {least}"
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300  # neither NaN nor infinity is
+
+
+RULES: dict[str, Rule] = {
+    "step": _whole(0),
+    "evaluated_step": _whole(-1),
+    "best_val_loss": (lambda value: value is None or _is_number(value), "a number or null"),
+    "threads": _whole(1),
+    "text": (lambda value: isinstance(value, str), "text"),
+    "config": (lambda value: isinstance(value, dict), "an object"),
+}
+
+
+def saved_config(meta: Mapping[str, Any], path: Path) -> TrainConfig:
+    """The configuration of the run that state.json, read from `path`, is of. Raises UserError for anything in the file
+    that no run has written.
+    """
+    for name, (allowed, expected) in RULES.items():
+        if name not in meta:
+            raise UserError(f"{path} is of another version of tinygpt (it lacks {name!r}); start anew")
+        if not allowed(meta[name]):
+            raise UserError(f"{path} has {name} = {brief(meta[name])}; expected {expected}")
+    try:
+        return TrainConfig(**meta["config"])
+    except TypeError as error:
+        raise UserError(f"{path} is of another version of tinygpt ({error}); start anew") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def saved_digests(meta: Mapping[str, Any], path: Path) -> dict[str, str]:
+    """The digests of the state's files by name. Raises UserError if they are none, or of files in other folders."""
+    digests = meta.get("sha256")
+    if not isinstance(digests, dict) or not all(re.fullmatch(r"[\w-][\w.-]*", name) for name in digests):
+        raise UserError(f"{path} has sha256 = {brief(digests)}; expected the digests of the files beside it, by name")
+    return digests
