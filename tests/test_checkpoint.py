@@ -159,30 +159,6 @@ def test_missing_and_damaged_files_are_named(model, tmp_path):
         GPT.from_pretrained(tmp_path)
 
 
-def test_openais_weights_without_a_network_name_the_folder_to_fill(monkeypatch):
-    def no_network(url, timeout):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr("urllib.request.urlopen", no_network)
-    with pytest.raises(UserError, match="Could not fetch https://huggingface.co/.*gpt2-medium.*or put config.json"):
-        GPT.from_pretrained("gpt2-medium")
-
-
-def test_openais_weights_are_fetched_once(model, tmp_path, monkeypatch):
-    model.save_pretrained(tmp_path / "server")
-    fetched = []
-
-    def urlopen(url, timeout):
-        fetched.append(url.rsplit("/", 1)[1])
-        return (tmp_path / "server" / fetched[-1]).open("rb")
-
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
-    monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path / "cache"))
-    for _ in range(2):
-        np.testing.assert_array_equal(GPT.from_pretrained("gpt2").params.flat, model.params.flat)
-    assert fetched == ["config.json", "model.safetensors"]
-
-
 # Runs
 
 

@@ -8,9 +8,9 @@ import contextlib
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -18,12 +18,31 @@ from safetensors.numpy import save_file
 
 from tinygpt.backend import array_module
 from tinygpt.errors import Note, UserError
-from tinygpt.files import cache_folder, download, opened, read_json, write_atomically
+from tinygpt.files import cache_folder, download, opened, read_bytes, sha256, write_atomically
 from tinygpt.parameters import Parameters
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.tinygpt.json"
 HUGGING_FACE = {"format": "pt"}  # the metadata that its loaders ask for
 DIGEST = "tinygpt.sha256"  # in the metadata of weights: of all of them, and of the digests of the files beside them
+
+
+class Pin(NamedTuple):
+    """A revision on Hugging Face, and where they are known the bytes and the SHA-256 of its weights."""
+
+    revision: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+PINS = {
+    "gpt2": Pin(
+        "607a30d783dfa663caf39e06633721c8d4cfcd7e", 548_105_171,
+        "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+    ),
+    "gpt2-medium": Pin("6dcaa7a952f72f9298047fd5137cd6e4f05f41da"),
+    "gpt2-large": Pin("32b71b12589c2f8d625668d2335a01cac3249519"),
+    "gpt2-xl": Pin("15ea56dee5df4983c59b2538573817e1667135e2"),
+}  # fmt: skip
 
 
 def model_files(folder: Path) -> tuple[Path, Path]:
@@ -106,14 +125,38 @@ def copy_tensors(tensors: Mapping[str, np.ndarray], params: Parameters, source: 
             raise UserError(f"{source}: {problem}; take an earlier save, or a copy")
 
 
-def download_model(name: str) -> Path:
-    """The folder of OpenAI's GPT-2 weights, "gpt2" to "gpt2-xl", fetched from Hugging Face on first use."""
-    folder = cache_folder() / name
+def download_model(name: str, checks: Mapping[str, Callable[[Path], object]], most: int) -> Path:
+    """The folder of OpenAI's GPT-2 weights, "gpt2" to "gpt2-xl", fetched from Hugging Face on first use.
+
+    checks: of CONFIG and WEIGHTS, each raising UserError for a file of another model; most: bytes that weights may
+    have. The digest of what was fetched lies beside it (for `sha256sum -c`), and is compared each time; files that the
+    user put there have none. Raises UserError for a file that is not the one expected.
+    """
+    folder, pin = cache_folder() / name, PINS[name]
+    config, weights, record = folder / CONFIG, folder / WEIGHTS, folder / f"{WEIGHTS}.sha256"
+
+    def check_weights(temporary: Path) -> None:
+        digest = sha256(temporary)
+        if pin.sha256 not in (None, digest):
+            raise UserError(f"its SHA-256 is {digest}, and that of {name} {pin.sha256}")
+        checks[WEIGHTS](temporary)
+        write_atomically(record, f"{digest}  {WEIGHTS}\n".encode())  # before the weights, which are never without it
+
     way_out = f"with a network it is fetched once; or put {CONFIG} and {WEIGHTS} in {folder}"
-    for file, reader in ((CONFIG, read_json), (WEIGHTS, read_tensors)):
-        if not (folder / file).exists():
-            url = f"https://huggingface.co/openai-community/{name}/resolve/main/{file}"
-            download(url, folder / file, way_out, reader)
+    url = f"https://huggingface.co/openai-community/{name}/resolve/{pin.revision}/"
+    try:
+        if config.exists():
+            checks[CONFIG](config)
+        if weights.exists():
+            checks[WEIGHTS](weights)
+            if record.exists() and sha256(weights) not in read_bytes(record, 1000).decode(errors="replace"):
+                raise UserError(f"{weights} is no longer what was fetched: its SHA-256 has changed")
+    except UserError as error:
+        raise UserError(f"{error}; remove {folder}, and {name} is fetched anew") from None
+    if not config.exists():
+        download(url + CONFIG, config, way_out, checks[CONFIG])
+    if not weights.exists():
+        download(url + WEIGHTS, weights, way_out, check_weights, pin.size or most)
     return folder
 
 
@@ -146,9 +189,15 @@ def _tensors(file: Any) -> dict[str, np.ndarray]:
     return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of a safetensors file's arrays by name. Raises UserError as `read_tensors` does."""
+    with _tensors_in(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
 @contextlib.contextmanager
 def _tensors_in(path: Path) -> Iterator[Any]:
-    """A safetensors file to read from, with a sentence for what goes wrong."""
+    """A safetensors file to read from, which is no dictionary though it has keys(); a sentence for what goes wrong."""
     try:
         if path.exists():
             with opened(path):  # a pipe, which the library would wait for, is a sentence

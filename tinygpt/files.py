@@ -123,7 +123,8 @@ def read_json(path: str | Path, kind: type = dict) -> Any:
 
 def cache_folder() -> Path:
     """The folder for token files and downloads, made if missing: $TINYGPT_CACHE, else tinygpt in the system's usual
-    place. Where that cannot be written, a folder among the temporary files; UserError if not even that.
+    place. Where that cannot be written, a folder among the temporary files; UserError if not even that, or if someone
+    else could put files into it.
     """
     caches = {"darwin": "~/Library/Caches", "win32": os.environ.get("LOCALAPPDATA") or "~/AppData/Local"}
     usual = caches.get(sys.platform, os.environ.get("XDG_CACHE_HOME") or "~/.cache")
@@ -132,27 +133,52 @@ def cache_folder() -> Path:
     for place in (wanted, os.path.join(tempfile.gettempdir(), f"tinygpt-{user}")):
         folder = Path(os.path.expanduser(place))
         with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
-                return folder
+                found = os.stat(folder) if place == wanted else os.lstat(folder)  # a link of others' leads anywhere
+            if problem := _not_ours(found):
+                raise UserError(f"the cache folder {folder} {problem}; set TINYGPT_CACHE to a folder of your own")
+            return folder
     raise UserError(f"Neither {wanted} nor the temporary folder can be written; set TINYGPT_CACHE to a folder that can")
 
 
-def download(url: str, path: Path, way_out: str, check: Callable[[Path], object] = lambda path: None) -> None:
-    """Fetch `url` to `path`, whole, or raise UserError with `way_out`. check: False or UserError for a wrong file."""
+def _not_ours(folder: os.stat_result) -> str | None:
+    """Why files in a folder may be someone else's; None if only its owner, who is this user, can write them. (A group
+    may: on many systems everyone's own is the only one in it. Windows keeps all these folders in the user's own.)
+    """
+    if stat.S_ISLNK(folder.st_mode):
+        return "is a link, which another user may have put there"
+    if hasattr(os, "getuid") and folder.st_uid != os.getuid():
+        return "belongs to another user"
+    return "can be written to by every user" if os.name == "posix" and folder.st_mode & stat.S_IWOTH else None
+
+
+def download(
+    url: str, path: Path, way_out: str, check: Callable[[Path], object] = lambda path: None, limit: int = JSON_LIMIT
+) -> None:
+    """Fetch `url` to `path`, whole, or raise UserError with `way_out`. check: False or UserError for a wrong file;
+    limit: the most bytes that it may have.
+    """
 
     def fetch(temporary: Path) -> None:
         try:
             with urllib.request.urlopen(url, timeout=60) as response, temporary.open("wb") as file:
+                if not (getattr(response, "url", None) or url).startswith(url.split(":")[0]):
+                    raise ConnectionError(f"it leads to {response.url}, which nothing protects on its way")
                 while piece := response.read(1 << 20):
                     file.write(piece)
+                    if file.tell() + max(0, getattr(response, "length", 0) or 0) > limit:
+                        raise ConnectionError(f"it has more than the {limit:,} bytes expected")
                 if getattr(response, "length", 0):  # what the server promised and did not send
                     raise ConnectionError(f"it broke off {response.length:,} bytes before the end")
         except (OSError, http.client.HTTPException) as error:
             raise UserError(f"Could not fetch {url} ({getattr(error, 'reason', error)}); {way_out}") from error
-        with contextlib.suppress(UserError):
+        why = ""
+        try:
             if check(temporary) is not False:
                 return
-        raise UserError(f"What came from {url} is not the file expected; {way_out}")
+        except UserError as error:
+            why = f" ({str(error).replace(str(temporary), 'it')})"
+        raise UserError(f"What came from {url} is not the file expected{why}; {way_out}")
 
     write_atomically(path, fetch)

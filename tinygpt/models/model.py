@@ -227,13 +227,34 @@ class Model:
         missing, damaged, of another shape, or of numbers that no weights can be.
         """
         if str(folder) in cls.sizes and not Path(folder).exists():
-            folder, checked = checkpoint.download_model(str(folder)), True
+            folder, checked = cls._downloaded(str(folder)), True
         config, weights = checkpoint.model_files(Path(folder))
         shape = cls.config_class.from_pretrained(read_json(config), config)
         model = cls(shape, device, dtype, seed=None, ops=ops, parts=parts)
         tensors = model.understand_tensors(checkpoint.read_weights(weights, checked), weights)
         checkpoint.copy_tensors(tensors, model.params, folder)
         return model
+
+    @classmethod
+    def _downloaded(cls, name: str) -> Path:
+        """The folder of the pretrained model of that name. Raises UserError where its files are another model's."""
+        expected = cls.config_class.preset(name)
+
+        def check_config(path: Path) -> None:
+            found = cls.config_class.from_pretrained(read_json(path), path)
+            for setting, value in vars(expected).items():
+                if setting != "dropout" and getattr(found, setting) != value:
+                    raise UserError(f"{path} has {setting} = {getattr(found, setting)}, but {name} has {value}")
+
+        def check_weights(path: Path) -> None:
+            shapes = checkpoint.tensor_shapes(path)
+            for parameter, shape in expected.shapes().items():  # what else may be in it is seen when it is read
+                found = shapes.get(parameter, shapes.get(f"transformer.{parameter}", "nothing"))
+                if found != shape:
+                    raise UserError(f"{path} has {found} for {parameter}, but {name} has {shape}")
+
+        checks = {checkpoint.CONFIG: check_config, checkpoint.WEIGHTS: check_weights}
+        return checkpoint.download_model(name, checks, 8 * expected.n_params)  # with what else a file carries along
 
     # Checks
 
