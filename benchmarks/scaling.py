@@ -136,7 +136,7 @@ def draw(curves: dict[str, list[tuple[int, float, float]]], path: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        print("\nmatplotlib is not installed, so there is no plot; pip install 'tinygpt[plot]' brings it")
+        print("\nmatplotlib is not installed, so there is no plot; pip install -e '.[plot]' brings it")
         return
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt

@@ -21,7 +21,7 @@ def test_array_module_refuses_what_is_no_array():
 
 def test_cuda_without_cupy_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
-    with pytest.raises(UserError, match=r"tinygpt\[cuda13\]"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[cuda13\]'` or .* in the folder of tinygpt's source"):
         resolve_device("cuda")
     device, remark = resolve_device("auto")
     assert device == "cpu" and "CuPy is not installed" in remark

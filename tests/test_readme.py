@@ -135,6 +135,14 @@ def test_every_extra_that_a_page_installs_exists():
             assert f"\n{extra} = [" in known, extra
 
 
+def test_nothing_tells_a_reader_to_install_tinygpt_from_an_index():
+    """No index has one of ours: whoever takes the name there would be installed."""
+    rooms = [ROOT / room for room in ("tinygpt", "lessons", "examples", "benchmarks", "tests")]
+    for path in [*PAGES, *(path for room in rooms for path in room.rglob("*.py"))]:
+        told = re.search(r"pip install [^`\n]*?\btinygpt(?=[\['\" `=]|$)", read(path), flags=re.MULTILINE)
+        assert not told, f"{name(path)}: {told[0]}"
+
+
 # Files and links
 
 

@@ -15,7 +15,8 @@ from tinygpt.errors import UserError
 from tinygpt.random import random_bits
 
 OLDEST_CARD = {12: 50, 13: 75}  # CUDA's major version: the compute capability it begins at, times ten (release notes)
-EXTRAS = "`pip install 'tinygpt[cuda13]'` or `pip install 'tinygpt[cuda12]'`"
+# Never by the name alone: no index has a tinygpt of ours, and whoever takes the name there would be installed.
+EXTRAS = "`pip install -e '.[cuda13]'` or `pip install -e '.[cuda12]'` in the folder of tinygpt's source"
 
 
 def resolve_device(device: str) -> tuple[str, str]:
@@ -59,7 +60,7 @@ def _cuda_problem() -> str | None:
             )
         capability, oldest = compute_capability(), OLDEST_CARD.get(toolkit // 1000, 0)
         if capability < oldest:
-            way_out = "`pip install 'tinygpt[cuda12]'` instead, or " if capability >= OLDEST_CARD[12] else ""
+            way_out = "`pip install -e '.[cuda12]'` instead, or " if capability >= OLDEST_CARD[12] else ""
             return (
                 f"the card, {device_name('cuda')}, is too old: its compute capability is {capability / 10}, and "
                 f"CUDA {_version(toolkit)} begins at {oldest / 10}; {way_out}use --device=cpu"

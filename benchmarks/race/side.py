@@ -18,9 +18,7 @@ def has_torch() -> bool:
 def require_torch() -> None:
     """Ends the run, in one sentence, where PyTorch is not installed."""
     if not has_torch():
-        sys.exit(
-            "PyTorch is not installed, so there is nothing to compare with; pip install 'tinygpt[parity]' brings it"
-        )
+        sys.exit("PyTorch is not installed, so there is nothing to compare with; pip install -e '.[parity]' brings it")
 
 
 class Side:

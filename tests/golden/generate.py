@@ -21,7 +21,7 @@ from tinygpt import GPT, GPTConfig
 try:
     import torch
 except ImportError:
-    sys.exit("Golden values come from PyTorch, which is not installed; `pip install 'tinygpt[parity]'` brings it")
+    sys.exit("Golden values come from PyTorch, which is not installed; `pip install -e '.[parity]'` brings it")
 
 from tests.parity.test_optimizer import nanogpt_learning_rate
 from tests.parity.torch_gpt import TorchGPT

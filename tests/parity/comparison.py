@@ -2,9 +2,9 @@
 
 import numpy as np
 
-NEEDS_TORCH = "PyTorch is not installed; these tests compare with it, `pip install 'tinygpt[parity]'` brings it"
+NEEDS_TORCH = "PyTorch is not installed; these tests compare with it, `pip install -e '.[parity]'` brings it"
 NEEDS_TRANSFORMERS = (
-    "transformers is not installed; these tests exchange checkpoints with it, `pip install 'tinygpt[parity]'` brings it"
+    "transformers is not installed; these tests exchange checkpoints with it, `pip install -e '.[parity]'` brings it"
 )
 
 
