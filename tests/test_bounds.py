@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from tinygpt import GPT, GPTConfig, UserError, device
+from tinygpt.cli import main
+from tinygpt.data import load_corpus
 from tinygpt.run.config import TrainConfig, plain_type
 from tinygpt.run.nanogpt import read_nanogpt_config
 from tinygpt.run.store import resume, start
@@ -209,3 +211,17 @@ def test_a_pipe_in_the_place_of_a_runs_file_is_not_waited_for(copied, name):
     os.mkfifo(path)
     with pytest.raises(UserError, match="could not read .*: it is a pipe or a device, not a file"):
         resume(copied)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_that_nobody_writes_to_is_no_text_and_no_prompt(saved, tmp_path, capfd):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe is a pipe or a device, which may never end; --data takes a file"):
+        load_corpus(data=tmp_path / "pipe")
+    assert main(["sample", f"--out_dir={saved}", f"--start=FILE:{tmp_path / 'pipe'}"]) == 1
+    assert "the prompt is empty" in capfd.readouterr().err
+    (tmp_path / "tokens").mkdir()
+    for name in ("train.bin", "val.bin"):
+        np.arange(100, dtype=np.uint16).tofile(tmp_path / "tokens" / name)
+    os.mkfifo(tmp_path / "tokens" / "input.txt")
+    assert load_corpus(data=tmp_path / "tokens").tokenizer is None

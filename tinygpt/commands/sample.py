@@ -1,9 +1,9 @@
 """`tinygpt sample`: print text from a trained model as it comes."""
 
 import argparse
+import os
 import sys
 from itertools import chain
-from pathlib import Path
 
 from tinygpt.commands.flags import add_system_flags, at_least, boolean
 from tinygpt.commands.own import asked_for, blaming
@@ -36,6 +36,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_system_flags(parser)
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens what `open` asks for; a pipe that nobody writes to is at its end at once."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if hasattr(os, "set_blocking"):
+        os.set_blocking(descriptor, True)  # what somebody is writing is waited for
+    return descriptor
+
+
 def run(arguments: argparse.Namespace, _: str) -> int:
     check_rules(arguments.temperature, arguments.top_k, arguments.top_p)
     if arguments.out_dir == "resume":  # nanoGPT's --init_from=resume
@@ -50,7 +58,7 @@ def run(arguments: argparse.Namespace, _: str) -> int:
     start_text = arguments.start if arguments.start is not None else first_prompt(tokenizer)
     if start_text.startswith("FILE:"):
         try:
-            with Path(start_text[5:]).open("rb") as file:  # it may be a pipe, so it has no size before it ends
+            with open(start_text[5:], "rb", opener=_without_waiting) as file:  # a pipe has no size before it ends
                 prompt_bytes = file.read(PROMPT_LIMIT + 1)
             if len(prompt_bytes) > PROMPT_LIMIT:
                 raise UserError(f"the prompt in {start_text[5:]} has more than {PROMPT_LIMIT:,} bytes; give its end")

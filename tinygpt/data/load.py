@@ -68,6 +68,8 @@ def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
 
 def _read_file(path: Path) -> bytes:
     """The file's bytes as they are, but for a byte order mark. UserError for a missing or empty file."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is a pipe or a device, which may never end; --data takes a file")
     try:
         text = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except FileNotFoundError:

@@ -211,10 +211,10 @@ def _guess_tokenizer(folder: Path, train: np.ndarray, largest: int) -> Tokenizer
     """nanoGPT's character tokenizer if input.txt gives these very tokens; GPT-2's if the ids go beyond characters. Its
     meta.pkl, which would tell, is a pickle, and to open a pickle is to run whatever is in it.
     """
-    try:
-        text = (folder / "input.txt").read_text(encoding="utf-8")  # with newlines translated, as nanoGPT reads it
-    except (OSError, UnicodeDecodeError):
-        text = ""
+    text, path = "", folder / "input.txt"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if path.is_file():  # and no pipe, which may never end
+            text = path.read_text(encoding="utf-8")  # with newlines translated, as nanoGPT reads it
     n_characters = len(set(text)) or 10_000  # without the text: more characters than nearly any text has
     if largest >= n_characters:
         return GPT2Tokenizer() if largest < GPT2Tokenizer.vocab_size else None
