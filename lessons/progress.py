@@ -69,7 +69,7 @@ def _understood(content: Any) -> Progress:
 def _valid(kept: Any) -> Any:
     for name, default in vars(type(kept)()).items():
         value = getattr(kept, name)
-        if type(value) is not type(default) or value < 0:
+        if type(value) is not type(default) or not 0 <= value < 10**9:
             raise ValueError(f"{name} is {value!r}")
     return kept
 
