@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tinygpt import GPT, GPTConfig, UserError, device
+from tinygpt.checkpoint import read_tensors, save_file
 from tinygpt.cli import main
 from tinygpt.data import load_corpus
 from tinygpt.run.config import TrainConfig, plain_type
@@ -225,3 +226,16 @@ def test_a_pipe_that_nobody_writes_to_is_no_text_and_no_prompt(saved, tmp_path, 
         np.arange(100, dtype=np.uint16).tofile(tmp_path / "tokens" / name)
     os.mkfifo(tmp_path / "tokens" / "input.txt")
     assert load_corpus(data=tmp_path / "tokens").tokenizer is None
+
+
+def test_what_a_header_of_weights_holds_is_not_printed_whole(saved, tmp_path):
+    shutil.copy(saved / "best" / "config.json", tmp_path)
+    path, header = tmp_path / "model.safetensors", b'{"wte.weight": {"dtype": "%s"}}' % (b"x" * 10**6)
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(UserError, match="model.safetensors is damaged: not a whole safetensors file") as error:
+        GPT.from_pretrained(tmp_path)
+    assert len(str(error.value)) < 800
+    save_file(read_tensors(saved / "best" / "model.safetensors") | {"x" * 10**6: np.zeros(1, np.float32)}, path)
+    with pytest.raises(UserError, match="has an unknown xxx") as error:
+        GPT.from_pretrained(tmp_path)
+    assert len(str(error.value)) < 800

@@ -110,7 +110,9 @@ def copy_tensors(tensors: Mapping[str, np.ndarray], params: Parameters, source: 
     missing, unknown = params.keys() - tensors.keys(), tensors.keys() - params.keys()
     for problem, names in (("lacks", missing), ("has an unknown", unknown)):
         if names:
-            some = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            some = ", ".join(name[:100] for name in sorted(names)[:3]) + (
+                f" and {len(names) - 3} more" if len(names) > 3 else ""
+            )
             raise UserError(f"{source} {problem} {some}; its config belongs to another model")
     for name, array in tensors.items():
         if "float" not in array.dtype.name:
@@ -209,6 +211,6 @@ def _tensors_in(path: Path) -> Iterator[Any]:
     except FileNotFoundError as error:
         raise UserError(f"could not read {path}: no such file") from error
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged: not a whole safetensors file ({error})") from error
+        raise UserError(f"{path} is damaged: not a whole safetensors file ({str(error)[:200]})") from error
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{path} holds a dtype that NumPy lacks ({error}); save it in float32") from error

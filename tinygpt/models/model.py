@@ -14,7 +14,7 @@ import numpy as np
 from tinygpt import checkpoint, sample
 from tinygpt.backend import Array, device_module, fold_in, to_device, to_host
 from tinygpt.device import check_memory, resolve_device
-from tinygpt.errors import UserError
+from tinygpt.errors import UserError, brief
 from tinygpt.files import read_json
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.ops import build
@@ -251,7 +251,7 @@ class Model:
             for parameter, shape in expected.shapes().items():  # what else may be in it is seen when it is read
                 found = shapes.get(parameter, shapes.get(f"transformer.{parameter}", "nothing"))
                 if found != shape:
-                    raise UserError(f"{path} has {found} for {parameter}, but {name} has {shape}")
+                    raise UserError(f"{path} has {brief(found)} for {parameter}, but {name} has {shape}")
 
         checks = {checkpoint.CONFIG: check_config, checkpoint.WEIGHTS: check_weights}
         return checkpoint.download_model(name, checks, 8 * expected.n_params)  # with what else a file carries along
