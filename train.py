@@ -2,7 +2,10 @@
 
 import sys
 
-from tinygpt.cli import main
+from tinygpt.signals import from_the_first_moment
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]], prog=f"python {sys.argv[0]}"))
+    with from_the_first_moment():
+        from tinygpt.cli import main
+
+        sys.exit(main(["train", *sys.argv[1:]], prog=f"python {sys.argv[0]}"))

@@ -344,7 +344,7 @@ def until(process, words):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to another process")
-def test_ctrl_c_finishes_the_step_saves_and_says_how_to_resume(tmp_path):
+def test_ctrl_c_saves_the_last_whole_step_and_says_how_to_resume(tmp_path):
     with training(*LONG, f"--out_dir={tmp_path}") as process:
         until(process, "tokens/s")
         process.send_signal(signal.SIGINT)
@@ -382,7 +382,7 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
     with training(*LONG, *slow, f"--out_dir={tmp_path}") as process:
         until(process, "step      0  train loss")
         process.send_signal(signal.SIGINT)
-        until(process, "finishing the step; Ctrl-C again leaves at once")
+        until(process, "stopping with the last whole step; Ctrl-C again leaves at once")
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130 and "left at once; the last save is of step 0" in process.stdout.read()
     assert (tmp_path / "last" / "current").read_text().startswith("step-00000000.1")  # the last save is intact

@@ -1,6 +1,7 @@
 """The command line: `tinygpt train | sample | eval | info | gradcheck`. `python train.py` is `tinygpt train`."""
 
 import argparse
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,16 +13,20 @@ from tinygpt.commands.flags import Parser
 from tinygpt.device import out_of_memory
 from tinygpt.errors import Note, UserError
 from tinygpt.run import screens
+from tinygpt.signals import Interrupted, answered_by, interrupt
 
 COMMANDS = {"train": train, "sample": sample, "eval": eval, "info": info, "gradcheck": gradcheck}  # as --help has them
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run one command; returns the exit status: 0, 1 for a user's mistake, 2 for a wrong flag, 130 for Ctrl-C."""
+    """Run one command; returns the exit status: 0, 1 for a user's mistake, 2 for a wrong flag, 130 for Ctrl-C, 143 for
+    SIGTERM, 129 for SIGHUP.
+    """
 
     def run() -> int:
-        arguments = _parser(prog).parse_args(argv)
-        return arguments.run(arguments, prog or "tinygpt train")
+        with answered_by(interrupt):
+            arguments = _parser(prog).parse_args(argv)
+            return arguments.run(arguments, prog or "tinygpt train")
 
     return guarded(run)
 
@@ -42,9 +47,12 @@ def guarded(command: Callable[[], int]) -> int:
     except (UserError, OSError) as error:  # the latter such as a full disk under a redirected output
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print()
-        return 130
+    except KeyboardInterrupt as error:
+        try:
+            print(flush=True)
+        except OSError:  # the terminal is gone
+            screens.silence()
+        return 128 + (error.args[0] if isinstance(error, Interrupted) else signal.SIGINT)
     except Exception as error:
         if (what := out_of_memory(error)) is None:
             raise

@@ -1,6 +1,7 @@
 """`tinygpt train`: train a GPT, showing and writing down what happens."""
 
 import argparse
+import contextlib
 import signal
 import time
 import typing
@@ -19,6 +20,7 @@ from tinygpt.run.nanogpt import WITHOUT_MEANING, read_nanogpt_config
 from tinygpt.run.screens import counted
 from tinygpt.run.state import OURS, Parts, TrainState
 from tinygpt.run.store import resume, set_aside, start
+from tinygpt.signals import answered_by
 
 HELP = "Train a GPT; with no flags a small one, on this computer, in minutes."
 
@@ -49,56 +51,75 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, command: str) -> int:
     changes, notes = _train_settings(arguments)
     preset = PRESETS[arguments.preset]
-    own = asked_for(changes)
-    parts = own.parts if own else OURS
-    if changes.get("init_from") == "resume":
-        state = resume(changes.get("out_dir", "out"), preset | changes, parts)
-        notes.append(f"resumed at step {state.step:,}, learning rate {state.config.lr(state.step):.2e}")
-        if state.evaluated_step < 0 < state.step:
-            notes.append("on another text, so its best validation loss and best weights start anew")
-        usual = training_threads(None, state.model, state.config.batch_size)
-        if changes.get("threads") is None and state.threads != usual:
-            notes.append(f"with {counted(state.threads, 'thread')}, as the run began, so that it goes on bit for bit")
-    else:
-        state = _start(preset, changes, parts)
-        if not state.config.eval_only and (folder := set_aside(state.config.out_dir)):
-            notes.append(f"the earlier run in {state.config.out_dir} is kept in {folder}")
-    if own:
-        notes += own.remarks()
-    _, remark = resolve_device(state.config.device)
-    if state.evaluated_step == state.step >= state.config.max_iters and not state.config.eval_only:
-        done = f"the run in {state.config.out_dir} has finished its {state.step:,} steps"
-        raise UserError(f"{done}; to go on, give --max_iters more than that")
+    out_dir = changes.get("out_dir", TrainConfig.out_dir)
+    with contextlib.ExitStack() as stack:
+        writes = not changes.get("eval_only", False)
+        try:
+            own = asked_for(changes)
+            parts = own.parts if own else OURS
+            resumed = changes.get("init_from") == "resume"
+            state = resume(out_dir, preset | changes, parts) if resumed else _start(preset, changes, parts)
+            stack.enter_context(answered_by(lambda number: screens.interrupt(state, number)))
+        except KeyboardInterrupt:
+            with contextlib.suppress(OSError):
+                print("\nstopped before the first step; there was nothing to save", end="", flush=True)
+            raise
+        if resumed:
+            notes += _on_resuming(state, changes)
+        if writes:
+            if not resumed and (folder := set_aside(out_dir)):
+                notes.append(f"the earlier run in {out_dir} is kept in {folder}")
+            if state.evaluated_step == state.step >= state.config.max_iters:
+                done = f"the run in {out_dir} has finished its {state.step:,} steps"
+                raise UserError(f"{done}; to go on, give --max_iters more than that")
+        if own:
+            notes += own.remarks()
+        return _train(state, notes, own, command)
 
+
+def _on_resuming(state: TrainState, changes: dict[str, Any]) -> list[str]:
+    """What there is to say of a run that goes on."""
+    notes = [f"resumed at step {state.step:,}, learning rate {state.config.lr(state.step):.2e}"]
+    if state.evaluated_step < 0 < state.step:
+        notes.append("on another text, so its best validation loss and best weights start anew")
+    usual = training_threads(None, state.model, state.config.batch_size)
+    if changes.get("threads") is None and state.threads != usual:
+        notes.append(f"with {counted(state.threads, 'thread')}, as the run began, so that it goes on bit for bit")
+    return notes
+
+
+def _train(state: TrainState, notes: list[str], own: Any, command: str) -> int:
+    """Train to the end, or until a signal; returns the exit status."""
+    config, out_dir = state.config, state.config.out_dir
+    _, remark = resolve_device(config.device)
     began = time.perf_counter()
-    metrics = None if state.config.eval_only else screens.Metrics(state)
-    before = signal.signal(signal.SIGINT, lambda *_: screens.interrupt(state))
-    try:
-        with blaming(own), screens.Screen(state) as screen:
-            for note in notes:
-                screen.line(f"note: {note}")
-            screen.line(screens.heading(state, remark, {"yours": own.summary()} if own else None) + "\n")
-            for record in train(state):
-                screen.show(record)
-                if metrics:
-                    metrics.write(record)
-        if metrics:
-            metrics.file.close()
-            screens.plot(state.config.out_dir)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if state.stop and state.config.eval_only:
-        screen.line("\nstopped; nothing was to be saved")
-        return 130
-    if state.stop and state.evaluated_step < state.config.max_iters:
-        where = screens.out_dir_flag(state.config.out_dir)
+    metrics = None if config.eval_only else screens.Metrics(state)
+    with blaming(own), screens.Screen(state) as screen:
+        for note in notes:
+            screen.line(f"note: {note}")
+        screen.line(screens.heading(state, remark, {"yours": own.summary()} if own else None) + "\n")
+        for record in train(state):
+            screen.show(record)
+            if metrics:
+                metrics.write(record)
+    if screen.problem and not isinstance(screen.problem, BrokenPipeError) and not state.stopped_by:
+        reason = f"what was to be shown could not be written: {screen.problem.strerror}"
+        raise UserError(f"{reason}; the run has stopped, saved at step {state.saved_step:,}")
+    if metrics:
+        metrics.file.close()
+        screens.plot(out_dir)
+    status = 128 + (state.stopped_by or signal.SIGINT) if state.stop else 0
+    if state.stop and config.eval_only:
+        screen.line("\nstopped; there was nothing to save")
+    elif state.stop and state.evaluated_step < config.max_iters:
+        where = screens.out_dir_flag(out_dir)
         screen.line(f"\nstopped, saved at step {state.saved_step:,}; go on with: {command} --init_from=resume{where}")
-        return 130
-    if not state.config.eval_only:
+    elif not config.eval_only:
         with blaming(own):
-            screen.sample(state.config.sample_length * 5 // 2)
+            screen.sample(config.sample_length * 5 // 2)
         screen.line("\n" + screens.closing(state, time.perf_counter() - began, command))
-    return 0
+        status = 128 + state.stopped_by if state.stopped_by else 0
+    return status
 
 
 def _start(preset: dict[str, Any], changes: dict[str, Any], parts: Parts) -> TrainState:

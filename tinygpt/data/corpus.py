@@ -1,5 +1,6 @@
 """A text as two streams of tokens, one to train on and one to validate, and batches cut out of it."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
@@ -90,19 +91,24 @@ class Corpus:
         tokens = f"{train} tokens to train on, {val} to validate"
         return f"{self.name}: " + (f"{self.n_characters:,} characters, {tokens}" if self.n_characters else tokens)
 
-    def sample(self, model: Any, length: int) -> str | None:
-        """About `length` tokens of text from `model`, the same draws each time; None where it cannot be said."""
+    def sample(self, model: Any, length: int, stopped: Callable[[], bool] = lambda: False) -> str | None:
+        """About `length` tokens of text from `model`, the same draws each time, or those until `stopped` says so; None
+        where it cannot be said.
+        """
         if self.tokenizer is None:
             return None
         try:
             prompt = self.tokenizer.encode(first_prompt(self.tokenizer)).astype(np.int64)
-            tokens = model.generate(prompt[None], length, temperature=0.8, top_k=200, seed=1)[0]
-            return self.tokenizer.decode(tokens).removeprefix("\n")
+            stream = model.stream(prompt[None], length, temperature=0.8, top_k=200, seed=1)
+            tokens = itertools.takewhile(lambda _: not stopped(), stream)
+            return self.tokenizer.decode(np.concatenate([prompt, *tokens])).removeprefix("\n")
         except UserError:  # GPT-2's encoding cannot be had here, or the model knows more tokens than the text
             return None
 
-    def accuracy(self, model: Any) -> float | None:
-        """The share of unseen problems that `model` solves exactly; None for a corpus of plain text."""
+    def accuracy(self, model: Any, stopped: Callable[[], bool] = lambda: False) -> float | None:
+        """The share of unseen problems that `model` solves exactly; None for a corpus of plain text, and if `stopped`
+        says so meanwhile.
+        """
         return None
 
     def bits_per_character(self, loss: float) -> float | None:

@@ -26,9 +26,10 @@ Batches: TypeAlias = tuple[list[Batch], int]  # a step's, and the number of thei
 
 def train(state: TrainState) -> Iterator[Record]:
     """Train from where `state` stands to `max_iters`, yielding a record for each step and each evaluation. Each
-    evaluation, the first before any step, saves the run and, if it is the best so far, the weights. Setting
-    `state.stop` ends the loop after the step under way, with everything saved. Raises UserError when the loss, the
-    gradient or a weight is no longer finite; what was last saved is then from before.
+    evaluation, the first before any step, saves the run and, if it is the best so far, the weights.
+    Setting `state.stop` ends the loop soon, with everything saved: a step that is under way is
+    dropped, since the weights are still those of the step before. Raises UserError when the loss, the gradient or a
+    weight is no longer finite; what was last saved is then from before.
     """
     keep_freed_pages()
     config, model = state.config, state.model
@@ -52,7 +53,10 @@ def train(state: TrainState) -> Iterator[Record]:
             if state.step >= config.max_iters or state.stop or config.eval_only:
                 break
             lr = config.lr(state.step)
-            measured = _step(state, workers, grads, lr, batches or _batches(state))
+            stepped = _step(state, workers, grads, lr, batches or _batches(state))
+            if stepped is None:
+                break
+            measured = stepped
             state.step += 1
             batches = _batches(state) if state.step < config.max_iters else None  # while a card is still at the step
             if state.step % config.log_interval == 0 or state.step in (first, config.max_iters):
@@ -80,8 +84,10 @@ def _batches(state: TrainState) -> Batches:
     return [model.upload(*batch) for batch in batches], counted
 
 
-def _step(state: TrainState, workers: Workers, grads: Parameters, lr: float, batches: Batches) -> Array:
-    """One optimiser step over all its micro-batches; returns loss and gradient norm, (2,), on the device."""
+def _step(state: TrainState, workers: Workers, grads: Parameters, lr: float, batches: Batches) -> Array | None:
+    """One optimiser step over all its micro-batches; returns loss and gradient norm, (2,), on the device. None, with
+    nothing changed, if `state.stop` was set meanwhile.
+    """
     config, model = state.config, state.model
     micro_batches, counted = batches
     grads.flat[...] = 0
@@ -89,6 +95,8 @@ def _step(state: TrainState, workers: Workers, grads: Parameters, lr: float, bat
     for number, (idx, targets) in enumerate(micro_batches):
         row = number * config.batch_size
         loss = loss + workers.gradients(model, idx, targets, grads, max(1, counted), state.step, row)
+        if state.stop:
+            return None
     with np.errstate(all="ignore"):  # _check_finite sees what is no longer finite, and says more
         norm = state.optimizer.step(grads, lr, config.grad_clip, workers.map)
     return array_module(norm).stack((loss, norm))
@@ -109,7 +117,9 @@ def evaluate(state: TrainState, workers: Workers) -> EvalRecord | None:
         return None
     if not all(map(math.isfinite, losses.values())):
         raise _diverged(state, "losses of the evaluation are {train:.4g} and {val:.4g}".format(**losses))
-    accuracy = corpus.accuracy(model)
+    accuracy = corpus.accuracy(model, lambda: state.stop)
+    if state.stop:
+        return None
     best = losses["val"] < state.best_val_loss
     if not config.eval_only:
         state.best_val_loss = min(losses["val"], state.best_val_loss)

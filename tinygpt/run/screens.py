@@ -1,13 +1,15 @@
 """What a training run shows and writes down: consumers of the records that `train` yields."""
 
 import contextlib
+import errno
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tinygpt.errors import UserError
 from tinygpt.files import parse_json, write_atomically
 from tinygpt.run.config import PRESETS, TrainConfig
 from tinygpt.run.state import EvalRecord, Record, StepRecord, TrainState
+from tinygpt.signals import leave
 
 
 def facts(rows: dict[str, str]) -> str:
@@ -81,6 +84,7 @@ class Screen:
         self.began = self.shown = time.perf_counter()
         self.evaluations: list[float] = []  # seconds that each one took, its sample included
         self.first_step = state.step
+        self.problem: OSError | None = None  # why nothing more can be shown
         self.progress: Progress | None = None
         if self.console.is_terminal:
             self.progress = Progress(
@@ -97,17 +101,26 @@ class Screen:
 
     def __exit__(self, *_: Any) -> None:
         if self.progress:
-            self.progress.stop()
+            with self._while_read():
+                self.progress.stop()
 
-    def line(self, text: str, style: str | None = None) -> None:
-        """Print a line, above the progress line where there is one. If whoever read the output has left (a pipe into
-        `head`, or into a `tee` that Ctrl-C ended), the run is asked to stop, so that it is saved, and says no more.
+    @contextlib.contextmanager
+    def _while_read(self) -> Iterator[None]:
+        """If what is printed within reaches nobody any more, the run says no more. After a pipe (into `head`, or into a
+        `tee` that Ctrl-C ended) or a full disk it is asked to stop, so that it is saved. Without its terminal it goes
+        on, unless SIGHUP asks it to stop, which `nohup` sees to that it does not.
         """
         try:
-            self.console.print(text, style=style)
-        except BrokenPipeError:
-            self.state.stop = True
+            yield
+        except OSError as error:
             silence()
+            if error.errno != errno.EIO:
+                self.problem, self.state.stop = error, True
+
+    def line(self, text: str, style: str | None = None) -> None:
+        """Print a line, above the progress line where there is one."""
+        with self._while_read():
+            self.console.print(text, style=style)
 
     def show(self, record: Record) -> None:
         """Show one record."""
@@ -128,7 +141,8 @@ class Screen:
         numbers += f"{record.utilisation:.0%} of peak  " if record.utilisation is not None else ""
         numbers += f"{duration(seconds_left)} left"
         if self.progress:
-            self.progress.update(self.task, completed=record.step, numbers=numbers, refresh=True)
+            with self._while_read():
+                self.progress.update(self.task, completed=record.step, numbers=numbers, refresh=True)
         else:
             self.line(f"step {record.step:>6,}  {numbers}")
 
@@ -143,9 +157,11 @@ class Screen:
             self.sample(self.state.config.sample_length)
 
     def sample(self, length: int) -> None:
-        """Print `length` tokens of text from the model as it is, set off from the other lines."""
-        text = self.state.corpus.sample(self.state.model, length) if length else None
-        if text is not None:
+        """Print `length` tokens of text from the model as it is, set off from the other lines; nothing if the run is
+        asked to stop meanwhile.
+        """
+        text = self.state.corpus.sample(self.state.model, length, lambda: self.state.stop) if length else None
+        if text is not None and not self.state.stop:
             width = max(20, self.console.width - 6) if self.console.is_terminal else max(1, len(text))
             for line in printable(text).split("\n"):
                 for start in range(0, max(1, len(line)), width):
@@ -258,17 +274,17 @@ def silence() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def interrupt(state: TrainState) -> None:
-    """What Ctrl-C does: the first ends the run after the step under way, the second leaves at once, with status 130. It
-    writes past Python's own buffers, which may be in the middle of something when the signal comes.
+def interrupt(state: TrainState, number: int) -> None:
+    """What a signal does: the run ends with the last whole step, saved. A second Ctrl-C leaves at once; other signals
+    may be repeated, as a batch system does. It writes past Python's own buffers, which may be in the middle of
+    something when the signal comes.
     """
-    if not state.stop:
-        state.stop = True
-        with contextlib.suppress(OSError):  # the same Ctrl-C may have ended who reads this
-            os.write(1, b"\nfinishing the step; Ctrl-C again leaves at once\n")
-        return
-    saved = f"the last save is of step {state.saved_step:,}" if state.saved_step >= 0 else "nothing was saved"
-    cursor = "\x1b[?25h" if sys.stdout.isatty() else ""  # the progress line had hidden it
-    with contextlib.suppress(OSError):
-        os.write(1, f"{cursor}\nleft at once; {saved}\n".encode())
-    os._exit(130)
+    if not state.stopped_by:
+        state.stop, state.stopped_by = True, number
+        again = "Ctrl-C again" if number == signal.SIGINT else f"{signal.Signals(number).name}, Ctrl-C"
+        with contextlib.suppress(OSError):  # the same Ctrl-C may have ended who reads this, or the terminal is gone
+            os.write(1, f"\nstopping with the last whole step; {again} leaves at once\n".encode())
+    elif number == signal.SIGINT:
+        saved = f"the last save is of step {state.saved_step:,}" if state.saved_step >= 0 else "nothing was saved"
+        cursor = "\x1b[?25h" if sys.stdout.isatty() else ""  # the progress line had hidden it
+        leave(number, f"{cursor}left at once; {saved}")

@@ -47,7 +47,8 @@ class TrainState:
     best_val_loss: float = math.inf
     evaluated_step: int = -1  # the last step that was evaluated
     saved_step: int = -1  # the last step that was saved
-    stop: bool = False  # read between steps
+    stop: bool = False  # read between micro-batches; a step begun is then dropped
+    stopped_by: int = 0  # the signal that asked for it, if one did
     product_rate: float | None = None  # the card's largest rate of matrix products, in FLOP/s; None on a CPU
 
     @property

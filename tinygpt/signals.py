@@ -1,0 +1,67 @@
+"""The signals that ask a program to end: Ctrl-C, a batch system's or a container's SIGTERM, a closed terminal's SIGHUP.
+
+A command listens from its first moment, so this file imports nothing that takes time.
+"""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+NAMES = "SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"  # the last is Windows'; HUP is not
+Act = Callable[[int], object]  # what is done about a signal, of this number
+
+
+class Interrupted(KeyboardInterrupt):
+    """One of the signals, as an exception; `args[0]` is its number."""
+
+
+def interrupt(number: int) -> None:
+    """End what is under way with an exception, so that whatever was begun is tidied up; the next signal does not wait
+    for that.
+    """
+    listen(lambda number: leave(number, "left at once"))
+    raise Interrupted(number)
+
+
+def leave(number: int, words: str = "stopped; there was nothing to save") -> None:
+    """End the program at once, past Python's own buffers, which may be in the middle of something."""
+    with contextlib.suppress(OSError):  # the same Ctrl-C may have ended who reads this, or the terminal is gone
+        os.write(1, f"\n{words}\n".encode())
+    os._exit(128 + number)
+
+
+def listen(act: Act) -> dict:
+    """Let `act` answer each of the signals from here on, but for those that are ignored, as under `nohup` or in the
+    background of a script. Returns who answered before. Only a program's main thread can listen; others change nothing.
+    """
+    before = {}
+    numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+    for number in numbers:
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            with contextlib.suppress(ValueError):  # another thread
+                before[number] = signal.signal(number, lambda number, _: act(number))
+    return before
+
+
+@contextlib.contextmanager
+def answered_by(act: Act) -> Iterator[None]:
+    """`listen` within a block."""
+    before = listen(act)
+    try:
+        yield
+    finally:
+        for number, answer in before.items():
+            signal.signal(number, answer)
+
+
+@contextlib.contextmanager
+def from_the_first_moment() -> Iterator[None]:
+    """A whole program, its imports included: a signal that none of its parts answers ends it at once, in a sentence;
+    one that comes when its status is known changes that no more.
+    """
+    listen(leave)
+    try:
+        yield
+    finally:
+        listen(lambda number: None)
