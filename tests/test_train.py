@@ -16,6 +16,7 @@ from tinygpt.ops import DEFINITIONS
 from tinygpt.optim import AdamW, cosine_schedule
 from tinygpt.parallel import Workers, blas_threads
 from tinygpt.random import generator
+from tinygpt.run import loop
 from tinygpt.run.store import load_state
 from tinygpt.train import EvalRecord, StepRecord, TrainConfig, load_model, mean_loss, resume, start, train
 
@@ -156,6 +157,66 @@ def test_speed_counts_training_alone(tmp_path, monkeypatch):
     speeds = [r.tokens_per_second for r in run(state) if isinstance(r, StepRecord) and r.loss is not None]
     # 4 sequences of 8 tokens in a second: steps 1, 2 to 3, 4 to 6, 7 to 9, 10 to 12
     assert speeds == pytest.approx([32 * 1 / 2, 32 * 2 / 2, 32, 32, 32 * 3 / 2])
+
+
+def saves_on_a_clock(folder, monkeypatch, **changes) -> tuple[list[int], list[int]]:
+    """The steps at which a run is saved, and whose records come, on a clock that each training batch moves by 25 s."""
+    now, saved = [0.0], []
+    monkeypatch.setattr("tinygpt.run.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    save = loop.save
+    monkeypatch.setattr("tinygpt.run.loop.save", lambda state: (saved.append(state.step), save(state)))
+    state = start(tiny(folder, **{"eval_interval": 100, "log_interval": 3, "max_iters": 14} | changes))
+    batch = state.corpus.batch
+
+    def takes_time(split, *arguments):
+        now[0] += 25.0 * (split == "train")
+        return batch(split, *arguments)
+
+    state.corpus.batch = takes_time
+    return saved, run(state)
+
+
+def test_a_run_saves_on_a_clock_between_evaluations(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        never, straight = saves_on_a_clock(tmp_path / "never", patch, save_minutes=0)
+    with monkeypatch.context() as patch:
+        saved, records = saves_on_a_clock(tmp_path / "saved", patch, save_minutes=2)
+    assert never == [0, 14]
+    assert saved == [0, 4, 9, 14]  # the first step prepares two batches; then 2 minutes are five of 25 s
+    assert [r.loss for r in records if isinstance(r, StepRecord)] == [
+        r.loss for r in straight if isinstance(r, StepRecord)
+    ]
+
+
+def test_a_run_saved_by_the_clock_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    state = start(tiny(tmp_path / "straight", dropout=0.2, eval_interval=100))
+    run(state)
+    again = start(tiny(tmp_path / "killed", dropout=0.2, eval_interval=100, save_minutes=1e-9))
+    for record in train(again):
+        if record.step == 8:
+            break  # nothing more is saved
+    resumed = resume(tmp_path / "killed")
+    assert resumed.step == 7
+    run(resumed)
+    for ours, theirs in zip(everything(resumed), everything(state), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_clock_saves_nothing_that_is_not_finite(tmp_path):
+    state = start(tiny(tmp_path, max_iters=30, log_interval=100, eval_interval=100, save_minutes=1e-9))
+    with pytest.raises(UserError, match="at step 6 .*last good checkpoint is step 5"):
+        for record in train(state):
+            if record.step == 6:
+                state.model.params["wpe.weight"][...] = np.inf
+    assert resume(tmp_path).step == 5
+
+
+def test_a_run_saved_before_there_was_a_clock_has_the_usual_one(tmp_path):
+    run(start(tiny(tmp_path)))
+    config = load_state(tmp_path)[0]["config"]
+    del config["save_minutes"]
+    rewrite_state(tmp_path, config=config)
+    assert resume(tmp_path).config.save_minutes == 10
 
 
 def test_a_resumed_run_keeps_its_number_of_threads_unless_told(tmp_path):
@@ -365,6 +426,7 @@ def test_the_bits_do_not_depend_on_how_many_threads_blas_would_take(tmp_path):
         ({"eval_iters": 0}, "--eval_iters is 0"),
         ({"max_iters": -1}, "--max_iters is -1"),
         ({"learning_rate": -1e-3}, "--learning_rate is -0.001"),
+        ({"save_minutes": -1.0}, "--save_minutes is -1.0; expected at least 0"),
         ({"learning_rate": float("nan")}, "--learning_rate is nan"),
         ({"beta2": 1.0}, "--beta2 is 1.0; expected at least 0 and below 1"),
         ({"threads": 0}, "--threads is 0"),

@@ -44,6 +44,7 @@ class TrainConfig:
     vocab_size: int | None = option(None, "data", "tokens of a bpe tokenizer (1024 if not given)")
     out_dir: str = option("out", "output", "folder for checkpoints, metrics.jsonl and loss.png")
     eval_interval: int = option(250, "output", "steps between evaluations, each of which saves the run")
+    save_minutes: float = option(10, "output", "minutes between saves where evaluations are rarer, 0 for none")
     eval_iters: int = option(20, "output", "batches in an evaluation, the same ones every time")
     eval_only: bool = option(False, "output", "evaluate once and stop")
     sample_length: int = option(200, "output", "tokens of text shown at each evaluation, 0 for none")
@@ -86,7 +87,7 @@ class TrainConfig:
         if not self.out_dir:
             raise UserError("--out_dir is empty; expected the name of a folder")
         at_least = dict.fromkeys(("eval_interval", "eval_iters", "log_interval", "batch_size"), 1)
-        at_least |= {"sample_length": 0}
+        at_least |= {"sample_length": 0, "save_minutes": 0}
         at_least |= {"gradient_accumulation_steps": 1, "max_iters": 0, "warmup_iters": 0, "threads": 1, "seed": 0}
         at_least |= {"learning_rate": 0, "min_lr": 0, "weight_decay": 0, "grad_clip": 0, "lr_decay_iters": 1}
         for name, least in at_least.items():

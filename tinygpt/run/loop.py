@@ -26,8 +26,8 @@ Batches: TypeAlias = tuple[list[Batch], int]  # a step's, and the number of thei
 
 def train(state: TrainState) -> Iterator[Record]:
     """Train from where `state` stands to `max_iters`, yielding a record for each step and each evaluation. Each
-    evaluation, the first before any step, saves the run and, if it is the best so far, the weights.
-    Setting `state.stop` ends the loop soon, with everything saved: a step that is under way is
+    evaluation, the first before any step, saves the run and, if it is the best so far, the weights; between them a
+    clock saves the run. Setting `state.stop` ends the loop soon, with everything saved: a step that is under way is
     dropped, since the weights are still those of the step before. Raises UserError when the loss, the gradient or a
     weight is no longer finite; what was last saved is then from before.
     """
@@ -39,17 +39,23 @@ def train(state: TrainState) -> Iterator[Record]:
     with Workers(state.threads) as workers, tf32_products(config.tf32, model.device):
         if model.device == "cuda" and not config.eval_only:
             state.product_rate = product_rate(model.device, model.dtype, RATE_SECONDS)
-        clock, clock_step = time.perf_counter(), state.step
+        saved = clock = time.perf_counter()
+        clock_step = state.step
         batches: Batches | None = None
         while True:
             due = state.step % config.eval_interval == 0 or state.step >= config.max_iters
+            began = time.perf_counter()
             if (due and state.evaluated_step != state.step) or config.eval_only:
-                began = time.perf_counter()
                 _check_finite(state, measured)
                 record = evaluate(state, workers)
+                saved = time.perf_counter()
                 if record is not None:
                     yield record
-                clock += time.perf_counter() - began  # neither the evaluation nor who watches it counts as training
+            elif config.save_minutes and began - saved >= 60 * config.save_minutes:
+                if state.saved_step != state.step:
+                    _save(state, measured)
+                saved = time.perf_counter()
+            clock += time.perf_counter() - began  # neither these nor who watches them counts as training
             if state.step >= config.max_iters or state.stop or config.eval_only:
                 break
             lr = config.lr(state.step)
@@ -69,9 +75,14 @@ def train(state: TrainState) -> Iterator[Record]:
             else:
                 yield StepRecord(state.step, lr)
         if state.saved_step != state.step and not config.eval_only:
-            _check_finite(state, measured)
-            _check_weights(state)
-            save(state)
+            _save(state, measured)
+
+
+def _save(state: TrainState, measured: Array | None) -> None:
+    """Save the run between evaluations, if nothing in it has gone wrong."""
+    _check_finite(state, measured)
+    _check_weights(state)
+    save(state)
 
 
 def _batches(state: TrainState) -> Batches:
