@@ -15,7 +15,7 @@ from tinygpt.parallel import Workers, thread_count
 from tinygpt.run import screens
 from tinygpt.run.loop import mean_loss
 from tinygpt.run.saved import saved_config
-from tinygpt.run.store import check_vocabulary, load_model, load_state
+from tinygpt.run.store import check_vocabulary, load_meta, load_model
 
 HELP = "Print loss, perplexity and bits per character of a model on a text."
 
@@ -81,7 +81,7 @@ def _evaluation_text(arguments: argparse.Namespace, tokenizer: Any) -> tuple[Cor
     if arguments.dataset is not None:
         return load_corpus(arguments.dataset, tokenizer=own), ("val",)
     if (Path(arguments.out_dir) / "last").is_dir():
-        meta, folder = load_state(arguments.out_dir)
+        meta, folder = load_meta(arguments.out_dir)
         config = saved_config(meta, folder / "state.json")
         return load_corpus(config.dataset, config.data, own), ("val",)
     raise UserError(f"{arguments.out_dir} does not say what it was trained on; give --data FILE or --dataset NAME")

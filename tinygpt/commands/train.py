@@ -6,6 +6,7 @@ import signal
 import time
 import typing
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from tinygpt.commands.flags import boolean
@@ -15,6 +16,7 @@ from tinygpt.errors import UserError
 from tinygpt.parallel import training_threads
 from tinygpt.run import screens
 from tinygpt.run.config import MODEL_SHAPE, PRESETS, TrainConfig, plain_type
+from tinygpt.run.lock import LOCK, owned
 from tinygpt.run.loop import train
 from tinygpt.run.nanogpt import WITHOUT_MEANING, read_nanogpt_config
 from tinygpt.run.screens import counted
@@ -54,6 +56,8 @@ def run(arguments: argparse.Namespace, command: str) -> int:
     out_dir = changes.get("out_dir", TrainConfig.out_dir)
     with contextlib.ExitStack() as stack:
         writes = not changes.get("eval_only", False)
+        if writes and out_dir and any((Path(out_dir) / name).exists() for name in (LOCK, "last")):
+            stack.enter_context(owned(out_dir))  # before anything in it is read
         try:
             own = asked_for(changes)
             parts = own.parts if own else OURS
@@ -67,6 +71,7 @@ def run(arguments: argparse.Namespace, command: str) -> int:
         if resumed:
             notes += _on_resuming(state, changes)
         if writes:
+            notes += [note] if (note := stack.enter_context(owned(out_dir)).note) else []
             if not resumed and (folder := set_aside(out_dir)):
                 notes.append(f"the earlier run in {out_dir} is kept in {folder}")
             if state.evaluated_step == state.step >= state.config.max_iters:

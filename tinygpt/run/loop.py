@@ -4,6 +4,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,6 +18,7 @@ from tinygpt.models.gpt2 import GPT, training_flops
 from tinygpt.parallel import Workers, count_targets
 from tinygpt.parameters import Parameters
 from tinygpt.random import generator
+from tinygpt.run.lock import owned
 from tinygpt.run.state import EvalRecord, Record, StepRecord, TrainState
 from tinygpt.run.store import save, save_weights
 
@@ -29,14 +31,16 @@ def train(state: TrainState) -> Iterator[Record]:
     evaluation, the first before any step, saves the run and, if it is the best so far, the weights; between them a
     clock saves the run. Setting `state.stop` ends the loop soon, with everything saved: a step that is under way is
     dropped, since the weights are still those of the step before. Raises UserError when the loss, the gradient or a
-    weight is no longer finite; what was last saved is then from before.
+    weight is no longer finite; what was last saved is then from before. Raises UserError if another process trains in
+    `out_dir`.
     """
     keep_freed_pages()
     config, model = state.config, state.model
     grads = model.params.zeros_like()
     measured: Array | None = None  # loss and gradient norm of the last step, still on the device
     first = state.step + 1  # is read too, so that a slow run soon says how slow
-    with Workers(state.threads) as workers, tf32_products(config.tf32, model.device):
+    folder = nullcontext() if config.eval_only else owned(config.out_dir)
+    with folder as state.folder, Workers(state.threads) as workers, tf32_products(config.tf32, model.device):
         if model.device == "cuda" and not config.eval_only:
             state.product_rate = product_rate(model.device, model.dtype, RATE_SECONDS)
         saved = clock = time.perf_counter()
@@ -81,7 +85,7 @@ def train(state: TrainState) -> Iterator[Record]:
 def _save(state: TrainState, measured: Array | None) -> None:
     """Save the run between evaluations, if nothing in it has gone wrong."""
     _check_finite(state, measured)
-    _check_weights(state)
+    _check_save(state)
     save(state)
 
 
@@ -135,7 +139,7 @@ def evaluate(state: TrainState, workers: Workers) -> EvalRecord | None:
     if not config.eval_only:
         state.best_val_loss = min(losses["val"], state.best_val_loss)
         state.evaluated_step = state.step
-        _check_weights(state)
+        _check_save(state)
         if best:
             save_weights(state, Path(config.out_dir) / "best")
         if config.always_save_checkpoint:
@@ -166,8 +170,12 @@ def _check_finite(state: TrainState, measured: Array | None) -> tuple[float, flo
     raise _diverged(state, f"loss is {loss:.4g} and the gradient norm {norm:.4g}")
 
 
-def _check_weights(state: TrainState) -> None:
-    """Raise UserError if the last update left a weight that is not finite: its loss, seen next, would come too late."""
+def _check_save(state: TrainState) -> None:
+    """Raise UserError if the last update left a weight that is not finite: its loss, seen next, would come too late; or
+    if the run's folder is no longer there, where a save would make another.
+    """
+    if state.folder:
+        state.folder.check()
     xp = array_module(state.model.params.flat)
     if not bool(xp.isfinite(state.model.params.flat).all()):
         raise _diverged(state, "weights are no longer finite")

@@ -12,6 +12,7 @@ from tinygpt.data import Corpus, windows_at
 from tinygpt.models.gpt2 import GPT
 from tinygpt.optim import Optimizer
 from tinygpt.run.config import TrainConfig
+from tinygpt.run.lock import OwnedFolder
 from tinygpt.tokenizer import merge
 
 
@@ -49,6 +50,7 @@ class TrainState:
     saved_step: int = -1  # the last step that was saved
     stop: bool = False  # read between micro-batches; a step begun is then dropped
     stopped_by: int = 0  # the signal that asked for it, if one did
+    folder: OwnedFolder | None = None  # out_dir, while it trains
     product_rate: float | None = None  # the card's largest rate of matrix products, in FLOP/s; None on a CPU
 
     @property

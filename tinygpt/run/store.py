@@ -35,6 +35,7 @@ from tinygpt.ops import build
 from tinygpt.optim import find as find_optimizer
 from tinygpt.parallel import training_threads
 from tinygpt.run.config import MODEL_SHAPE, TrainConfig
+from tinygpt.run.reading import rereading
 from tinygpt.run.saved import saved_config, saved_digests
 from tinygpt.run.state import OURS, Parts, TrainState
 from tinygpt.tokenizer import GPT2Tokenizer, Tokenizer
@@ -117,6 +118,7 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
     return state
 
 
+@rereading
 def load_model(
     folder: str | Path, device: str = "auto", dtype: str = "float32", kernels: str = "auto", parts: Parts = OURS,
     checked: bool = False,
@@ -145,6 +147,7 @@ def load_model(
     return model, GPT2Tokenizer() if model.config.vocab_size == GPT2Tokenizer.vocab_size else None
 
 
+@rereading
 def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Parts = OURS) -> TrainState:
     """The run saved in `out_dir`, as it was; `changes` are settings to change from here on. parts: see `start`. Raises
     UserError if nothing is saved, a file is damaged, the text is another, or a change makes it another model.
@@ -248,6 +251,7 @@ def remove_leftovers(out_dir: Path) -> None:
                 leftover.unlink()
 
 
+@rereading
 def load_meta(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
     """The last state's meta, which alone is checked, and its folder. Raises UserError as `load_state` does."""
     last = Path(out_dir) / "last"
@@ -263,6 +267,7 @@ def load_meta(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
     return read_json(folder / "state.json"), folder
 
 
+@rereading
 def load_state(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
     """The last state's meta, and the folder of its files. Raises UserError if one is missing, or not as its digest."""
     meta, folder = load_meta(out_dir)
