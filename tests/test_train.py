@@ -326,6 +326,16 @@ def test_a_state_of_another_version_is_explained(tmp_path):
         resume(tmp_path)
 
 
+@pytest.mark.parametrize("change", [{"step": "x"}, {"step": None}, {"val_loss": [1]}, {"best": {}}])
+def test_a_saved_evaluation_that_no_run_writes_is_explained(tmp_path, change):
+    run(start(tiny(tmp_path)))
+    evaluation = load_state(tmp_path)[0]["evaluation"]
+    for changed in ([1], {}, "x", evaluation | change):
+        rewrite_state(tmp_path, evaluation=changed)
+        with pytest.raises(UserError, match="state.json tells of an evaluation in a way"):
+            resume(tmp_path)
+
+
 def test_moments_of_another_model_are_explained(tmp_path):
     run(start(tiny(tmp_path / "a")))
     run(start(tiny(tmp_path / "b", n_embd=8)))

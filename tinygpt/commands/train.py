@@ -70,16 +70,19 @@ def run(arguments: argparse.Namespace, command: str) -> int:
             raise
         if resumed:
             notes += _on_resuming(state, changes)
+        metrics = None
         if writes:
             notes += [note] if (note := stack.enter_context(owned(out_dir)).note) else []
             if not resumed and (folder := set_aside(out_dir)):
                 notes.append(f"the earlier run in {out_dir} is kept in {folder}")
+            metrics = screens.Metrics(state)
+            notes += metrics.notes
             if state.evaluated_step == state.step >= state.config.max_iters:
                 done = f"the run in {out_dir} has finished its {state.step:,} steps"
                 raise UserError(f"{done}; to go on, give --max_iters more than that")
         if own:
             notes += own.remarks()
-        return _train(state, notes, own, command)
+        return _train(state, metrics, notes, own, command)
 
 
 def _on_resuming(state: TrainState, changes: dict[str, Any]) -> list[str]:
@@ -93,26 +96,32 @@ def _on_resuming(state: TrainState, changes: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _train(state: TrainState, notes: list[str], own: Any, command: str) -> int:
+def _train(state: TrainState, metrics: screens.Metrics | None, notes: list[str], own: Any, command: str) -> int:
     """Train to the end, or until a signal; returns the exit status."""
     config, out_dir = state.config, state.config.out_dir
     _, remark = resolve_device(config.device)
     began = time.perf_counter()
-    metrics = None if config.eval_only else screens.Metrics(state)
+    problem: UserError | None = None
     with blaming(own), screens.Screen(state) as screen:
         for note in notes:
             screen.line(f"note: {note}")
         screen.line(screens.heading(state, remark, {"yours": own.summary()} if own else None) + "\n")
         for record in train(state):
+            try:
+                if metrics and (note := metrics.write(record)):
+                    screen.line(f"note: {note}")
+            except UserError as error:  # the run is saved before it ends for that
+                problem, state.stop, metrics = error, True, None
             screen.show(record)
-            if metrics:
-                metrics.write(record)
-    if screen.problem and not isinstance(screen.problem, BrokenPipeError) and not state.stopped_by:
-        reason = f"what was to be shown could not be written: {screen.problem.strerror}"
+    if problem or screen.problem and not isinstance(screen.problem, BrokenPipeError) and not state.stopped_by:
+        reason = problem or f"what was to be shown could not be written: {screen.problem and screen.problem.strerror}"
         raise UserError(f"{reason}; the run has stopped, saved at step {state.saved_step:,}")
     if metrics:
         metrics.file.close()
-        screens.plot(out_dir)
+        try:
+            screens.plot(out_dir)
+        except Exception as error:  # whatever matplotlib raises: the run itself has ended well
+            screen.line(f"note: {Path(out_dir) / 'loss.png'} could not be drawn ({str(error) or type(error).__name__})")
     status = 128 + (state.stopped_by or signal.SIGINT) if state.stop else 0
     if state.stop and config.eval_only:
         screen.line("\nstopped; there was nothing to save")

@@ -135,18 +135,18 @@ def evaluate(state: TrainState, workers: Workers) -> EvalRecord | None:
     accuracy = corpus.accuracy(model, lambda: state.stop)
     if state.stop:
         return None
-    best = losses["val"] < state.best_val_loss
+    best, bits = losses["val"] < state.best_val_loss, corpus.bits_per_character(losses["val"])
+    record = EvalRecord(state.step, losses["train"], losses["val"], best, bits, accuracy)
     if not config.eval_only:
         state.best_val_loss = min(losses["val"], state.best_val_loss)
-        state.evaluated_step = state.step
+        state.evaluated_step, state.evaluation = state.step, record
         _check_save(state)
         if best:
             save_weights(state, Path(config.out_dir) / "best")
         if config.always_save_checkpoint:
             save_weights(state, Path(config.out_dir) / f"step-{state.step:08d}")
         save(state)
-    bits = corpus.bits_per_character(losses["val"])
-    return EvalRecord(state.step, losses["train"], losses["val"], best, bits, accuracy)
+    return record
 
 
 def mean_loss(model: GPT, workers: Workers, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> float:

@@ -50,7 +50,9 @@ class TrainState:
     saved_step: int = -1  # the last step that was saved
     stop: bool = False  # read between micro-batches; a step begun is then dropped
     stopped_by: int = 0  # the signal that asked for it, if one did
+    evaluation: "EvalRecord | None" = None  # the last one
     folder: OwnedFolder | None = None  # out_dir, while it trains
+    before_save: Callable[[], object] = lambda: None  # called when a save begins
     product_rate: float | None = None  # the card's largest rate of matrix products, in FLOP/s; None on a CPU
 
     @property
