@@ -135,6 +135,15 @@ def test_training_from_python_owns_the_folder_as_long_as_it_trains(tmp_path):
     assert children.run(*other, cwd=ROOT).returncode == 0
 
 
+def test_a_state_that_another_run_has_gone_on_from_is_not_trained_over_it(tmp_path):
+    run(start(tiny(tmp_path)))
+    old, other = (resume(tmp_path, {"max_iters": steps}) for steps in (13, 14))
+    assert run(other)[-1].step == 14
+    with pytest.raises(UserError, match="has gone on since this state of it, step 12, was read or saved; resume it"):
+        run(old)
+    assert resume(tmp_path).step == 14
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows locks by msvcrt")
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS], ids=errno.errorcode.get)
 def test_a_file_system_without_locks_is_a_note(tmp_path, monkeypatch, capsys, number):

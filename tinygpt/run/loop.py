@@ -20,7 +20,7 @@ from tinygpt.parameters import Parameters
 from tinygpt.random import generator
 from tinygpt.run.lock import owned
 from tinygpt.run.state import EvalRecord, Record, StepRecord, TrainState
-from tinygpt.run.store import save, save_weights
+from tinygpt.run.store import current, save, save_weights
 
 RATE_SECONDS = 1.0  # to find a card's largest rate of matrix products in
 Batches: TypeAlias = tuple[list[Batch], int]  # a step's, and the number of their targets
@@ -32,7 +32,7 @@ def train(state: TrainState) -> Iterator[Record]:
     clock saves the run. Setting `state.stop` ends the loop soon, with everything saved: a step that is under way is
     dropped, since the weights are still those of the step before. Raises UserError when the loss, the gradient or a
     weight is no longer finite; what was last saved is then from before. Raises UserError if another process trains in
-    `out_dir`.
+    `out_dir`, or has trained the run on since `state` was read.
     """
     keep_freed_pages()
     config, model = state.config, state.model
@@ -41,6 +41,11 @@ def train(state: TrainState) -> Iterator[Record]:
     first = state.step + 1  # is read too, so that a slow run soon says how slow
     folder = nullcontext() if config.eval_only else owned(config.out_dir)
     with folder as state.folder, Workers(state.threads) as workers, tf32_products(config.tf32, model.device):
+        if not config.eval_only and state.saved_as and current(config.out_dir) not in ("", state.saved_as):
+            raise UserError(
+                f"the run in {config.out_dir} has gone on since this state of it, step {state.saved_step:,}, was read "
+                "or saved; resume it again"
+            )
         if model.device == "cuda" and not config.eval_only:
             state.product_rate = product_rate(model.device, model.dtype, RATE_SECONDS)
         saved = clock = time.perf_counter()

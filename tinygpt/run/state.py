@@ -48,6 +48,7 @@ class TrainState:
     best_val_loss: float = math.inf
     evaluated_step: int = -1  # the last step that was evaluated
     saved_step: int = -1  # the last step that was saved
+    saved_as: str = ""  # what `last/current` said of it then
     stop: bool = False  # read between micro-batches; a step begun is then dropped
     stopped_by: int = 0  # the signal that asked for it, if one did
     evaluation: "EvalRecord | None" = None  # the last one

@@ -155,6 +155,7 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
     changes = {name: value for name, value in (changes or {}).items() if name != "init_from"}
     if "dataset" in changes:
         changes.setdefault("data", None)  # which would go before it
+    saved_as = current(out_dir)
     meta, folder = load_state(out_dir)
     saved = saved_config(meta, folder / "state.json")
     config = dataclasses.replace(saved, **changes | {"init_from": "resume", "out_dir": str(out_dir)})
@@ -182,6 +183,7 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
         if name in state.optimizer.never_negative and bool((target.flat < 0).any()):
             raise UserError(f"{folder / OPTIMIZER_STATE} has numbers below 0 in {name}, which cannot be; start anew")
     state.optimizer.steps = state.step = state.saved_step = step
+    state.saved_as = saved_as
     state.evaluation = _saved_evaluation(meta, folder / "state.json")
     if meta["text"] == corpus.fingerprint:  # losses on another text do not compare
         state.evaluated_step = evaluated_step
@@ -218,7 +220,14 @@ def save(state: TrainState) -> None:
 
     state.before_save()
     save_state(state.config.out_dir, state.step, write, meta)
-    state.saved_step = state.step
+    state.saved_step, state.saved_as = state.step, current(state.config.out_dir)
+
+
+def current(out_dir: str | Path) -> str:
+    """What names the last state in a run's folder; nothing where there is none."""
+    with contextlib.suppress(OSError):
+        return (Path(out_dir) / "last" / "current").read_text(errors="replace")
+    return ""
 
 
 def save_weights(state: TrainState, folder: Path) -> None:
