@@ -7,6 +7,7 @@ from typing import Any
 from tinygpt.device import out_of_memory
 from tinygpt.errors import UserError
 from tinygpt.run import screens
+from tinygpt.run.saved import saved_config
 from tinygpt.run.store import load_meta
 
 
@@ -16,12 +17,12 @@ def asked_for(settings: Mapping[str, Any]) -> Any:
     """
     if settings.get("init_from") == "resume" and "mine" not in settings:
         out_dir = settings.get("out_dir", "out")
-        saved = load_meta(out_dir)[0].get("config", {})
-        if isinstance(saved, dict) and saved.get("mine"):
-            flags = f"--mine={screens.quoted(str(saved['mine']))}"
-            flags += " --mine_unchecked" if saved.get("mine_unchecked") else ""
+        meta, folder = load_meta(out_dir)
+        saved = saved_config(meta, folder / "state.json")
+        if saved.mine:
+            flags = f"--mine={screens.quoted(saved.mine)}" + " --mine_unchecked" * saved.mine_unchecked
             raise UserError(
-                f"the run in {out_dir} used parts of yours from {saved['mine']}, and only you can say that their code "
+                f"the run in {out_dir} used parts of yours from {saved.mine}, and only you can say that their code "
                 f"may run: give {flags} again, or --mine= to go on without them"
             )
     if not settings.get("mine"):

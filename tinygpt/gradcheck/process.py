@@ -38,12 +38,6 @@ class NoAnswer(BaseException):
     """The file gave none, and why, in a sentence. No Exception, which a check would take for the file's own."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while the file was computing. line: where in it, if that is known."""
-
-    line: int | None = None
-
-
 class RaisedThere(Exception):
     """What a file raised in its process; each is of a class of the same name and the same built-in base as there.
     line: in the file, or None.
@@ -179,10 +173,9 @@ class OwnFile:
                     self.reason = f"{place} had not come back after {self.seconds:g} s; is there a loop without an end?"
                     raise NoAnswer(self.reason) from None
         except KeyboardInterrupt as interrupt:
-            interrupted = Interrupted()
-            interrupted.line = self._line()
+            interrupt.line = self._line()  # type: ignore[attr-defined]  # where in the file, if that is known
             self.close()
-            raise interrupted from interrupt
+            raise
         if self.clock_runs:
             self.left -= time.monotonic() - began
         if isinstance(reply, tuple) and isinstance(reply[0], dict):

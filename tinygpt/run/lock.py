@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinygpt.errors import UserError
+from tinygpt.files import make_folder
 
 LOCK = "tinygpt.lock"
 HELD_BY_ANOTHER = errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK
@@ -48,7 +49,7 @@ def owned(out_dir: str | Path) -> Iterator[OwnedFolder]:
     """
     path = Path(out_dir)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     except FileExistsError:
         raise UserError(f"{path} is not a folder; choose another --out_dir") from None
     except OSError as error:
