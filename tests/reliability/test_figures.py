@@ -1,0 +1,20 @@
+"""Each figure of docs/reliability.md, with a count that takes seconds: its harness works, and finds no fault."""
+
+import importlib
+import shutil
+import sys
+
+import pytest
+
+SHORT = {"kills": 4, "pairs": 3, "power": 150, "memory": 12, "fuzz": 63, "damage": 6, "hostile": 4}
+COMPILED = "power", "memory"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits, signals and LD_PRELOAD as on Linux")
+@pytest.mark.filterwarnings("default::RuntimeWarning")  # of damaged numbers, as in a command
+@pytest.mark.parametrize("figure", SHORT)
+def test_the_figure_holds_in_a_short_run(figure, tmp_path):
+    if figure in COMPILED and not shutil.which("cc"):
+        pytest.skip("there is no C compiler, cc")
+    report = importlib.import_module(f"tests.reliability.{figure}").measure(tmp_path, SHORT[figure], seed=1)
+    assert not report.faults, str(report)
