@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -80,13 +80,14 @@ class OwnFile:
         try:
             self._ask("hello")
             self.left, self.at = seconds, "while it was loaded"
-            loaded = self._ask("load", str(path), np.frombuffer(source, np.uint8), list(functions))
+            with self._readable():
+                loaded = self._ask("load", str(path), np.frombuffer(source, np.uint8), list(functions))
+                self.has_inputs = bool(loaded["inputs"])
+                for name in functions:
+                    setattr(self, name, self._function(name, loaded["functions"][name]))
         except BaseException:
             self.close()
             raise
-        self.has_inputs = loaded["inputs"]
-        for name in functions:
-            setattr(self, name, self._function(name, loaded["functions"][name]))
 
     def __getattr__(self, name: str) -> Callable:
         raise AttributeError(f"{name} is not among the functions of {self.path} that were asked for")
@@ -103,7 +104,8 @@ class OwnFile:
 
     def left_behind(self) -> list[str]:
         """What the file has changed that is not its own, in words."""
-        return self._ask("left_behind")
+        with self._readable():
+            return [str(words)[:300] for words in self._ask("left_behind")]
 
     def _function(self, name: str, parameters: list | None) -> Callable:
         def called(*arguments: Any, **named: Any) -> Any:
@@ -121,6 +123,20 @@ class OwnFile:
 
     # Messages
 
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """NoAnswer for what comes back and is not what was asked for: the file may do to its process what it likes."""
+        try:
+            yield
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
+            if isinstance(error, UserError | RaisedThere):
+                raise
+            raise self._unreadable() from None
+
+    def _unreadable(self) -> NoAnswer:
+        self.close()
+        return self._no_answer("what came back from its process cannot be read")
+
     def _ask(self, do: str, *values: Any, also: Sequence = ()) -> Any:
         """Have something done there; returns what came of it, or raises that. also: what else it may have changed."""
         seen: list = []
@@ -128,30 +144,26 @@ class OwnFile:
         request = {"do": do, "value": wire.pack(values, self._stays, seen), "free": list(self.freed)}
         self.freed.clear()
         try:
-            reply, arrays = self._exchange(request, wire.content(seen))
-            while reply.keys() & {"ask", "clock"}:
-                if "ask" in reply:
-                    reply, arrays = self._exchange(*self._asked(reply, arrays))
-                else:
-                    self.clock_runs = bool(reply["clock"]) or not _terminal()
-                    reply, arrays = self._exchange({})
-            came: list = []
-            result = wire.unpack(reply["value"], arrays, self._arrived, came) if "value" in reply else None
-            used = sum(x.nbytes for x in came if not isinstance(x, list))
-            changed = wire.unpack(reply.get("changed", []), arrays[used:], self._arrived, [])
-            mine = [*seen, *also]
-            for number, theirs in changed:
-                _change(mine[number], theirs)
-            if "error" in reply:
-                raise _raised(reply["error"])
+            with self._readable():
+                reply, arrays = self._exchange(request, wire.content(seen))
+                while reply.keys() & {"ask", "clock"}:
+                    if "ask" in reply:
+                        reply, arrays = self._exchange(*self._asked(reply, arrays))
+                    else:
+                        self.clock_runs = bool(reply["clock"]) or not _terminal()
+                        reply, arrays = self._exchange({})
+                came: list = []
+                result = wire.unpack(reply["value"], arrays, self._arrived, came) if "value" in reply else None
+                used = sum(x.nbytes for x in came if not isinstance(x, list))
+                changed = wire.unpack(reply.get("changed", []), arrays[used:], self._arrived, [])
+                mine = [*seen, *also]
+                for number, theirs in changed:
+                    _change(mine[number], theirs)
+                if "error" in reply:
+                    raise _raised(reply["error"])
             if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Kept):
                 result[1].seen = [*seen, *came]
             return result
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
-            if isinstance(error, UserError | RaisedThere):
-                raise
-            self.close()
-            raise self._no_answer("what came back from its process cannot be read") from None
         finally:
             del self.lent[lent:]
 
@@ -180,10 +192,7 @@ class OwnFile:
             self.left -= time.monotonic() - began
         if isinstance(reply, tuple) and isinstance(reply[0], dict):
             return reply
-        if reply is None:
-            raise self._ended()
-        self.close()
-        raise self._no_answer("what came back from its process cannot be read")
+        raise self._ended() if reply is None else self._unreadable()
 
     def _asked(self, reply: dict[str, Any], arrays: memoryview) -> tuple[Any, bytes]:
         """Call the function of ours that the file was lent, and return the answer to be sent."""

@@ -225,8 +225,8 @@ def save(state: TrainState) -> None:
 
 def current(out_dir: str | Path) -> str:
     """What names the last state in a run's folder; nothing where there is none."""
-    with contextlib.suppress(OSError):
-        return (Path(out_dir) / "last" / "current").read_text(errors="replace")
+    with contextlib.suppress(UserError):
+        return read_bytes(Path(out_dir) / "last" / "current", 1000).decode(errors="replace")
     return ""
 
 
@@ -263,12 +263,11 @@ def remove_leftovers(out_dir: Path) -> None:
     """Remove states that are not the last, and what killed runs left half written. Only for who alone writes there."""
     last = out_dir / "last"
     states = list(last.glob("step-*"))
-    with contextlib.suppress(OSError):
-        current = (last / "current").read_text(errors="replace").partition("\n")[0]
-        if last / current in states:  # else they may be all that is left of the run
-            for state in states:
-                if state.name != current:
-                    shutil.rmtree(state, ignore_errors=True)
+    in_use = current(out_dir).partition("\n")[0]
+    if last / in_use in states:  # else they may be all that is left of the run
+        for state in states:
+            if state.name != in_use:
+                shutil.rmtree(state, ignore_errors=True)
     for folder in (out_dir, last, out_dir / "best", *out_dir.glob("step-*")):
         for leftover in folder.glob(".*.writing"):
             with contextlib.suppress(OSError):
