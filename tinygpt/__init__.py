@@ -2,14 +2,12 @@
 
 from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from tinygpt import layers
 from tinygpt.errors import UserError
 
-TYPE_CHECKING = False  # typing's own would take longer to import than all that is imported here
 if TYPE_CHECKING:
-    from typing import Any
-
     from tinygpt.models.gpt2 import GPT, GPTConfig
     from tinygpt.run.store import load_model
 
@@ -22,19 +20,19 @@ PLACES = {"GPT": "tinygpt.models.gpt2", "GPTConfig": "tinygpt.models.gpt2", "loa
 MADE_OF_LAYERS = {"mlp": "MLP", "block": "Block", "lm_head_loss": "LMHeadLoss"}
 
 
-def __getattr__(name: str) -> "Any":
+def __getattr__(name: str) -> Any:
     if name in PLACES:
         return getattr(import_module(PLACES[name]), name)
     return _module("tinygpt", name)
 
 
-def _made_of_layers(name: str) -> "Any":
+def _made_of_layers(name: str) -> Any:
     if name in MADE_OF_LAYERS:
         return getattr(import_module("tinygpt.models.gpt2"), MADE_OF_LAYERS[name])
     return _module("tinygpt.layers", name)
 
 
-def _module(room: str, name: str) -> "Any":
+def _module(room: str, name: str) -> Any:
     """A module as an attribute of its room: `tinygpt.optim` after `import tinygpt` alone."""
     if name.startswith("_") or find_spec(f"{room}.{name}") is None:
         raise AttributeError(f"module {room!r} has no attribute {name!r}")

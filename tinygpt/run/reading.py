@@ -3,7 +3,9 @@
 import contextlib
 import functools
 import inspect
+import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -12,6 +14,8 @@ from tinygpt.checkpoint import CONFIG, TOKENIZER, WEIGHTS
 from tinygpt.errors import UserError
 
 READINGS = 10
+FRESH = 60  # seconds that a file may be half written; an older one was left behind
+_reading = threading.local()  # by thread: whether one of these functions has called another
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -24,16 +28,28 @@ def rereading(read: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(read)
     def reading(*arguments: P.args, **options: P.kwargs) -> T:
+        if getattr(_reading, "begun", False):  # whoever has begun it reads again
+            return read(*arguments, **options)
+        _reading.begun = True
+        try:
+            return again(*arguments, **options)
+        finally:
+            _reading.begun = False
+
+    def again(*arguments: P.args, **options: P.kwargs) -> T:
         folder = Path(next(iter(signature.bind(*arguments, **options).arguments.values())))
         for attempt in range(1, READINGS + 1):
             described, listed = _described(folder), _listed(folder)
             try:
-                result = read(*arguments, **options)
-                if described == _described(folder):
+                with warnings.catch_warnings(record=True) as said:
+                    warnings.simplefilter("always")
+                    result = read(*arguments, **options)
+                if described == _described(folder) and not (said and listed != _listed(folder)):
+                    for note in said:  # of this reading alone
+                        warnings.warn_explicit(note.message, note.category, note.filename, note.lineno)
                     return result
             except (UserError, OSError):
-                at_rest = listed == _listed(folder) and not any(name.endswith(".writing") for name, *_ in listed)
-                if at_rest or attempt == READINGS:
+                if listed == _listed(folder) and not _being_written(listed) or attempt == READINGS:
                     raise
             time.sleep(0.01 * attempt)
         raise UserError(f"{folder} was being written each of the {READINGS} times that it was read; try again")
@@ -56,6 +72,10 @@ def _described(folder: Path) -> list[bytes]:
                     content = file.read(1 << 24)
         contents.append(content)
     return contents
+
+
+def _being_written(listed: list[tuple[str, int, int]]) -> bool:
+    return any(name.endswith(".writing") and time.time() - written / 1e9 < FRESH for name, _, written in listed)
 
 
 def _listed(folder: Path) -> list[tuple[str, int, int]]:
