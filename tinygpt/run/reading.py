@@ -14,7 +14,7 @@ from tinygpt.checkpoint import CONFIG, TOKENIZER, WEIGHTS
 from tinygpt.errors import UserError
 
 READINGS = 10
-FRESH = 60  # seconds that a file may be half written; an older one was left behind
+MOMENT = 0.02  # seconds
 _reading = threading.local()  # by thread: whether one of these functions has called another
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def rereading(read: Callable[P, T]) -> Callable[P, T]:
                         warnings.warn_explicit(note.message, note.category, note.filename, note.lineno)
                     return result
             except (UserError, OSError):
-                if listed == _listed(folder) and not _being_written(listed) or attempt == READINGS:
+                if attempt == READINGS or not _changing(folder, listed):
                     raise
             time.sleep(0.01 * attempt)
         raise UserError(f"{folder} was being written each of the {READINGS} times that it was read; try again")
@@ -74,8 +74,11 @@ def _described(folder: Path) -> list[bytes]:
     return contents
 
 
-def _being_written(listed: list[tuple[str, int, int]]) -> bool:
-    return any(name.endswith(".writing") and time.time() - written / 1e9 < FRESH for name, _, written in listed)
+def _changing(folder: Path, listed: list[tuple[str, int, int]]) -> bool:
+    """Whether the files are no longer those listed before; where one is half written, it has a moment to change."""
+    if listed == _listed(folder) and any(name.endswith(".writing") for name, *_ in listed):
+        time.sleep(MOMENT)
+    return listed != _listed(folder)
 
 
 def _listed(folder: Path) -> list[tuple[str, int, int]]:
