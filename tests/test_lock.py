@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -273,3 +274,43 @@ def test_what_is_read_while_a_run_saves_belongs_together(tmp_path, what):
         done.set()
         writer.join()
     assert not problems and read == 200
+
+
+def test_a_run_that_cannot_be_moved_aside_stays_whole(tmp_path, monkeypatch):
+    run(start(tiny(tmp_path, max_iters=2)))
+    before, replace = files(tmp_path), os.replace
+
+    def refused(source, target):
+        if Path(source).name == "last" and "run-1" in str(target):
+            raise PermissionError(13, "Permission denied", str(source))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(
+        UserError, match=r"could not move last of the earlier run to .*run-1: Permission denied; choose"
+    ):
+        set_aside(tmp_path)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("left", ["metrics.jsonl", "last"])
+def test_what_is_left_of_a_run_is_not_written_over(left, tmp_path):
+    run(start(tiny(tmp_path, max_iters=2)))
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2.5}\n')
+    for path in list(tmp_path.iterdir()):
+        if path.name != left:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (tmp_path / "last" / "current").unlink(missing_ok=True)
+    before = {path.relative_to(tmp_path): content for path, content in files(tmp_path).items()}
+    assert before and set_aside(tmp_path) == tmp_path / "run-1"
+    assert {
+        path.relative_to(tmp_path / "run-1"): content for path, content in files(tmp_path / "run-1").items()
+    } == before
+
+
+def test_from_python_too_a_new_run_does_not_write_over_an_earlier_one(tmp_path):
+    run(start(tiny(tmp_path, max_iters=2)))
+    weights = (tmp_path / "best" / "model.safetensors").read_bytes()
+    run(start(tiny(tmp_path, max_iters=4, seed=7)))
+    assert (tmp_path / "run-1" / "best" / "model.safetensors").read_bytes() == weights
+    assert resume(tmp_path).step == 4

@@ -11,7 +11,7 @@ from tests.test_lock import SMALL
 from tests.test_train import TEXT, tiny
 from tinygpt.cli import main
 from tinygpt.run import screens
-from tinygpt.run.screens import Metrics
+from tinygpt.run.metrics import Metrics, plot
 from tinygpt.train import EvalRecord, resume, start, train
 
 
@@ -179,7 +179,7 @@ def test_odd_rows_are_never_a_traceback(tmp_path, capsys, content):
     said = f"left out of {tmp_path}" in captured.out
     assert said or after.startswith(good + content) or not content.endswith(b"\n")  # the last: as a kill cuts a line
     (tmp_path / "metrics.jsonl").write_bytes(content)
-    screens.plot(tmp_path)
+    plot(tmp_path)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
@@ -188,7 +188,7 @@ def test_a_pipe_in_its_place_is_not_waited_for(tmp_path, capsys):
     assert main(flags) == 0
     (tmp_path / "metrics.jsonl").unlink()
     os.mkfifo(tmp_path / "metrics.jsonl")
-    screens.plot(tmp_path)
+    plot(tmp_path)
     assert main([*flags, "--init_from=resume", "--max_iters=6"]) == 0
 
 

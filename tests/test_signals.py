@@ -214,9 +214,9 @@ def test_other_signals_may_be_repeated_and_only_a_second_ctrl_c_leaves_at_once(t
     monkeypatch.setattr(os, "write", lambda *_: 0)
     state = start(tiny(tmp_path))
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
-        screens.interrupt(state, number)
+        screens.ask_to_stop(state, number)
     assert state.stop and state.stopped_by == signal.SIGTERM and not left
-    screens.interrupt(state, signal.SIGINT)
+    screens.ask_to_stop(state, signal.SIGINT)
     assert left == [(signal.SIGINT, "left at once; nothing was saved")]
 
 
@@ -239,3 +239,12 @@ def test_a_run_whose_output_finds_the_disk_full_is_saved(tmp_path):
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "No space left on device; the run has stopped, saved at step" in done.stderr
     assert resume(tmp_path).saved_step >= 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process may begin with closed files on POSIX")
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_closed_output_is_nowhere_and_no_file_of_the_runs(closed, tmp_path):
+    code = f"import os, sys; os.close({closed}); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    done = children.run("-c", code, ROOT / "train.py", *SMALL, "--max_iters=2", f"--out_dir={tmp_path}")
+    assert done.returncode == 0 and done.stderr == "" and (tmp_path / "best" / "model.safetensors").exists()
+    assert re.fullmatch(rb"\d+ .*\n", (tmp_path / "tinygpt.lock").read_bytes())

@@ -210,3 +210,30 @@ def test_moments_that_cannot_be_are_refused(out, monkeypatch, spoil, sentence):
     rewrite(folder / "moments.safetensors", lambda tensors: {name: spoil(name, a) for name, a in tensors.items()})
     with pytest.raises(UserError, match=f"moments.safetensors.*{sentence}"):
         resume(out, {"max_iters": 12})
+
+
+def test_a_folder_of_another_program_that_had_no_digest_is_no_news(out, capsys):
+    rewrite(out / "best" / WEIGHTS, lambda tensors: tensors)
+    (out / "best" / "tokenizer.tinygpt.json").unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_model(out / "best", "cpu")
+
+
+def test_the_note_that_explains_an_error_is_said_with_it(out, capsys):
+    path = out / "best" / "config.json"
+    path.write_text(path.read_text().replace('"n_layer": 1', '"n_layer": 2'))
+    assert command("sample", out) == 1
+    said = capsys.readouterr().err
+    assert f"note: {path} is not the one that {WEIGHTS} was saved with" in said and "error: " in said
+
+
+def test_weights_may_be_read_by_whoever_may_read_what_lies_beside_them(out):
+    modes = {path.name: path.stat().st_mode for path in (out / "best").iterdir()}
+    assert len(set(modes.values())) == 1, modes
+
+
+def test_a_run_that_was_not_evaluated_yet_has_no_weights_and_says_so(tmp_path):
+    (tmp_path / "metrics.jsonl").touch()
+    with pytest.raises(UserError, match="holds no weights yet: the run in it saves its first ones when it is first"):
+        load_model(tmp_path)

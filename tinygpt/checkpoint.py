@@ -77,8 +77,9 @@ def read_weights(path: Path, checked: bool = False) -> dict[str, np.ndarray]:
     now = _digests_beside(path.parent)
     for name in sorted(saved.keys() - HUGGING_FACE.keys()):
         if saved[name] != now.get(name):
-            what = f"{path.with_name(name)} is not the one that {path.name} was saved with"
-            warnings.warn(f"{what}: it was edited, or is damaged", Note, stacklevel=3)
+            problem = f"is not the one that {path.name} was saved with: it was edited, or is damaged"
+            problem = problem if name in now else f"was there when {path.name} was saved, and is missing now"
+            warnings.warn(f"{path.with_name(name)} {problem}", Note, stacklevel=3)
     return tensors
 
 

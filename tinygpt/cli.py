@@ -44,8 +44,13 @@ def guarded(command: Callable[[], int]) -> int:
     except BrokenPipeError:  # whoever read the output has left, as `| head` does
         screens.silence()
         return 1
-    except (UserError, OSError) as error:  # the latter such as a full disk under a redirected output
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # such as a full disk under a redirected output, or a folder that may not be read
+        why = error.strerror or str(error)
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{why}; check the disk, and who may read and write there", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         try:

@@ -34,10 +34,11 @@ def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) 
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.writing")
     try:
         make_folder(path.parent)
-        if isinstance(write, bytes):
-            temporary.write_bytes(write)
-        else:
+        temporary.write_bytes(write if isinstance(write, bytes) else b"")
+        if not isinstance(write, bytes):
+            mode = temporary.stat().st_mode  # which whoever writes may not keep to
             write(temporary)
+            temporary.chmod(mode)
         flush_to_disk(temporary)
         os.replace(temporary, path)
         flush_to_disk(path.parent)

@@ -6,6 +6,7 @@ A command listens from its first moment, so this file imports nothing that takes
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 
 NAMES = "SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"  # the last is Windows'; HUP is not
@@ -60,6 +61,10 @@ def from_the_first_moment() -> Iterator[None]:
     """A whole program, its imports included: a signal that none of its parts answers ends it at once, in a sentence;
     one that comes when its status is known changes that no more.
     """
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:  # a closed one, whose number another file would get
+        os.set_inheritable(handle, True)
+    os.close(handle)
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     listen(leave)
     try:
         yield

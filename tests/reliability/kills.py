@@ -98,7 +98,7 @@ class Chains:
             wrong.append(f"{name} gave status {status}, expected {SAID[number]}")
         elif begun and status == SAID[number] and "saved at step" not in out:
             wrong.append(f"{name}: nothing said of what is saved: {out[-200:]!r}")
-        logged = [int(step.replace(",", "")) for step in re.findall(r"^step +([\d,]+)", out, re.M)]
+        logged = [int(step.replace(",", "")) for step in re.findall(r"^step +([\d,]+)  (?:train )?loss", out, re.M)]
         if logged and status == SAID[number]:
             step = int(re.findall(r"step-(\d+)", harness.last_state(place / "out").name)[0])
             if step < logged[-1]:

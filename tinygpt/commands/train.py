@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import signal
 import time
 import typing
 from dataclasses import fields
@@ -18,6 +17,7 @@ from tinygpt.run import screens
 from tinygpt.run.config import MODEL_SHAPE, PRESETS, TrainConfig, plain_type
 from tinygpt.run.lock import LOCK, owned
 from tinygpt.run.loop import train
+from tinygpt.run.metrics import Metrics, plot
 from tinygpt.run.nanogpt import WITHOUT_MEANING, read_nanogpt_config
 from tinygpt.run.screens import counted
 from tinygpt.run.state import OURS, Parts, TrainState
@@ -51,6 +51,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, command: str) -> int:
+    try:
+        return _run(arguments, command)
+    except KeyboardInterrupt:  # before there was a run that could be asked to stop
+        with contextlib.suppress(OSError):
+            print("\nstopped before the first step; there was nothing to save", end="", flush=True)
+        raise
+
+
+def _run(arguments: argparse.Namespace, command: str) -> int:
     changes, notes = _train_settings(arguments)
     preset = PRESETS[arguments.preset]
     out_dir = changes.get("out_dir", TrainConfig.out_dir)
@@ -58,16 +67,11 @@ def run(arguments: argparse.Namespace, command: str) -> int:
         writes = not changes.get("eval_only", False)
         if writes and out_dir and any((Path(out_dir) / name).exists() for name in (LOCK, "last")):
             stack.enter_context(owned(out_dir))  # before anything in it is read
-        try:
-            own = asked_for(changes)
-            parts = own.parts if own else OURS
-            resumed = changes.get("init_from") == "resume"
-            state = resume(out_dir, preset | changes, parts) if resumed else _start(preset, changes, parts)
-            stack.enter_context(answered_by(lambda number: screens.interrupt(state, number)))
-        except KeyboardInterrupt:
-            with contextlib.suppress(OSError):
-                print("\nstopped before the first step; there was nothing to save", end="", flush=True)
-            raise
+        own = asked_for(changes)
+        parts = own.parts if own else OURS
+        resumed = changes.get("init_from") == "resume"
+        state = resume(out_dir, preset | changes, parts) if resumed else _start(preset, changes, parts)
+        stack.enter_context(answered_by(lambda number: screens.ask_to_stop(state, number)))
         if resumed:
             notes += _on_resuming(state, changes)
         metrics = None
@@ -75,9 +79,12 @@ def run(arguments: argparse.Namespace, command: str) -> int:
             notes += [note] if (note := stack.enter_context(owned(out_dir)).note) else []
             if not resumed and (folder := set_aside(out_dir)):
                 notes.append(f"the earlier run in {out_dir} is kept in {folder}")
-            metrics = screens.Metrics(state)
+            metrics = Metrics(state)
+            stack.callback(metrics.close)
             notes += metrics.notes
             if state.evaluated_step == state.step >= state.config.max_iters:
+                if not (Path(out_dir) / "loss.png").exists():  # killed before it was drawn
+                    _plot(out_dir)
                 done = f"the run in {out_dir} has finished its {state.step:,} steps"
                 raise UserError(f"{done}; to go on, give --max_iters more than that")
         if own:
@@ -96,7 +103,7 @@ def _on_resuming(state: TrainState, changes: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _train(state: TrainState, metrics: screens.Metrics | None, notes: list[str], own: Any, command: str) -> int:
+def _train(state: TrainState, metrics: Metrics | None, notes: list[str], own: Any, command: str) -> int:
     """Train to the end, or until a signal; returns the exit status."""
     config, out_dir = state.config, state.config.out_dir
     _, remark = resolve_device(config.device)
@@ -116,13 +123,8 @@ def _train(state: TrainState, metrics: screens.Metrics | None, notes: list[str],
     if problem or screen.problem and not isinstance(screen.problem, BrokenPipeError) and not state.stopped_by:
         reason = problem or f"what was to be shown could not be written: {screen.problem and screen.problem.strerror}"
         raise UserError(f"{reason}; the run has stopped, saved at step {state.saved_step:,}")
-    if metrics:
-        metrics.file.close()
-        try:
-            screens.plot(out_dir)
-        except Exception as error:  # whatever matplotlib raises: the run itself has ended well
-            screen.line(f"note: {Path(out_dir) / 'loss.png'} could not be drawn ({str(error) or type(error).__name__})")
-    status = 128 + (state.stopped_by or signal.SIGINT) if state.stop else 0
+    if metrics and (note := _plot(out_dir)):
+        screen.line(f"note: {note}")
     if state.stop and config.eval_only:
         screen.line("\nstopped; there was nothing to save")
     elif state.stop and state.evaluated_step < config.max_iters:
@@ -132,8 +134,17 @@ def _train(state: TrainState, metrics: screens.Metrics | None, notes: list[str],
         with blaming(own):
             screen.sample(config.sample_length * 5 // 2)
         screen.line("\n" + screens.closing(state, time.perf_counter() - began, command))
-        status = 128 + state.stopped_by if state.stopped_by else 0
-    return status
+    return 128 + state.stopped_by if state.stopped_by else int(state.stop)
+
+
+def _plot(out_dir: str) -> str:
+    """Draw the losses; returns a note if that could not be done, whatever matplotlib raised: the run has ended well."""
+    try:
+        plot(out_dir)
+        return ""
+    except Exception as error:
+        why = str(error).partition("\n")[0] or type(error).__name__
+        return f"{Path(out_dir) / 'loss.png'} could not be drawn ({why[:200]})"
 
 
 def _start(preset: dict[str, Any], changes: dict[str, Any], parts: Parts) -> TrainState:

@@ -35,7 +35,7 @@ class OwnedFolder:
         if _identity(self.path) != self.identity:
             raise UserError(
                 f"{self.path} is no longer the folder in which this run began: it was renamed or removed meanwhile; "
-                f"what the run had saved is where that folder is now"
+                f"if it was renamed, what the run had saved is in it"
             )
         if _identity(self.path / LOCK) != _identity(self.handle):
             before, (self.handle, _) = self.handle, _locked(self.path)

@@ -20,7 +20,7 @@ from tinygpt.parameters import Parameters
 from tinygpt.random import generator
 from tinygpt.run.lock import owned
 from tinygpt.run.state import EvalRecord, Record, StepRecord, TrainState
-from tinygpt.run.store import current, save, save_weights
+from tinygpt.run.store import current, save, save_weights, set_aside
 
 RATE_SECONDS = 1.0  # to find a card's largest rate of matrix products in
 Batches: TypeAlias = tuple[list[Batch], int]  # a step's, and the number of their targets
@@ -46,6 +46,8 @@ def train(state: TrainState) -> Iterator[Record]:
                 f"the run in {config.out_dir} has gone on since this state of it, step {state.saved_step:,}, was read "
                 "or saved; resume it again"
             )
+        if state.folder and state.folder.owners == 1 and state.saved_step < 0:  # else the command has done so
+            set_aside(config.out_dir)
         if model.device == "cuda" and not config.eval_only:
             state.product_rate = product_rate(model.device, model.dtype, RATE_SECONDS)
         saved = clock = time.perf_counter()

@@ -45,16 +45,22 @@ def rereading(read: Callable[P, T]) -> Callable[P, T]:
                     warnings.simplefilter("always")
                     result = read(*arguments, **options)
                 if described == _described(folder) and not (said and listed != _listed(folder)):
-                    for note in said:  # of this reading alone
-                        warnings.warn_explicit(note.message, note.category, note.filename, note.lineno)
+                    _say_again(said)
                     return result
             except (UserError, OSError):
                 if attempt == READINGS or not _changing(folder, listed):
+                    _say_again(said)
                     raise
             time.sleep(0.01 * attempt)
         raise UserError(f"{folder} was being written each of the {READINGS} times that it was read; try again")
 
     return reading
+
+
+def _say_again(said: list[warnings.WarningMessage]) -> None:
+    """The notes of the reading that counts."""
+    for note in said:
+        warnings.warn_explicit(note.message, note.category, note.filename, note.lineno)
 
 
 def _described(folder: Path) -> list[bytes]:

@@ -1,8 +1,7 @@
-"""What a training run shows and writes down: consumers of the records that `train` yields."""
+"""What a training run shows: a consumer of the records that `train` yields."""
 
 import contextlib
 import errno
-import json
 import os
 import shlex
 import signal
@@ -17,13 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from tinygpt.device import device_name, peak_memory
-from tinygpt.errors import UserError
-from tinygpt.files import parse_json, write_atomically
 from tinygpt.run.config import PRESETS, TrainConfig
 from tinygpt.run.state import EvalRecord, Record, StepRecord, TrainState
 from tinygpt.signals import leave
-
-LONGEST_ROW = 1 << 16  # bytes of a line of metrics.jsonl; ours have some hundred
 
 
 def facts(rows: dict[str, str]) -> str:
@@ -176,134 +171,6 @@ def printable(text: str) -> str:
     return "".join(c if c in "\t\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-class Metrics:
-    """`metrics.jsonl`: one JSON object for each logged step and each evaluation. A resumed run continues the file: what
-    a killed one wrote after its last save goes, since it comes again, and the last evaluation's row is there, even if
-    the run was killed between saving and writing it. notes: what there is to say of that.
-    """
-
-    def __init__(self, state: TrainState):
-        self.state, self.path = state, Path(state.config.out_dir) / "metrics.jsonl"
-        self.notes: list[str] = []
-        rows = _rows(self.path) if state.saved_step >= 0 else []
-        kept = [
-            (row["step"], "val_loss" in row, line.strip()) for line, row in rows if row and row["step"] <= state.step
-        ]
-        last = state.evaluation
-        if last and not any(evaluated and step == last.step for step, evaluated, _ in kept):
-            place = sum(step <= last.step for step, *_ in kept)
-            kept.insert(place, (last.step, True, _line(last)))
-        if odd := sum(
-            row is None and line.endswith(b"\n") for line, row in rows
-        ):  # another is one that a kill cut short
-            self.notes.append(f"left out of {self.path}: {counted(odd, 'line')} that no run writes")
-        write_atomically(self.path, b"".join(line + b"\n" for *_, line in kept))
-        with self._problems_told():
-            self._open()
-        state.before_save = self.flush
-
-    def write(self, record: Record) -> str:
-        """Write one record, unless it is a step that was not logged. Returns a note if another program has removed or
-        changed the file, "" otherwise. Raises UserError if it cannot be written, or the run's folder is gone.
-        """
-        if isinstance(record, StepRecord) and record.loss is None:
-            return ""
-        with self._problems_told():
-            note = self._look_after()
-            self.file.write(_line(record) + b"\n")
-            self.file.flush()
-            self.size = self.file.tell()
-        return note
-
-    def flush(self) -> None:
-        """Wait until the rows are on the disk, as they must be when a state is that was saved after them."""
-        with self._problems_told():
-            os.fsync(self.file.fileno())
-
-    def _look_after(self) -> str:
-        """See to it that the open file is the one at its path, and say so if it had to be seen to."""
-        there = self.path.stat() if self.path.exists() else None
-        if there and os.path.samestat(there, os.fstat(self.file.fileno())):
-            return f"{self.path} was cut short meanwhile; the next rows follow" if there.st_size < self.size else ""
-        if self.state.folder:
-            self.state.folder.check()
-        if there is None:  # what was removed can still be read by who has it open
-            self.file.seek(0)
-            write_atomically(self.path, self.file.read())
-        before = self.file
-        self._open()
-        before.close()
-        what = "removed meanwhile, and is written anew" if there is None else "replaced meanwhile; the next rows follow"
-        return f"{self.path} was {what}"
-
-    def _open(self) -> None:
-        self.file = self.path.open("a+b")
-        self.size = self.file.seek(0, os.SEEK_END)
-
-    @contextlib.contextmanager
-    def _problems_told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            problem = f"could not write {self.path}: {error.strerror}"
-            raise UserError(f"{problem}; make room on the disk, or choose another --out_dir") from error
-
-
-def _line(record: Record) -> bytes:
-    """A record as a row of `metrics.jsonl`, without the line's end."""
-    return json.dumps({name: value for name, value in vars(record).items() if value is not None}).encode()
-
-
-def _rows(path: Path) -> list[tuple[bytes, dict[str, Any] | None]]:
-    """The lines of a metrics file, each with the row that it holds, or None where that is none that a run writes; no
-    lines if there is no file.
-    """
-    if not path.is_file():
-        return []
-    numbers = {name for record in (StepRecord, EvalRecord) for name in record.__annotations__} - {"best"}
-    with path.open("rb") as file:
-        lines = list(iter(lambda: file.readline(LONGEST_ROW), b""))
-
-    def parsed(line: bytes) -> dict[str, Any] | None:
-        try:
-            row = parse_json(line, path)
-        except UserError:
-            return None
-        right = isinstance(row, dict) and type(row.get("step")) is int and row["step"] >= 0
-        return row if right and all(_is_number(row[name]) for name in numbers & row.keys()) else None
-
-    return [(line, parsed(line)) for line in lines]
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is float or type(value) is int and abs(value) < 1 << 53
-
-
-def plot(out_dir: str | Path) -> Path | None:
-    """Draw `loss.png` from `metrics.jsonl`; None where matplotlib (the `plot` extra) is not installed."""
-    try:
-        from matplotlib.figure import Figure  # not pyplot, which looks for a display
-    except ModuleNotFoundError:
-        return None
-    rows = [row for _, row in _rows(Path(out_dir) / "metrics.jsonl") if row]
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-
-    def curve(name: str, *style: str, **looks: Any) -> None:
-        measured = [row for row in rows if name in row]
-        axes.plot([row["step"] for row in measured], [row[name] for row in measured], *style, **looks)
-
-    curve("loss", color="0.75", lw=0.8, label="batch")
-    curve("train_loss", "o-", color="tab:blue", ms=3, label="train")
-    curve("val_loss", "o-", color="tab:red", ms=3, label="val")
-    axes.set(xlabel="step", ylabel="loss (nats per token)")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    path = Path(out_dir) / "loss.png"
-    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=120, format="png"))
-    return path
-
-
 def closing(state: TrainState, seconds: float, command: str) -> str:
     """How the run ended, and the commands that go on from here."""
     out_dir = state.config.out_dir
@@ -344,16 +211,18 @@ def silence() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def interrupt(state: TrainState, number: int) -> None:
+def ask_to_stop(state: TrainState, number: int) -> None:
     """What a signal does: the run ends with the last whole step, saved. A second Ctrl-C leaves at once; other signals
     may be repeated, as a batch system does. It writes past Python's own buffers, which may be in the middle of
     something when the signal comes.
     """
     if not state.stopped_by:
         state.stop, state.stopped_by = True, number
-        again = "Ctrl-C again" if number == signal.SIGINT else f"{signal.Signals(number).name}, Ctrl-C"
+        name, again = ("", "Ctrl-C again") if number == signal.SIGINT else (signal.Signals(number).name, "Ctrl-C")
         with contextlib.suppress(OSError):  # the same Ctrl-C may have ended who reads this, or the terminal is gone
-            os.write(1, f"\nstopping with the last whole step; {again} leaves at once\n".encode())
+            os.write(
+                1, f"\n{name}{': ' * bool(name)}stopping with the last whole step; {again} leaves at once\n".encode()
+            )
     elif number == signal.SIGINT:
         saved = f"the last save is of step {state.saved_step:,}" if state.saved_step >= 0 else "nothing was saved"
         cursor = "\x1b[?25h" if sys.stdout.isatty() else ""  # the progress line had hidden it

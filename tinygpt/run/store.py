@@ -35,6 +35,7 @@ from tinygpt.ops import build
 from tinygpt.optim import find as find_optimizer
 from tinygpt.parallel import training_threads
 from tinygpt.run.config import MODEL_SHAPE, TrainConfig
+from tinygpt.run.lock import LOCK
 from tinygpt.run.reading import rereading
 from tinygpt.run.saved import saved_config, saved_digests
 from tinygpt.run.state import OURS, EvalRecord, Parts, TrainState
@@ -137,7 +138,10 @@ def load_model(
         (meta, folder), checked = load_state(folder), True
         if meta.get("best_val_loss") is not None:
             warnings.warn(f"{best / WEIGHTS} is missing, so these are the run's last weights", Note, stacklevel=2)
-    if (weights := Path(folder) / WEIGHTS).exists() and not checked and not has_digest(weights):
+    elif any((Path(folder) / name).exists() for name in (LOCK, "metrics.jsonl")):
+        raise UserError(f"{folder} holds no weights yet: the run in it saves its first ones when it is first evaluated")
+    weights, ours = Path(folder) / WEIGHTS, (Path(folder) / TOKENIZER).exists()  # by tinygpt, at least at first
+    if weights.exists() and ours and not checked and not has_digest(weights):
         note = f"{weights} has no digest that would tell damage: another program wrote it, or an earlier tinygpt"
         warnings.warn(note, Note, stacklevel=2)
     ops = build(kernels, device).replace(**parts.leaves)
@@ -197,7 +201,12 @@ def _saved_evaluation(meta: Mapping[str, Any], path: Path) -> EvalRecord | None:
     if saved is None:
         return None
     names = {field.name for field in dataclasses.fields(EvalRecord)}
-    if isinstance(saved, dict) and names <= saved.keys() and type(saved["step"]) is int:
+    if (
+        isinstance(saved, dict)
+        and names <= saved.keys()
+        and type(saved["step"]) is int
+        and saved["step"] <= meta["step"]
+    ):
         if all(saved[name] is None or isinstance(saved[name], int | float) for name in names):
             return EvalRecord(**{name: saved[name] for name in names})
     raise UserError(f"{path} tells of an evaluation in a way that this version of tinygpt does not; start anew")
@@ -315,18 +324,24 @@ def set_aside(out_dir: str | Path) -> Path | None:
     out_dir = Path(out_dir)
     parts = [path for path in out_dir.glob("step-*") if path.is_dir()]
     parts += [path for path in (out_dir / name for name in RUN_FILES) if path.exists()]
-    if not any((out_dir / saved).exists() for saved in ("last/current", f"best/{WEIGHTS}")):
+    if not any(part.is_dir() and any(part.iterdir()) or part.is_file() and part.stat().st_size for part in parts):
         return None
     remove_leftovers(out_dir)
-    folder = _unused(out_dir, "run-")
+    folder, moved = _unused(out_dir, "run-"), []
     try:
         make_folder(folder)
         for part in parts:  # each on the disk before the next, and all before a new run writes
             os.replace(part, folder / part.name)
+            moved.append(part)
             flush_to_disk(folder)
             flush_to_disk(out_dir)
     except OSError as error:
-        raise UserError(f"could not move the earlier run to {folder}: {error}; choose another --out_dir") from error
+        with contextlib.suppress(OSError):  # a run is not to lie in two places
+            for back in reversed(moved):
+                os.replace(folder / back.name, back)
+            folder.rmdir()
+        problem = f"could not move {part.name} of the earlier run to {folder}: {error.strerror}"
+        raise UserError(f"{problem}; choose another --out_dir") from error
     return folder
 
 

@@ -16,7 +16,7 @@ GOAL = 1.47  # nanoGPT's README: 1.4697 in about three minutes on an A100
 
 
 def run(report: Report) -> None:
-    from tinygpt.run.screens import read_metrics
+    from tinygpt.run.metrics import read_metrics
 
     with tempfile.TemporaryDirectory() as folder:
         flags = f"--preset=baby --device=cuda --sample_length=0 --out_dir={folder}/out".split()
