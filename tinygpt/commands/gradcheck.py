@@ -22,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--all_entries", action="store_true", help="every entry of the model's parameters (default: some)")
     add("-v", "--verbose", action="store_true", help="a row for every gradient of every check")
     add(
-        "--seconds", type=at_least(1), default=60, metavar="N",
+        "--seconds", type=at_least(1, 86_400), default=60, metavar="N",
         help="of computing that FILE.py may take before it is ended (default: 60)",
     )  # fmt: skip
     add("--device", default="cpu", help="cpu or cuda (default: cpu)")

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import thread as pools
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -45,7 +46,7 @@ class Child:
             self.kept.pop(number, None)
         seen: list = []
         try:
-            given = wire.unpack(request["value"], arrays, self.arrived, seen)
+            given = wire.unpack(request["value"], arrays, self.arrived, seen, "cuda")
             return getattr(self, request["do"])(seen, *given)
         except BaseException as error:  # whatever it is that the file raises
             return {"error": self.error(error)}, b""
@@ -107,7 +108,8 @@ class Child:
             found.append(f"something of its own in the place of {', '.join(changed[:3])}")
         if any(stream is None or stream.closed for stream in (sys.stdout, sys.stderr)):
             found.append("its output closed")
-        if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        ending = {threading.main_thread(), *pools._threads_queues}  # with the program, as threads of a pool do
+        if any(not thread.daemon for thread in threading.enumerate() if thread not in ending):
             found.append("a thread that goes on")
         return self.value(found)
 
@@ -144,7 +146,7 @@ class Child:
         if "raised" in reply:
             kind, message = reply["raised"]
             raise getattr(builtins, kind, RuntimeError)(message)
-        return wire.unpack(reply["value"], arrays, self.arrived, [])
+        return wire.unpack(reply["value"], arrays, self.arrived, [], "cuda")
 
     def tell(self, header: Any, arrays: bytes = b"") -> None:
         try:
@@ -233,12 +235,13 @@ def _parameters(function: Any) -> list | None:
 def _of_others() -> dict[str, Any]:
     """What a file might put something else in the place of: the engine's, NumPy's, Python's own, signals' handlers."""
     found = {f"{module}.{name}": x for module, holder in _holders() for name, x in vars(holder).items()}
+    found |= {"sys.stdout": sys.stdout, "sys.stderr": sys.stderr}
     return found | {f"the handler of {number.name}": signal.getsignal(number) for number in signal.Signals}
 
 
 def _holders() -> Iterator[tuple[str, Any]]:
     for name, module in list(sys.modules.items()):
-        if name in ("builtins", "sys", "numpy", "numpy.random") or name.split(".")[0] == "tinygpt":
+        if name in ("builtins", "numpy", "numpy.random") or name.split(".")[0] == "tinygpt":
             yield name, SimpleNamespace(**{k: x for k, x in vars(module).items() if not k.startswith("__")})
             for key, x in list(vars(module).items()):
                 if isinstance(x, type) and getattr(x, "__module__", "") == name and name.startswith("tinygpt"):

@@ -1,10 +1,9 @@
 """A reader's own file: judged as the layer it is named after, and blamed for what it raises."""
 
-import contextlib
 import linecache
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -27,28 +26,20 @@ def load(path: str | Path, source: bytes, functions: Sequence[str]) -> ModuleTyp
     path = Path(path)
     module = ModuleType(path.stem)
     module.__file__ = str(path)
+    before = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module  # where a dataclass looks for its annotations
     # not by import, whose cache takes two versions of one second and one size for the same
     linecache.checkcache(str(path))
-    with np.errstate():  # what a file sets there is its own
-        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
+    try:
+        with np.errstate():  # what a file sets there is its own
+            exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
+    finally:
+        sys.modules.pop(module.__name__, None)
+        sys.modules |= {module.__name__: before} if before else {}
     for name in functions:
         if not callable(getattr(module, name, None)):
             raise UserError(f"there is no function {name}; expected {' and '.join(functions)}")
     return module
-
-
-@contextlib.contextmanager
-def imports_beside(path: Path) -> Iterator[None]:
-    """Lets a file import its neighbours, and forgets them after, since another folder's may have the same names."""
-    before, folder = set(sys.modules), str(path.parent.resolve())
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-        for name in set(sys.modules) - before:
-            if str(getattr(sys.modules[name], "__file__", None) or "").startswith(folder):
-                del sys.modules[name]
 
 
 def judge(trial: Trial, module: OwnFile, layer: str, path: Path) -> Report:

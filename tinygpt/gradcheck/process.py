@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,11 +26,15 @@ from typing import Any, cast
 import numpy as np
 
 from tinygpt.errors import UserError
+from tinygpt.files import read_bytes
 from tinygpt.gradcheck import wire
 from tinygpt.models.gpt2 import BlockOps
 from tinygpt.ops import DEFINITIONS, Ops
 
 PRINTED = 20_000  # bytes of what a file prints that are shown
+ASKED = 1 << 20  # bytes that it may have us compute with
+LONGEST, NAMES = 1 << 20, 100  # bytes of a file; characters of a name, and names
+MARK = "TINYGPT_CHILD"  # in the environment of all that it starts
 START_SECONDS = 120  # in which the process must be there; it takes a quarter of a second
 CHILD = "import sys; sys.path[:] = sys.argv[2:]; from tinygpt.gradcheck.child import serve; serve(sys.argv[1])"
 
@@ -69,19 +74,19 @@ class OwnFile:
         self.path, self.seconds = path, seconds
         if not path.is_file():
             raise UserError(f"there is no such file; expected a Python file with {' and '.join(functions)}")
-        source = path.read_bytes()
+        self.source, self.device = read_bytes(path, LONGEST), device
         self.left, self.clock_runs, self.at = float(START_SECONDS), True, "at its start"
         self.freed: list[int] = []
         self.lent: list[Callable] = []
         self.reason = ""  # why there is no answer, nor will be
-        self.closed = False
+        self.closed = self.told = False
         self.trace = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         self._start(seed, device)
         try:
             self._ask("hello")
             self.left, self.at = seconds, "while it was loaded"
             with self._readable():
-                loaded = self._ask("load", str(path), np.frombuffer(source, np.uint8), list(functions))
+                loaded = self._ask("load", str(path), np.frombuffer(self.source, np.uint8), list(functions))
                 self.has_inputs = bool(loaded["inputs"])
                 for name in functions:
                     setattr(self, name, self._function(name, loaded["functions"][name]))
@@ -99,13 +104,21 @@ class OwnFile:
         self.close()
 
     def inputs(self, seed: int) -> Any:
-        """What the file says that its forward is to be called with."""
-        return self._ask("inputs", seed)
+        """What the file says that its forward is to be called with. Raises UserError if it is more than can be checked:
+        more numbers than a message holds in float64, or more names than a table.
+        """
+        given = self._ask("inputs", seed)
+        arrays = [x for x in (given.values() if isinstance(given, dict) else ()) if isinstance(x, np.ndarray)]
+        if (size := sum(x.size for x in arrays)) * 8 > wire.LARGEST[1]:
+            raise UserError(f"inputs holds {size:,} numbers; expected at most {wire.LARGEST[1] // 8:,}")
+        if isinstance(given, dict) and (len(given) > NAMES or any(len(str(name)) > NAMES for name in given)):
+            raise UserError(f"inputs should be at most {NAMES} arguments, with names of at most {NAMES} characters")
+        return given
 
     def left_behind(self) -> list[str]:
         """What the file has changed that is not its own, in words."""
         with self._readable():
-            return [str(words)[:300] for words in self._ask("left_behind")]
+            return [str(words)[:300] for words in self._ask("left_behind")[:5]]
 
     def _function(self, name: str, parameters: list | None) -> Callable:
         def called(*arguments: Any, **named: Any) -> Any:
@@ -128,9 +141,9 @@ class OwnFile:
         """NoAnswer for what comes back and is not what was asked for: the file may do to its process what it likes."""
         try:
             yield
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
-            if isinstance(error, UserError | RaisedThere):
-                raise
+        except (UserError, RaisedThere):
+            raise
+        except Exception:
             raise self._unreadable() from None
 
     def _unreadable(self) -> NoAnswer:
@@ -150,12 +163,12 @@ class OwnFile:
                     if "ask" in reply:
                         reply, arrays = self._exchange(*self._asked(reply, arrays))
                     else:
-                        self.clock_runs = bool(reply["clock"]) or not _terminal()
+                        self._clock(bool(reply["clock"]) or not _terminal())
                         reply, arrays = self._exchange({})
                 came: list = []
-                result = wire.unpack(reply["value"], arrays, self._arrived, came) if "value" in reply else None
+                result = self._unpack(reply["value"], arrays, came) if "value" in reply else None
                 used = sum(x.nbytes for x in came if not isinstance(x, list))
-                changed = wire.unpack(reply.get("changed", []), arrays[used:], self._arrived, [])
+                changed = self._unpack(reply.get("changed", []), arrays[used:], [])
                 mine = [*seen, *also]
                 for number, theirs in changed:
                     _change(mine[number], theirs)
@@ -196,13 +209,26 @@ class OwnFile:
 
     def _asked(self, reply: dict[str, Any], arrays: memoryview) -> tuple[Any, bytes]:
         """Call the function of ours that the file was lent, and return the answer to be sent."""
-        function = self.lent[reply["ask"]]
-        arguments, named = wire.unpack(reply["value"], arrays, self._arrived, [])
+        function, began = self.lent[reply["ask"]], time.monotonic()
+        if len(arrays) > ASKED:
+            raise ValueError(f"{len(arrays):,} bytes to be computed with")
+        arguments, named = self._unpack(reply["value"], arrays, [])
         try:
             seen: list = []
             return {"value": wire.pack(function(*arguments, **named), self._stays, seen)}, wire.content(seen)
         except Exception as error:  # of a file that asked for what cannot be
             return {"raised": [type(error).__name__, str(error)]}, b""
+        finally:
+            self.left -= time.monotonic() - began
+
+    def _clock(self, runs: bool) -> None:
+        if self.clock_runs and not runs and not self.told:
+            print("(the clock stands still while you are in the debugger; Ctrl-C ends the check)", flush=True)
+            self.told = True
+        self.clock_runs = runs
+
+    def _unpack(self, packed: Any, arrays: memoryview, seen: list) -> Any:
+        return wire.unpack(packed, arrays, self._arrived, seen, self.device)
 
     def _stays(self, value: Any) -> dict[str, Any]:
         """What goes in the place of something that is no value: a file may call it, and no more."""
@@ -223,7 +249,9 @@ class OwnFile:
 
     def _arrived(self, packed: dict[str, Any]) -> Any:
         number, freed = int(packed["object"]), self.freed
-        kept = type(str(packed["type"]), (Kept,), {"number": number, "freed": freed})  # so that messages call it that
+        kept = type(
+            _short(packed["type"]), (Kept,), {"number": number, "freed": freed}
+        )  # so that messages call it that
         return kept()
 
     # The process
@@ -234,11 +262,12 @@ class OwnFile:
             "seed": seed, "seconds": self.seconds, "bounded": device == "cpu",
             "terminal": _terminal(), "trace": self.trace.fileno() if posix else None,
         }  # fmt: skip
-        one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        more = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        more[MARK] = self.mark = uuid.uuid4().hex
         self.process = subprocess.Popen(
             [sys.executable, "-u", "-c", CHILD, json.dumps(settings), *sys.path],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
-            env=os.environ | one_thread, start_new_session=True,  # a group of its own, to be ended whole
+            env=os.environ | more, start_new_session=True,  # a group of its own, to be ended whole
             pass_fds=[self.trace.fileno()] if posix else [],
         )  # fmt: skip
         self.requests: queue.SimpleQueue = queue.SimpleQueue()
@@ -268,8 +297,10 @@ class OwnFile:
             while piece := os.read(prints.fileno(), 1 << 16):
                 if shown < PRINTED:
                     text = piece[: PRINTED - shown].decode(errors="replace")
-                    more = "" if shown + len(piece) < PRINTED else f"\n({self.path} printed more, which is left out)\n"
-                    print(text + more, end="", flush=True)
+                    text += "" if shown + len(piece) < PRINTED else f"\n({self.path} printed more, which is left out)\n"
+                    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+                    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                        print(text.encode(encoding, "replace").decode(encoding), end="", flush=True)
                 shown += len(piece)
 
     def _ended(self) -> NoAnswer:
@@ -307,7 +338,8 @@ class OwnFile:
         with contextlib.suppress(OSError, ValueError):
             self.trace.seek(0)
             text = self.trace.read(1 << 20).decode(errors="replace")
-            if found := re.search(rf'File "{re.escape(str(self.path))}", line (\d{{1,7}})', text):
+            written = str(self.path).encode("ascii", "backslashreplace").decode()
+            if found := re.search(rf'File "{re.escape(written)}", line (\d{{1,7}})', text):
                 return int(found.group(1))
         return None
 
@@ -322,6 +354,7 @@ class OwnFile:
             else:
                 self.process.kill()
         self.process.wait()
+        _end_marked(self.mark)
         self.requests.put(None)
         self.printing.join(1)  # what it printed last; who else has its pipe is not waited for
         self.trace.close()
@@ -339,16 +372,29 @@ def _change(mine: Any, theirs: Any) -> None:
 
 def _raised(said: dict[str, Any]) -> RaisedThere:
     """An exception such as the file raised: its name, its words, and the nearest class of ours."""
-    message, line = str(said["message"])[:1000], said["line"]
+    message, line = _short(said["message"], 1000), said["line"]
     words = {"__str__": lambda _: message, "line": line if isinstance(line, int) else None, "msg": message}
     ours = [getattr(builtins, name, None) for name in said["bases"] if isinstance(name, str)]
     bases: list[type] = [UserError] if "UserError" in said["bases"] else []
     bases += [kind for kind in ours if isinstance(kind, type) and issubclass(kind, Exception)]
     for base in (*bases, Exception):
-        kind: Any = type(str(said["type"]), (RaisedThere, base), words)
+        kind: Any = type(_short(said["type"]), (RaisedThere, base), words)
         with contextlib.suppress(TypeError):  # of a group of exceptions, which is not made of nothing
             return cast(Any, base).__new__(kind)
     raise AssertionError("Exception is a base that will do")
+
+
+def _short(text: Any, length: int = NAMES) -> str:
+    """Words from over there, as far as they can be shown."""
+    return str(text)[:length].encode("utf-8", "replace").decode()
+
+
+def _end_marked(mark: str) -> None:
+    """End what a file has started and put out of its group, where the system tells."""
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"{MARK}={mark}".encode() in environment.read_bytes().split(b"\0"):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
 
 
 def _terminal() -> str | None:

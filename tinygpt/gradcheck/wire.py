@@ -6,6 +6,7 @@ its own side; in its place goes whatever `other` says.
 
 import json
 import os
+import re
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,8 +16,9 @@ import numpy as np
 from tinygpt.backend import array_module, to_device, to_host
 
 LENGTHS = struct.Struct(">QQ")  # of header and arrays, in bytes
-LARGEST = 4 << 20, 1 << 29  # that are read
+LARGEST = 4 << 20, 64 << 20  # that are sent and read
 DEPTH = 20  # of lists within lists
+DTYPE = re.compile(r"[<>|=][biufc]\d{1,2}")  # NumPy would read others as Python
 
 
 def pack(value: Any, other: Callable[[Any], dict], seen: list, depth: int = 0) -> Any:
@@ -43,9 +45,9 @@ def pack(value: Any, other: Callable[[Any], dict], seen: list, depth: int = 0) -
     return other(value)
 
 
-def unpack(packed: Any, arrays: memoryview, other: Callable[[dict], Any], seen: list) -> Any:
-    """What `pack` was given. `arrays`: the bytes of those not yet in `seen`, which gets them. Raises ValueError,
-    TypeError or KeyError for what no `pack` has made.
+def unpack(packed: Any, arrays: memoryview, other: Callable[[dict], Any], seen: list, device: str = "cpu") -> Any:
+    """What `pack` was given. `arrays`: the bytes of those not yet in `seen`, which gets them; device: "cuda" where some
+    may be for a card. Raises ValueError, TypeError or KeyError for what no `pack` has made.
     """
 
     def made(packed: Any) -> Any:
@@ -63,13 +65,16 @@ def unpack(packed: Any, arrays: memoryview, other: Callable[[dict], Any], seen: 
             return {made(key): made(x) for key, x in packed["dict"]}
         if "array" not in packed:
             return other(packed)
-        dtype, shape = np.dtype(packed["array"]), tuple(packed["shape"])
-        if dtype.kind not in "biufc" or not all(type(n) is int and n >= 0 for n in shape):
-            raise ValueError(f"an array of {dtype} of shape {shape}")
+        shape, on = tuple(packed["shape"]), packed.get("device", "cpu")
+        if not all(type(n) is int and n >= 0 for n in shape) or on not in ("cpu", device):
+            raise ValueError(f"an array of shape {shape} on {on}")
+        if not DTYPE.fullmatch(packed["array"]):
+            raise ValueError(f"an array of {packed['array']}")
+        dtype = np.dtype(packed["array"])
         count = int(np.prod(shape, dtype=object))
         x = np.frombuffer(arrays, dtype, count).reshape(shape).copy() if count else np.empty(shape, dtype)
         arrays = arrays[count * dtype.itemsize :]
-        seen.append(x := to_device(x, "cuda") if packed.get("device") == "cuda" else x)
+        seen.append(x := to_device(x, on))
         return x[()] if packed.get("scalar") else x
 
     return made(packed)

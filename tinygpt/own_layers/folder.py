@@ -5,6 +5,7 @@ optimiser, the BPE merge in the tokenizer's training, the cutting of windows in 
 """
 
 import difflib
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -94,14 +95,18 @@ def load_own_layers(folder: str | Path, unchecked: bool = False) -> OwnLayers:
     for path in sorted(own.folder.glob("*.py")):
         if path.stem not in PARTS and (near := difflib.get_close_matches(path.stem, PARTS, n=1, cutoff=0.8)):
             own.unknown[path.stem] = near[0]
-    for part in found:
+    sys.path.append(str(own.folder.resolve()))  # for their neighbours, whenever they are imported
+    verdicts = [check(part.name, own.folder / f"{part.name}.py") for part in found]  # all, before any is loaded here
+    for part, checked in zip(found, verdicts, strict=True):
         path = own.folder / f"{part.name}.py"
-        checked = check(part.name, path)
         if not checked.written:
             own.unwritten.append(part.name)
         elif checked.passed or unchecked and checked.answered:
-            with own_file.imports_beside(path):
-                own.used[part.name] = own_file.load(path, path.read_bytes(), part.functions)
+            try:
+                own.used[part.name] = own_file.load(path, checked.source, part.functions)
+            except (Exception, SystemExit) as error:
+                own.left_out[part.name] = f"{own_file.where(path, error)} {raised(error)}"
+                continue
             if not checked.passed:
                 own.unchecked[part.name] = checked.wrong
         else:

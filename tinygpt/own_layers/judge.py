@@ -15,13 +15,14 @@ from tinygpt.gradcheck.cases import mapped
 from tinygpt.gradcheck.differences import relative
 from tinygpt.gradcheck.library import CASES, FILES, definition
 from tinygpt.gradcheck.process import NoAnswer, OwnFile, RaisedThere
-from tinygpt.gradcheck.runs import raised
+from tinygpt.gradcheck.runs import difference, raised
 from tinygpt.gradcheck.suite import trials
 from tinygpt.gradcheck.terminal import overview
 from tinygpt.own_layers import outcomes
 from tinygpt.own_layers.outcomes import FUNCTIONS
 
 AGREES = 1e-6  # relative: what central differences are good for
+SINGLE_AGREES = 1e-2  # relative: far beyond what rounding does to float32
 FUNCTION_SECONDS, LAYER_SECONDS = 10, 30  # that a file may compute in a check: a hundred times what it does
 
 
@@ -54,7 +55,7 @@ PARTS |= {name: Part(name, file.DEFINITION) for name, file in FUNCTIONS.items()}
 
 class Checked(NamedTuple):
     """The verdict on a part. text: all there is to print; wrong: what is wrong, or ""; written: whether the file is;
-    answered: whether it gave any answer, wrong or right.
+    answered: whether it gave any answer, wrong or right; source: the text of the file that was checked.
     """
 
     passed: bool
@@ -62,6 +63,7 @@ class Checked(NamedTuple):
     wrong: str = ""
     written: bool = True
     answered: bool = True
+    source: bytes = b""
 
 
 def check(name: str, path: Path, seed: int = 0) -> Checked:
@@ -75,7 +77,7 @@ def check(name: str, path: Path, seed: int = 0) -> Checked:
         with OwnFile(Path(path), part.functions, seconds, seed) as file:
             checked = (_check_layer if part.is_layer else _check_function)(part, file, Path(path), seed)
             wrong = own_file.meddling(file) if checked.passed else ""
-            return _failed(wrong) if wrong else checked
+            return (_failed(wrong) if wrong else checked)._replace(source=file.source)
     except NoAnswer as error:
         return _failed(str(error))._replace(answered=False)
     except (UserError, NotImplementedError) as error:
@@ -127,6 +129,8 @@ def _breach(part: Part, module: OwnFile, seed: int) -> str:
         (right_out, right), (out, gradients) = results
         if wrong := _form("out", out, right_out) or _form("backward's result", gradients, right):
             return f"{wrong} ({trial.title})"
+        if wrong := _far("out", out, right_out) or _far("backward's result", gradients, right):
+            return f"{wrong} ({trial.title})"
         if _finite(results[0]) and not _finite(results[1]):
             return f"there are numbers that are not finite where the inputs are float32 ({trial.title})"
         _, cache = forward(**inputs)
@@ -164,6 +168,16 @@ def _leaves(tree: Any) -> list[Any]:
 
 def _finite(tree: Any) -> bool:
     return all(x is None or np.isfinite(x).all() for x in _leaves(tree))
+
+
+def _far(name: str, given: Any, right: Any) -> str:
+    """How far float32 numbers are from the definition's, where that is beyond any rounding."""
+    for a, b in zip(_leaves(given), _leaves(right), strict=True):
+        if b is not None and np.isfinite(a).all() and np.isfinite(b).all():
+            error = difference(*(np.asarray(x, np.float64) for x in (a, b)))
+            if error > SINGLE_AGREES:
+                return f"{name} is another where the inputs are float32: relative error {error:.1e}"
+    return ""
 
 
 def _single(x: Any) -> Any:
@@ -226,8 +240,8 @@ def _second_opinion(part: Part, module: OwnFile, path: Path, seed: int) -> list[
 
                 sides = theirs.numerical_gradient(scalar, x.copy()), gradients[name]
                 errors.append(relative(np.linalg.norm(sides[0] - sides[1]), *map(np.linalg.norm, sides)))
-    except (NoAnswer, RaisedThere, UserError) as error:
-        return [f"{own} has no second opinion: {error}"]
+    except (NoAnswer, Exception) as error:  # whatever it gives back, or does not
+        return [f"{own} has no second opinion: {error if isinstance(error, NoAnswer) else raised(error)}"]
     verdict = "agrees" if max(errors) <= AGREES else "DISAGREES"
     return [f"your own numerical_gradient {verdict}: worst relative error {max(errors):.1e}"]
 

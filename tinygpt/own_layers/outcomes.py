@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygpt.backend import to_host
+from tinygpt.errors import brief
 from tinygpt.gradcheck.differences import relative
 from tinygpt.gradcheck.library import modules_in
 from tinygpt.gradcheck.mutants import Mutant
@@ -131,7 +132,7 @@ def _say(x: Any, start: int = 0) -> str:
     if hasattr(x, "shape"):
         return f"an array of {x.dtype} of shape {x.shape}"
     if isinstance(x, list) and len(x) > SHORT:
-        text = ", ".join(map(repr, x[start : start + SHORT]))
+        text = ", ".join(map(brief, x[start : start + SHORT]))
         return f"[{'..., ' if start else ''}{text}{', ...' if len(x) > start + SHORT else ''}]"
     text = repr(x)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -13,6 +13,7 @@ def calls(rng: np.random.Generator) -> Calls:
     yield Call("a polynomial", (lambda x: float((a * x * x + x**4).sum()), rng.standard_normal((2, 3)), 1e-3))
     yield Call("exp", (lambda x: float(np.exp(x).sum()), rng.standard_normal(5), 1e-3))
     yield Call("entries that depend on each other", (lambda x: float(np.prod(x)), rng.uniform(1, 2, (2, 2)), 1e-3))
+    yield Call("many entries", (lambda x: float((x**3).sum()), rng.standard_normal((4, 30)), 1e-3))
     yield Call("a single number", (lambda x: np.sin(x), np.array(rng.standard_normal()), 1e-3))
     yield Call("a large step", (lambda x: float(np.exp(x).sum()), rng.standard_normal(4), 0.1))
     yield Call("the usual step", (lambda x: float(np.sin(3 * x).sum()), rng.standard_normal((1, 2, 2))))
