@@ -70,6 +70,12 @@ def run(*arguments, **options) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+def compiled(source: Path, library: Path, *more: str) -> Path:
+    """A library for `LD_PRELOAD`, made of a file of C."""
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, *more], check=True, timeout=SECONDS)
+    return library
+
+
 class Terminal:
     """`python arguments` in a pseudo-terminal: what is typed goes in, what is shown comes out."""
 

@@ -33,10 +33,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 def guarded(command: Callable[[], int]) -> int:
     """The exit status of a command, whose user's mistakes and interruptions are a sentence each, not a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a sample may hold characters that a redirected stream's encoding lacks
-            stream.reconfigure(errors="replace")
     try:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # a sample may hold characters that a redirected stream's encoding lacks
+                stream.reconfigure(errors="replace")
         with warnings.catch_warnings():
             warnings.simplefilter("always", Note)
             warnings.showwarning = _show_warning

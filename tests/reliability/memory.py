@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import traceback
 from collections import Counter
@@ -34,7 +33,7 @@ PYTHONS_OWN = ("TypeError: ", "SystemError: ", "RuntimeError: ", "ValueError: ")
 
 def measure(folder: Path, count: int, seed: int) -> Report:
     library, source = folder / "allocations.so", Path(__file__).with_name("allocations.c")
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source], check=True, timeout=60)
+    children.compiled(source, library)
     harness.write_text(folder)
     harness.finished(folder, *harness.train("--max_iters=2")).check_returncode()
     environment = harness.environment(folder) | {"LD_PRELOAD": str(library), "PYTHONMALLOC": "malloc"}

@@ -15,7 +15,6 @@ import contextlib
 import hashlib
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ def measure(folder: Path, count: int, seed: int) -> Report:
 def record(folder: Path, place: Path) -> None:
     """Run the commands in `place`, and leave a record of each in `folder`."""
     library, source = folder / "recorder.so", Path(__file__).with_name("recorder.c")
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True, timeout=60)
+    children.compiled(source, library, "-ldl")
     for number, (_, arguments) in enumerate(COMMANDS):
         environment = harness.environment(place) | {
             "LD_PRELOAD": str(library), "RECORD_UNDER": str(place), "RECORD_TO": str(folder / f"record-{number}"),
