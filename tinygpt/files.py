@@ -19,6 +19,8 @@ from typing import Any, BinaryIO
 
 from tinygpt.errors import UserError
 
+UMASK = os.umask(0o077)  # there is no other way to ask for it; a program of one thread, as at its start, may
+os.umask(UMASK)
 JSON_LIMIT = 16 << 20  # bytes: a tokenizer of every character that Unicode has takes 13 MB
 
 
@@ -34,11 +36,11 @@ def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) 
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.writing")
     try:
         make_folder(path.parent)
-        temporary.write_bytes(write if isinstance(write, bytes) else b"")
-        if not isinstance(write, bytes):
-            mode = temporary.stat().st_mode  # which whoever writes may not keep to
+        if isinstance(write, bytes):
+            temporary.write_bytes(write)
+        else:
             write(temporary)
-            temporary.chmod(mode)
+            temporary.chmod(0o666 & ~UMASK)  # which whoever writes may not keep to
         flush_to_disk(temporary)
         os.replace(temporary, path)
         flush_to_disk(path.parent)
