@@ -115,6 +115,148 @@ def test_a_file_without_an_answer_is_left_out_of_a_run_even_unchecked(file):
     assert not own.used and own.left_out["gelu"].endswith(ENDED)
 
 
+FORGED = """
+import tinygpt.gradcheck.wire as wire
+
+def forward(x, approximate="tanh"):
+    return 0 * x, x
+
+def backward(dout, cache):
+    return 0 * dout
+
+def forged(header):
+    {change}
+    return header
+
+def each(x):
+    yield x
+    for inner in x.values() if isinstance(x, dict) else x if isinstance(x, list) else ():
+        yield from each(inner)
+
+send = wire.send
+wire.send = lambda pipe, header, arrays=b"": send(pipe, forged(header), arrays)
+"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "[x.update(device='cuda') for x in each(header) if isinstance(x, dict) and 'array' in x]",
+        "header = {'value': {'array': ',,', 'shape': [1]}}",
+        "header = {'value': {'array': '<f8', 'shape': [2] * 99}}",
+        "header = {'value': [[[]]] * 10}",
+        "header = {'ask': -9, 'value': []}",
+        "header = {'clock': False}",
+        "header = {'error': {'type': 'X' * 10**6, 'bases': ['KeyboardInterrupt', 3], 'message': [], 'line': 'x'}}",
+        "header = []",
+    ],
+)
+def test_no_answer_is_obeyed(change, file, monkeypatch, tmp_path):
+    """Not even one that would have this process import a module that lies in the current folder."""
+    monkeypatch.setattr(judge, "LAYER_SECONDS", 3)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "cupy.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()", encoding="utf-8")
+    path = file()
+    path.write_text(FORGED.format(change=change), encoding="utf-8")
+    checked = check("gelu", path)
+    assert not checked.passed and len(checked.text) < 1000, checked.text
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_a_file_has_us_compute_counts_for_its_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(judge, "FUNCTION_SECONDS", 2)
+    path = tmp_path / "numerical_gradient.py"
+    path.write_text(
+        "import numpy as np\ndef numerical_gradient(f, x, h=1e-5):\n    while True:\n        try:\n"
+        "            f(np.ones((100_000, 1, 1), bool))\n        except Exception:\n            pass\n",
+        encoding="utf-8",
+    )
+    assert "had not come back after 2 s" in check("numerical_gradient", path).wrong
+
+
+def test_numbers_that_are_wrong_in_float32_alone_are_wrong(tmp_path):
+    path = tmp_path / "gelu.py"
+    path.write_text(
+        "import numpy as np\nfrom tinygpt.layers.gelu import backward, forward as right\n"
+        "def forward(x, approximate='tanh'):\n    out, cache = right(x, approximate)\n"
+        "    return out * (1 if x.dtype == np.float64 else 2), cache\n",
+        encoding="utf-8",
+    )
+    assert "out is another where the inputs are float32: relative error" in check("gelu", path).wrong
+
+
+def test_what_is_run_is_what_was_checked_and_all_is_checked_before_any_is_run(tmp_path):
+    """A file may write itself anew, or reach for the judge of the files after it."""
+    right = "from tinygpt.layers.{0} import backward, forward\n"
+    wrong = HALF.format(before="pass")
+    reaching = (
+        "import sys\nif 'tinygpt.own_layers.judge' in sys.modules:\n"
+        "    sys.modules['tinygpt.own_layers.judge']._check_layer = lambda *_: 1 / 0\n"
+    )
+    rewriting = f"open(__file__, 'w').write({wrong!r})\n"
+    (tmp_path / "gelu.py").write_text(right.format("gelu") + reaching + rewriting, encoding="utf-8")
+    (tmp_path / "softmax.py").write_text(right.format("softmax"), encoding="utf-8")
+    before = judge._check_layer
+    try:
+        own = load_own_layers(tmp_path)
+    finally:
+        judge._check_layer = before
+    assert set(own.used) == {"gelu", "softmax"}
+    x = np.linspace(-1, 1, 5)
+    assert not np.allclose(own.used["gelu"].forward(x, "tanh")[0], x / 2)
+
+
+@pytest.mark.parametrize("ending", ["raise ValueError('here')", "import sys; sys.exit(0)"])
+def test_a_file_that_fails_only_where_it_is_run_is_left_out(ending, tmp_path):
+    text = "import sys\nfrom tinygpt.layers.gelu import backward, forward\nif 'pytest' in sys.modules:\n    " + ending
+    (tmp_path / "gelu.py").write_text(text, encoding="utf-8")
+    own = load_own_layers(tmp_path)
+    assert not own.used and re.search(r"gelu.py, line 4, raised (ValueError: here|SystemExit: 0)", own.left_out["gelu"])
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="/proc is Linux's")
+def test_what_a_file_starts_is_ended_wherever_it_went(file):
+    path = file("import subprocess, sys\nstarted = subprocess.Popen([sys.executable, '-c', 'input()'], "
+                "stdin=subprocess.PIPE, start_new_session=True)\nprint('number', started.pid)")  # fmt: skip
+    with OwnFile(path, ("forward", "backward"), 20) as own:
+        (started,) = (
+            int(entry) for entry in os.listdir("/proc") if entry.isdigit() and marked(entry, own.mark, "input()")
+        )
+    assert not marked(str(started), own.mark, "input()")
+
+
+def marked(process, mark, command) -> bool:
+    try:
+        with open(f"/proc/{process}/environ", "rb") as file, open(f"/proc/{process}/cmdline", "rb") as line:
+            return mark.encode() in file.read() and command.encode() in line.read()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        "from __future__ import annotations\nimport dataclasses\n@dataclasses.dataclass\nclass Cache:\n    x: object",
+        "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(1)\npool.submit(print)",
+        "import rich.traceback\nrich.traceback.install()",
+        "def late():\n    import helper_of_mine\n    return helper_of_mine.ONE",
+    ],
+)
+def test_honest_files_of_unusual_kinds_are_right(above, tmp_path):
+    (tmp_path / "helper_of_mine.py").write_text("ONE = 1", encoding="utf-8")
+    late = "late()" if "late" in above else "1"
+    path = tmp_path / "gelu.py"
+    path.write_text(
+        f"{above}\nfrom tinygpt.layers.gelu import backward, forward as right\n"
+        f"def forward(x, approximate='tanh'):\n    out, kept = right(x, approximate)\n    return out * {late}, kept\n",
+        encoding="utf-8",
+    )
+    assert check("gelu", path).passed, check("gelu", path).text
+    own = load_own_layers(tmp_path)
+    assert own.used["gelu"].forward(np.ones(3), "tanh")[0].shape == (3,)
+
+
 @posix
 def test_memory_is_bounded(file):
     checked = check("gelu", file("", "np.ones(2**30)"))
