@@ -5,6 +5,8 @@ import os
 import sys
 from itertools import chain
 
+import numpy as np
+
 from tinygpt.commands.flags import add_system_flags, at_least, boolean
 from tinygpt.commands.own import asked_for, blaming
 from tinygpt.data import first_prompt
@@ -68,7 +70,8 @@ def run(arguments: argparse.Namespace, _: str) -> int:
     prompt = tokenizer.encode(start_text)
     if len(prompt) == 0:
         raise UserError('the prompt is empty; give --start at least one character, such as --start="a"')
-    with blas_threads(thread_count(arguments.threads)), blaming(own):
+    quiet = np.errstate(all="ignore")  # the rules say what they cannot draw from
+    with blas_threads(thread_count(arguments.threads)), blaming(own), quiet:
         for number in range(arguments.num_samples):
             if number > 0:
                 print("\n---------------")

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace, command: str) -> int:
 def _run(arguments: argparse.Namespace, command: str) -> int:
     changes, notes = _train_settings(arguments)
     preset = PRESETS[arguments.preset]
-    out_dir = changes.get("out_dir", TrainConfig.out_dir)
+    out_dir = TrainConfig(out_dir=changes.get("out_dir", TrainConfig.out_dir)).out_dir  # which may not be one
     with contextlib.ExitStack() as stack:
         writes = not changes.get("eval_only", False)
         if writes and out_dir and any((Path(out_dir) / name).exists() for name in (LOCK, "last")):

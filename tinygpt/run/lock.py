@@ -38,7 +38,10 @@ class OwnedFolder:
                 f"if it was renamed, what the run had saved is in it"
             )
         if _identity(self.path / LOCK) != _identity(self.handle):
-            before, (self.handle, _) = self.handle, _locked(self.path)
+            try:
+                before, (self.handle, _) = self.handle, _locked(self.path)
+            except UserError as error:
+                raise UserError(f"{self.path / LOCK} was removed while this run held it, and {error}") from None
             os.close(before)
 
 
