@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests import children
-from tinygpt.data import Corpus, load, load_corpus, token_files
+from tinygpt.data import Corpus, load, load_corpus, token_cache
 from tinygpt.errors import UserError
 from tinygpt.files import cache_folder, download, write_atomically
 from tinygpt.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer
@@ -253,7 +253,7 @@ def test_token_files_are_written_once_and_used_again(text_file, tmp_path, monkey
     first = load_corpus(data=text_file, tokenizer="bpe", vocab_size=300)
     written = files_under(tmp_path / "cache")
     assert [path.name for path in written] == ["checksums", "tokenizer.json", "train.bin", "val.bin"]
-    monkeypatch.setattr(token_files, "_write_entry", None)
+    monkeypatch.setattr(token_cache, "_write_entry", None)
     monkeypatch.setattr(BPETokenizer, "train", None)
     again = load_corpus(data=text_file, tokenizer="bpe", vocab_size=300)
     assert (again.train == first.train).all() and (again.val == first.val).all()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.damage import damage
 from tinygpt.cli import main
-from tinygpt.data import load_corpus, token_files
+from tinygpt.data import load_corpus, token_cache
 from tinygpt.errors import Note, UserError
 from tinygpt.run.store import load_state
 
@@ -93,11 +93,11 @@ def test_an_entry_in_anothers_place_is_made_anew(cache, tmp_path):
 def test_only_what_is_read_is_compared_and_only_once(cache, text_file, monkeypatch):
     load_corpus(data=text_file)
     hashed = []
-    real = token_files._hash
-    monkeypatch.setattr(token_files, "_hash", lambda content: (hashed.append(len(content)), real(content))[1])
+    real = token_cache._hash
+    monkeypatch.setattr(token_cache, "_hash", lambda content: (hashed.append(len(content)), real(content))[1])
     corpus = load_corpus(data=text_file)
-    assert max(hashed) < token_files.MIB or hashed.count(1_800_000) == 1  # the text itself, and small files
-    check, mib = corpus.checks["train"], token_files.MIB // 2  # in tokens
+    assert max(hashed) < token_cache.MIB or hashed.count(1_800_000) == 1  # the text itself, and small files
+    check, mib = corpus.checks["train"], token_cache.MIB // 2  # in tokens
     for starts, length, expected in [
         ([5, 900], 100, 1),  # in the first MiB
         ([mib - 50, 7], 50, 0),  # up to the last token of it
@@ -115,7 +115,7 @@ def test_a_damaged_mib_is_said_when_a_row_reaches_it_and_the_next_start_is_whole
     load_corpus(data=text_file)
     (entry,) = entries(cache)
     content = bytearray((entry / "train.bin").read_bytes())
-    content[2 * token_files.MIB + 5000] ^= 16
+    content[2 * token_cache.MIB + 5000] ^= 16
     (entry / "train.bin").write_bytes(content)
     corpus = load_corpus(data=text_file)
     assert corpus.batch("val", 2, 8, np.random.default_rng(0))[0].shape == (2, 8)
@@ -135,7 +135,7 @@ def test_a_readers_own_cut_gets_the_mapped_array_checked(cache, text_file):
 
     def cut(tokens, starts, block_size):
         seen.append(type(tokens))
-        mib = token_files.MIB // 2
+        mib = token_cache.MIB // 2
         unread = corpus.checks["train"].__self__.unread
         assert not unread[starts // mib].any() and not unread[(starts + block_size) // mib].any()
         return tokens[starts[:, None] + np.arange(block_size)], None
@@ -205,8 +205,8 @@ def test_what_was_longest_not_used_leaves_a_full_cache(cache, tmp_path, monkeypa
     for path in paths:
         path.write_text(path.name * 1000)
     made = []
-    real = token_files._write_entry
-    monkeypatch.setattr(token_files, "_write_entry", lambda *a: (made.append(int(a[3][-5])), real(*a))[1])
+    real = token_cache._write_entry
+    monkeypatch.setattr(token_cache, "_write_entry", lambda *a: (made.append(int(a[3][-5])), real(*a))[1])
     for number in range(4):
         load_corpus(data=paths[number])
         for entry in entries(cache):  # of an hour later than the next
@@ -214,13 +214,13 @@ def test_what_was_longest_not_used_leaves_a_full_cache(cache, tmp_path, monkeypa
             os.utime(entry / "checksums", (used, used))
     mapped = load_corpus(data=paths[0])  # used again: 1 is now what was longest not used
     size = sum(file.stat().st_size for file in entry.iterdir())
-    monkeypatch.setattr(token_files, "CACHE_BYTES", int(4.5 * size))
+    monkeypatch.setattr(token_cache, "CACHE_BYTES", int(4.5 * size))
     load_corpus(data=paths[4])
     assert len(entries(cache)) == 4 and made == [0, 1, 2, 3, 4]
     for number in (4, 0, 3, 2, 1):
         load_corpus(data=paths[number])
     assert made == [0, 1, 2, 3, 4, 1]
-    monkeypatch.setattr(token_files, "CACHE_BYTES", 0)  # even then the one just written stays
+    monkeypatch.setattr(token_cache, "CACHE_BYTES", 0)  # even then the one just written stays
     paths[4].write_text("something else" * 1000)
     load_corpus(data=paths[4])
     assert len(entries(cache)) == 1

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tinygpt.data.addition import AdditionCorpus
 from tinygpt.data.corpus import Corpus
-from tinygpt.data.token_files import encoded_text, token_folder
+from tinygpt.data.token_cache import encoded_text
+from tinygpt.data.token_files import token_folder
 from tinygpt.errors import UserError
 from tinygpt.files import cache_folder, download
 from tinygpt.tokenizer import CharTokenizer, GPT2Tokenizer, Merge, Tokenizer, merge

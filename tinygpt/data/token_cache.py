@@ -1,0 +1,195 @@
+"""Texts, each encoded once into an entry of the cache: what damage is found by, and how little room it may take."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygpt.data.corpus import Corpus
+from tinygpt.data.mapped import MappedTokens
+from tinygpt.errors import Note, UserError
+from tinygpt.files import JSON_LIMIT, flush_to_disk, parse_json, read_bytes, write_atomically
+from tinygpt.tokenizer import BPETokenizer, CharTokenizer, Merge, Tokenizer, load, merge
+
+FORMAT = "2"  # of the token files; a new number leaves the old files unused
+CHECKSUMS = "checksums"  # of an entry's other files: JSON, under a line with its own
+MIB = 1 << 20  # bytes that have a checksum of their own
+CACHE_BYTES = 4 << 30  # what all entries may take together
+
+
+def encoded_text(
+    name: str, text_bytes: bytes, tokenizer: str | Tokenizer, vocab_size: int, cache: Path, merge_step: Merge,
+    source: str,
+) -> Corpus:  # fmt: skip
+    """The corpus of a text, from its token files in the cache; they are written where missing or damaged. source: the
+    text's file or name; when it has another text, that takes the place of this one.
+    """
+    try:
+        text = text_bytes.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{name} is not UTF-8: byte 0x{text_bytes[error.start]:02x} at position {error.start:,} does not fit; "
+            "convert the file to UTF-8 first"
+        ) from None
+    split = int(len(text) * 0.9)  # as nanoGPT divides a text
+    if tokenizer == "bpe" and merge_step is not merge:  # the cache keeps what the engine's own step has trained
+        tokenizer = BPETokenizer.train(text[:split], vocab_size, merge_step)
+    identity = tokenizer.state if isinstance(tokenizer, Tokenizer) else [tokenizer, vocab_size]
+    fingerprint = _hash(text_bytes)
+    entry = cache / _hash(json.dumps([FORMAT, identity, fingerprint]).encode())
+    for _ in range(3):  # look, build, look again; the third time for another process that is at the same entry
+        existed = entry.exists()
+        if found := _open_entry(entry):
+            tokenizer, train, val = found
+            counts, checks = (len(text), len(text) - split), {"train": train.check, "val": val.check}
+            vocab_size = tokenizer.vocab_size
+            return Corpus(name, train.tokens, val.tokens, tokenizer, vocab_size, *counts, fingerprint, checks)
+        if existed:
+            warnings.warn(f"the token files in {entry} were damaged, and are made anew", Note, stacklevel=2)
+        if not isinstance(tokenizer, Tokenizer):
+            bpe = tokenizer == "bpe"
+            tokenizer = BPETokenizer.train(text[:split], vocab_size) if bpe else CharTokenizer.train(text)
+        _write_entry(entry, tokenizer, {"train": text[:split], "val": text[split:]}, source, fingerprint)
+        with contextlib.suppress(OSError, ValueError):  # other processes may be doing the same
+            _make_room(entry)
+    raise UserError(f"The token files in {entry} cannot be read back; set TINYGPT_CACHE to another folder")
+
+
+class TokenFile(MappedTokens):
+    """A token file of the cache. Each MiB is compared with its checksum before it is first read, so that no start waits
+    for all of them; and again once the file was written to.
+    """
+
+    def __init__(self, path: Path, dtype: Any, checksums: list[str]):
+        anew = "; start again, and the text is encoded anew (a run goes on from its last save with --init_from=resume)"
+        super().__init__(path, dtype, anew)
+        self.checksums = checksums
+        self.seen, self.unread = self.written(), np.ones(len(checksums), bool)
+
+    def check(self, starts: np.ndarray, length: int) -> None:
+        """Compare what is still unread of the windows of `length` tokens from `starts` on, (n,). Raises UserError for
+        what is damaged, and leaves the entry to be made anew.
+        """
+        if (now := self.written()) != self.seen:
+            self.seen = now
+            self.unread[:] = True
+        if not self.unread.any():
+            return
+        per_mib = MIB // self.tokens.itemsize
+        steps = np.arange(0, length - 1 + per_mib, per_mib).clip(max=length - 1)  # to each MiB that a window may reach
+        touched = (starts[:, None] + steps) // per_mib
+        numbers = np.unique(touched[self.unread[touched]])
+        for number in numbers:
+            if _hash(self.read(number * MIB, MIB)) != self.checksums[number]:
+                self.written()  # a file cut short says so
+                with contextlib.suppress(OSError):
+                    (self.path.parent / CHECKSUMS).unlink(missing_ok=True)
+                place = f"its MiB {number + 1} of {len(self.checksums)}"
+                raise UserError(f"{self.path} is damaged in {place}{self.way_out}")
+            self.unread[number] = False
+        if len(numbers):  # which took a while: look at the file once more
+            self.check(starts, length)
+
+
+def _open_entry(entry: Path) -> tuple[Tokenizer, TokenFile, TokenFile] | None:
+    """(tokenizer, train, val) of a cache entry, or None where it is missing or damaged."""
+    try:
+        content = _checksums(entry)
+        if content["tokenizer"] != _hash((entry / "tokenizer.json").read_bytes()) or content["entry"] != entry.name:
+            return None
+        tokenizer = load(entry / "tokenizer.json")
+        dtype = _token_dtype(tokenizer.vocab_size)
+        train, val = (TokenFile(entry / f"{part}.bin", dtype, content[part]) for part in ("train", "val"))
+    except (OSError, ValueError):
+        return None
+    with contextlib.suppress(OSError):  # a cache that others share may be theirs
+        os.utime(entry / CHECKSUMS)  # used last
+    return (tokenizer, train, val) if content["sizes"] == [len(train.tokens), len(val.tokens)] else None
+
+
+def _checksums(entry: Path) -> dict[str, Any]:
+    """What an entry's file of checksums says. Raises OSError where it is missing, ValueError where it is damaged."""
+    own, _, content = read_bytes(entry / CHECKSUMS, JSON_LIMIT).partition(b"\n")
+    if own != _hash(content).encode():
+        raise ValueError("damaged")
+    return parse_json(content, entry / CHECKSUMS)
+
+
+def _write_entry(entry: Path, tokenizer: Tokenizer, parts: dict[str, str], source: str, fingerprint: str) -> None:
+    """Write a cache entry beside its place, all of it to the disk itself, then move it there whole; of several
+    processes at once, one wins.
+    """
+    content: dict[str, Any] = {"entry": entry.name, "source": source, "text": fingerprint, "sizes": []}
+    try:
+        beside = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", dir=entry.parent))
+        try:
+            for part, text in parts.items():
+                tokens = tokenizer.encode(text).astype(_token_dtype(tokenizer.vocab_size))
+                per_mib = MIB // tokens.itemsize
+                content[part] = [
+                    _hash(tokens[start : start + per_mib].data) for start in range(0, len(tokens), per_mib)
+                ]
+                content["sizes"].append(len(tokens))
+                tokens.tofile(beside / f"{part}.bin")
+                flush_to_disk(beside / f"{part}.bin")
+            tokenizer.save(beside / "tokenizer.json")
+            content["tokenizer"] = _hash((beside / "tokenizer.json").read_bytes())
+            checksums = json.dumps(content).encode()
+            write_atomically(beside / CHECKSUMS, f"{_hash(checksums)}\n".encode() + checksums)
+            if not _open_entry(entry):
+                shutil.rmtree(entry, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another process was faster
+                os.rename(beside, entry)
+                flush_to_disk(entry.parent)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"Token files cannot be written in {entry.parent} ({error.strerror or error})") from error
+
+
+def _make_room(entry: Path) -> None:
+    """Remove what the cache no longer needs beside `entry`, just written: earlier texts of its file; what was longest
+    not used, where all take more than CACHE_BYTES; and what killed processes left a day ago. A process that has such an
+    entry mapped goes on reading it; where the system cannot have that (Windows), the entry stays.
+    """
+    own, room, day_ago = _checksums(entry), CACHE_BYTES, time.time() - 24 * 3600
+    for leftover in entry.parent.rglob(".*.writing"):
+        with contextlib.suppress(OSError):
+            if leftover.stat().st_mtime < day_ago:
+                leftover.unlink()
+    folders = (path for path in entry.parent.iterdir() if path.is_dir())
+    entries = [path for path in folders if re.fullmatch(r"[0-9a-f]{32}(\..*)?", path.name)]
+    for other in sorted(entries, key=_last_used, reverse=True):
+        size = sum(path.stat().st_size for path in other.iterdir())
+        try:
+            content = _checksums(other)
+            needed = size <= room and (content["source"] != own["source"] or content["text"] == own["text"])
+        except (OSError, ValueError, KeyError):  # being written, damaged, or of another version
+            needed = _last_used(other) > day_ago
+        if needed or other == entry:
+            room -= size
+        else:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _last_used(entry: Path) -> float:
+    """When an entry was last opened or, where it is not whole, written to."""
+    checksums = entry / CHECKSUMS
+    return (checksums if checksums.exists() else entry).stat().st_mtime
+
+
+def _hash(content: bytes | memoryview) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _token_dtype(vocab_size: int) -> type[np.unsignedinteger]:
+    return np.uint16 if vocab_size <= 65_536 else np.uint32
