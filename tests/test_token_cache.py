@@ -1,5 +1,6 @@
 """The cache of token files: what was damaged on the disk is said when it is read, and nothing piles up."""
 
+import json
 import os
 import shutil
 import time
@@ -245,3 +246,39 @@ def test_what_killed_processes_left_in_the_cache_goes_after_a_day(cache, tmp_pat
     load_corpus(data=tmp_path / "t.txt")
     assert [path for path in cache.rglob("*") if path.name.count("dead")] == [cache / "mine" / "dead"]
     assert all(path.exists() for path in kept)
+
+
+# checksums that fit themselves and say nothing
+
+
+def odd_checksums(good):
+    """What JSON may be in the place of an entry's checksums, by what it is."""
+    odd = None, 3, True, "", "x", [], {}, [None], {"0": "x"}, 1e308, [good["train"]]
+    found = {json.dumps(value)[:40]: value for value in odd}
+    for key in good:
+        found[f"no {key}"] = {name: value for name, value in good.items() if name != key}
+        found |= {f"{key}: {json.dumps(value)[:40]}": good | {key: value} for value in odd if value != good[key]}
+    for key in ("train", "val"):
+        for value in ([*good[key], *good[key]], [5] * len(good[key]), [None] * len(good[key]), good[key][0]):
+            found[f"{key}: {json.dumps(value)[:20]}, {len(value)}"] = good | {key: value}
+    return found
+
+
+def test_whatever_fits_its_own_digest_is_read_or_made_anew(cache, tmp_path):
+    (tmp_path / "t.txt").write_text("abc" * 100)
+    (tmp_path / "other.txt").write_text("abd" * 100)
+    load_corpus(data=tmp_path / "t.txt")
+    (entry,) = entries(cache)
+    good = json.loads((entry / "checksums").read_bytes().partition(b"\n")[2])
+    for what, content in odd_checksums(good).items():
+        text = json.dumps(content).encode()
+        (entry / "checksums").write_bytes(token_cache._hash(text).encode() + b"\n" + text)
+        (tmp_path / "other.txt").write_text(what)
+        load_corpus(data=tmp_path / "other.txt")  # whose entry takes room beside it
+        harmless = what.startswith(("source", "text")) and isinstance(content[what.partition(":")[0]], str)
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always")
+            corpus = load_corpus(data=tmp_path / "t.txt")
+            assert corpus.tokenizer.decode([*corpus.train, *corpus.val]) == "abc" * 100, what
+        assert len(notes) == (0 if harmless else 1), what
+        assert all(len(corpus.checks[part].__self__.checksums) == 1 for part in ("train", "val")), what

@@ -22,6 +22,7 @@ from tinygpt.tokenizer import BPETokenizer, CharTokenizer, Merge, Tokenizer, loa
 
 FORMAT = "2"  # of the token files; a new number leaves the old files unused
 CHECKSUMS = "checksums"  # of an entry's other files: JSON, under a line with its own
+CONTENT = {"source": str, "text": str, "sizes": list, "tokenizer": str, "train": list, "val": list}
 MIB = 1 << 20  # bytes that have a checksum of their own
 CACHE_BYTES = 4 << 30  # what all entries may take together
 
@@ -70,9 +71,12 @@ class TokenFile(MappedTokens):
     """
 
     def __init__(self, path: Path, dtype: Any, checksums: list[str]):
+        """Raises ValueError for what cannot be the checksums of this file."""
         anew = "; start again, and the text is encoded anew (a run goes on from its last save with --init_from=resume)"
         super().__init__(path, dtype, anew)
         self.checksums = checksums
+        if [type(checksum) for checksum in checksums] != [str] * -(-self.tokens.nbytes // MIB):
+            raise ValueError("damaged")
         self.seen, self.unread = self.written(), np.ones(len(checksums), bool)
 
     def check(self, starts: np.ndarray, length: int) -> None:
@@ -103,10 +107,10 @@ class TokenFile(MappedTokens):
 def _open_entry(entry: Path) -> tuple[Tokenizer, TokenFile, TokenFile] | None:
     """(tokenizer, train, val) of a cache entry, or None where it is missing or damaged."""
     try:
-        content = _checksums(entry)
-        if content["tokenizer"] != _hash((entry / "tokenizer.json").read_bytes()) or content["entry"] != entry.name:
+        content, path = _checksums(entry), entry / "tokenizer.json"
+        if content["tokenizer"] != _hash(read_bytes(path, JSON_LIMIT)):
             return None
-        tokenizer = load(entry / "tokenizer.json")
+        tokenizer = load(path)
         dtype = _token_dtype(tokenizer.vocab_size)
         train, val = (TokenFile(entry / f"{part}.bin", dtype, content[part]) for part in ("train", "val"))
     except (OSError, ValueError):
@@ -117,11 +121,13 @@ def _open_entry(entry: Path) -> tuple[Tokenizer, TokenFile, TokenFile] | None:
 
 
 def _checksums(entry: Path) -> dict[str, Any]:
-    """What an entry's file of checksums says. Raises OSError where it is missing, ValueError where it is damaged."""
-    own, _, content = read_bytes(entry / CHECKSUMS, JSON_LIMIT).partition(b"\n")
-    if own != _hash(content).encode():
-        raise ValueError("damaged")
-    return parse_json(content, entry / CHECKSUMS)
+    """What an entry's file of checksums says. Raises ValueError where it is missing, damaged, or of another entry."""
+    own, _, text = read_bytes(entry / CHECKSUMS, JSON_LIMIT).partition(b"\n")
+    content = parse_json(text, entry / CHECKSUMS)
+    whole = own == _hash(text).encode() and isinstance(content, dict) and content.get("entry") == entry.name
+    if not whole or any(not isinstance(content.get(key), kind) for key, kind in CONTENT.items()):
+        raise ValueError("damaged, or not in its place")
+    return content
 
 
 def _write_entry(entry: Path, tokenizer: Tokenizer, parts: dict[str, str], source: str, fingerprint: str) -> None:
@@ -173,7 +179,7 @@ def _make_room(entry: Path) -> None:
         try:
             content = _checksums(other)
             needed = size <= room and (content["source"] != own["source"] or content["text"] == own["text"])
-        except (OSError, ValueError, KeyError):  # being written, damaged, or of another version
+        except (OSError, ValueError):  # being written, damaged, or of another version
             needed = _last_used(other) > day_ago
         if needed or other == entry:
             room -= size
