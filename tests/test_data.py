@@ -272,7 +272,7 @@ def test_each_text_and_each_tokenizer_has_its_own_token_files(text_file, tmp_pat
         start=1,
     ):
         load_corpus(data=text_file, **arguments)
-        assert len(list((tmp_path / "cache").iterdir())) == n
+        assert len(list((tmp_path / "cache" / "texts").iterdir())) == n
     text_file.write_bytes(TEXT.replace("father", "fathom").encode())
     corpus = load_corpus(data=text_file)
     assert "fathom" in corpus.tokenizer.decode(corpus.train)
@@ -283,14 +283,14 @@ def test_each_text_and_each_tokenizer_has_its_own_token_files(text_file, tmp_pat
 @pytest.mark.filterwarnings("ignore::tinygpt.errors.Note")
 def test_a_damaged_entry_is_built_again(text_file, tmp_path, name, damage):
     load_corpus(data=text_file)
-    (victim,) = (tmp_path / "cache").glob(f"*/{name}")
+    (victim,) = (tmp_path / "cache" / "texts").glob(f"*/{name}")
     content = victim.read_bytes()
     victim.unlink()
     if damage != "missing":
         victim.write_bytes({"empty": b"", "cut": content[:-1], "longer": content + b"\1\1"}[damage])
     corpus = load_corpus(data=text_file)
     assert corpus.tokenizer.decode([*corpus.train, *corpus.val]) == TEXT
-    (entry,) = (tmp_path / "cache").iterdir()
+    (entry,) = (tmp_path / "cache" / "texts").iterdir()
     assert len(files_under(entry)) == 4
 
 
@@ -301,13 +301,13 @@ def test_a_write_that_fails_leaves_nothing_behind(text_file, tmp_path, monkeypat
     monkeypatch.setattr(CharTokenizer, "save", lambda self, path: disk_full(path))
     with pytest.raises(UserError, match="Token files cannot be written in .*No space left on device"):
         load_corpus(data=text_file)
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert list((tmp_path / "cache" / "texts").iterdir()) == []
 
 
 @pytest.mark.filterwarnings("ignore::tinygpt.errors.Note")
 def test_an_entry_that_cannot_be_replaced_is_a_sentence(text_file, tmp_path):
     load_corpus(data=text_file)
-    (entry,) = (tmp_path / "cache").iterdir()
+    (entry,) = (tmp_path / "cache" / "texts").iterdir()
     for path in files_under(entry):
         path.unlink()
     entry.rmdir()
@@ -330,7 +330,7 @@ def test_many_at_once_all_end_well(text_file, tmp_path):
     for thread in threads:
         thread.join(60)
     assert results == [True] * 8
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(list((tmp_path / "cache" / "texts").iterdir())) == 1
 
 
 def test_two_processes_at_once_both_end_well(text_file, tmp_path):
@@ -342,7 +342,7 @@ def test_two_processes_at_once_both_end_well(text_file, tmp_path):
     one, other = (children.started("-c", code, text_file, cwd=root, text=False) for _ in range(2))
     with one as one, other as other:
         assert [process.communicate()[0] for process in (one, other)] == [TEXT.encode()] * 2
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(list((tmp_path / "cache" / "texts").iterdir())) == 1
 
 
 def test_losing_the_race_to_another_process_is_no_loss(text_file, tmp_path, monkeypatch):
@@ -356,7 +356,7 @@ def test_losing_the_race_to_another_process_is_no_loss(text_file, tmp_path, monk
     monkeypatch.setattr("os.rename", another_was_faster)
     corpus = load_corpus(data=text_file)
     assert corpus.tokenizer.decode(corpus.train) == TEXT[: len(corpus.train)]
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(list((tmp_path / "cache" / "texts").iterdir())) == 1
 
 
 def test_cache_folder_follows_environment_and_system(tmp_path, monkeypatch):

@@ -38,7 +38,7 @@ def data(request, tmp_path, monkeypatch):
         folder = token_files(tmp_path / "tokens")
         return folder, lambda: folder
     monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path / "cache"))
-    return text(tmp_path / "text.txt"), lambda: next((tmp_path / "cache").iterdir())
+    return text(tmp_path / "text.txt"), lambda: next((tmp_path / "cache" / "texts").iterdir())
 
 
 @pytest.fixture

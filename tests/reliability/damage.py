@@ -21,7 +21,7 @@ from tinygpt.errors import UserError
 from tinygpt.run.store import load_model, resume
 
 CPU = "--device=cpu", "--threads=1"
-WHERE = {"cache": ("cache/*/*", 2), "best": ("out/best/*", 1), "last": ("out/last/**/*", 1)}  # and how often each
+WHERE = {"cache": ("cache/texts/*/*", 2), "best": ("out/best/*", 1), "last": ("out/last/**/*", 1)}  # and how often each
 
 
 def measure(folder: Path, count: int, seed: int) -> Report:

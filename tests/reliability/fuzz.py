@@ -93,7 +93,7 @@ FORMATS = {
     "train.bin": Format("tokens/train.bin", lambda: begins("--data=tokens")),
     "val.bin": Format("tokens/val.bin", lambda: begins("--data=tokens")),
     "input.txt": Format("tokens/input.txt", lambda: begins("--data=tokens")),
-    "cache": Format("cache/*/*", begins),
+    "cache": Format("cache/texts/*/*", begins),
     "progress of the lessons": Format("work/progress.json", reads_progress),
 }
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 import time
+import uuid
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ import numpy as np
 from tinygpt.data.corpus import Corpus
 from tinygpt.data.mapped import MappedTokens
 from tinygpt.errors import Note, UserError
-from tinygpt.files import JSON_LIMIT, flush_to_disk, parse_json, read_bytes, write_atomically
+from tinygpt.files import JSON_LIMIT, flush_to_disk, make_folder, parse_json, read_bytes, write_atomically
 from tinygpt.tokenizer import BPETokenizer, CharTokenizer, Merge, Tokenizer, load, merge
 
 FORMAT = "2"  # of the token files; a new number leaves the old files unused
+FOLDER = "texts"  # in the cache folder, which may hold anything else: that of the entries
 CHECKSUMS = "checksums"  # of an entry's other files: JSON, under a line with its own
 CONTENT = {"source": str, "text": str, "sizes": list, "tokenizer": str, "train": list, "val": list}
+ENTRY = r"[0-9a-f]{32}(\.[a-z0-9_]+)?"  # the names of entries, and of what is not yet or no longer one
+FILE = r"(train|val)\.bin|tokenizer\.json|checksums|\.(tokenizer\.json|checksums)\..*\.writing"  # of all in them
 MIB = 1 << 20  # bytes that have a checksum of their own
 CACHE_BYTES = 4 << 30  # what all entries may take together
 
@@ -46,7 +50,7 @@ def encoded_text(
         tokenizer = BPETokenizer.train(text[:split], vocab_size, merge_step)
     identity = tokenizer.state if isinstance(tokenizer, Tokenizer) else [tokenizer, vocab_size]
     fingerprint = _hash(text_bytes)
-    entry = cache / _hash(json.dumps([FORMAT, identity, fingerprint]).encode())
+    entry = cache / FOLDER / _hash(json.dumps([FORMAT, identity, fingerprint]).encode())
     for _ in range(3):  # look, build, look again; the third time for another process that is at the same entry
         existed = entry.exists()
         if found := _open_entry(entry):
@@ -136,6 +140,7 @@ def _write_entry(entry: Path, tokenizer: Tokenizer, parts: dict[str, str], sourc
     """
     content: dict[str, Any] = {"entry": entry.name, "source": source, "text": fingerprint, "sizes": []}
     try:
+        make_folder(entry.parent)
         beside = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", dir=entry.parent))
         try:
             for part, text in parts.items():
@@ -151,9 +156,9 @@ def _write_entry(entry: Path, tokenizer: Tokenizer, parts: dict[str, str], sourc
             content["tokenizer"] = _hash((beside / "tokenizer.json").read_bytes())
             checksums = json.dumps(content).encode()
             write_atomically(beside / CHECKSUMS, f"{_hash(checksums)}\n".encode() + checksums)
-            if not _open_entry(entry):
-                shutil.rmtree(entry, ignore_errors=True)
             with contextlib.suppress(OSError):  # another process was faster
+                if not _open_entry(entry):
+                    _remove(entry)
                 os.rename(beside, entry)
                 flush_to_disk(entry.parent)
         finally:
@@ -168,29 +173,44 @@ def _make_room(entry: Path) -> None:
     entry mapped goes on reading it; where the system cannot have that (Windows), the entry stays.
     """
     own, room, day_ago = _checksums(entry), CACHE_BYTES, time.time() - 24 * 3600
-    for leftover in entry.parent.rglob(".*.writing"):
-        with contextlib.suppress(OSError):
-            if leftover.stat().st_mtime < day_ago:
-                leftover.unlink()
-    folders = (path for path in entry.parent.iterdir() if path.is_dir())
-    entries = [path for path in folders if re.fullmatch(r"[0-9a-f]{32}(\..*)?", path.name)]
-    for other in sorted(entries, key=_last_used, reverse=True):
+    for other in sorted(filter(_is_ours, entry.parent.iterdir()), key=_last_used, reverse=True):
         size = sum(path.stat().st_size for path in other.iterdir())
         try:
             content = _checksums(other)
             needed = size <= room and (content["source"] != own["source"] or content["text"] == own["text"])
-        except (OSError, ValueError):  # being written, damaged, or of another version
+        except ValueError:  # being written, damaged, or of another version
             needed = _last_used(other) > day_ago
         if needed or other == entry:
             room -= size
         else:
-            shutil.rmtree(other, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                _remove(other)
 
 
 def _last_used(entry: Path) -> float:
     """When an entry was last opened or, where it is not whole, written to."""
     checksums = entry / CHECKSUMS
     return (checksums if checksums.exists() else entry).stat().st_mtime
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether this is a folder as we name them, and nothing is in it but what we write."""
+    if path.is_symlink() or not path.is_dir() or not re.fullmatch(ENTRY, path.name):
+        return False
+    try:
+        with os.scandir(path) as files:
+            return all(re.fullmatch(FILE, file.name) and file.is_file(follow_symlinks=False) for file in files)
+    except OSError:  # it cannot be seen
+        return False
+
+
+def _remove(entry: Path) -> None:
+    """Remove an entry, if it is ours: all of it at once, for whoever looks. Raises OSError where that cannot be."""
+    if _is_ours(entry):
+        gone = entry.rename(entry.with_name(f"{entry.name[:32]}.{uuid.uuid4().hex[:8]}"))
+        for path in gone.iterdir():
+            path.unlink()
+        gone.rmdir()
 
 
 def _hash(content: bytes | memoryview) -> str:
