@@ -1,18 +1,24 @@
 """The cache of token files: damage is said when it is read, and what cannot be written or replaced says why."""
 
+import errno
 import json
 import os
+import re
 import shutil
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import children
 from tests.damage import damage
 from tinygpt.cli import main
 from tinygpt.data import load_corpus, token_cache
 from tinygpt.errors import Note, UserError
 from tinygpt.run.store import load_state
+from tinygpt.tokenizer import CharTokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz \n"
 
@@ -183,6 +189,94 @@ def test_an_entry_is_on_the_disk_before_it_is_in_its_place(cache, tmp_path, monk
     assert events == ["fsync", "fsync", "fsync", *["fsync", "replace", "fsync"] * 2, "rename", "fsync"]
 
 
+# entries that cannot be written
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, ": the disk is full or a limit is reached; make room, or set TINYGPT_CACHE to another folder"),
+        (errno.EDQUOT, ": the disk is full or a limit is reached; make room, or set TINYGPT_CACHE to another folder"),
+        (errno.EIO, "; set TINYGPT_CACHE to another folder"),
+    ],
+)
+@pytest.mark.parametrize("place", ["write_bytes", "mkdtemp", "fsync", "replace"])
+def test_an_entry_that_cannot_be_written_says_why_and_what_to_do(cache, tmp_path, monkeypatch, place, number, says):
+    (tmp_path / "t.txt").write_text("abc" * 100)
+
+    def fails(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    owner = {"write_bytes": Path, "mkdtemp": tempfile}.get(place, os)
+    cache.mkdir()
+    (cache / "texts").mkdir()
+    with monkeypatch.context() as patch, pytest.raises(UserError) as raised:
+        patch.setattr(owner, place, fails)
+        load_corpus(data=tmp_path / "t.txt")
+    assert str(raised.value) == f"Token files cannot be written in {cache / 'texts'} ({os.strerror(number)}){says}"
+    assert entries(cache) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of a file")
+def test_a_limit_on_files_is_said_as_what_it_is(cache, tmp_path):
+    (tmp_path / "t.txt").write_text("abcd" * 10_000)
+    code = (
+        "import resource, sys; from tinygpt.data import load_corpus;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (15_360, 15_360)); load_corpus(data=sys.argv[1])"
+    )
+    root = Path(__file__).resolve().parents[1]
+    said = children.run("-c", code, tmp_path / "t.txt", cwd=root).stderr
+    assert "(File too large): the disk is full or a limit is reached; make room, or set TINYGPT_CACHE" in said
+    assert entries(cache) == []
+
+
+def in_the_way(entry, what):
+    shutil.rmtree(entry)
+    if what == "a file":
+        entry.write_text("a file where a folder belongs")
+    else:
+        entry.mkdir()
+        (entry / "notes.txt").write_text("mine")
+
+
+@pytest.mark.parametrize("what", ["a file", "a folder"])
+def test_what_is_in_an_entrys_place_and_not_ours_stays_and_is_named(cache, tmp_path, what):
+    (tmp_path / "t.txt").write_text("abc" * 100)
+    load_corpus(data=tmp_path / "t.txt")
+    (entry,) = entries(cache)
+    in_the_way(entry, what)
+    with warnings.catch_warnings(record=True) as notes, pytest.raises(UserError) as raised:
+        warnings.simplefilter("always")
+        load_corpus(data=tmp_path / "t.txt")
+    assert notes == []  # nothing was made anew
+    reason = "Not a directory|File exists|Directory not empty"
+    assert re.search(rf"{entry} cannot be replaced \(({reason})\); remove it, or set TINYGPT", str(raised.value))
+    assert entry.is_file() or (entry / "notes.txt").read_text() == "mine"
+    assert list(entry.parent.iterdir()) == [entry]
+
+
+def test_a_damaged_entry_that_may_not_be_replaced_says_why_once(cache, tmp_path, monkeypatch):
+    (tmp_path / "t.txt").write_text("abc" * 100)
+    load_corpus(data=tmp_path / "t.txt")
+    (entry,) = entries(cache)
+    (entry / "checksums").write_bytes(b"")
+
+    def refused(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    encoded, encode = [], CharTokenizer.encode
+    monkeypatch.setattr(CharTokenizer, "encode", lambda self, text: (encoded.append(text), encode(self, text))[1])
+    monkeypatch.setattr(os, "rename", refused)
+    monkeypatch.setattr(Path, "rename", refused)
+    with warnings.catch_warnings(record=True) as notes, pytest.raises(UserError) as raised:
+        warnings.simplefilter("always")
+        load_corpus(data=tmp_path / "t.txt")
+    assert notes == [] and len(encoded) == 2  # each part once
+    assert str(raised.value) == (
+        f"{entry} cannot be replaced (Permission denied); remove it, or set TINYGPT_CACHE to another folder"
+    )
+
+
 # checksums that fit themselves and say nothing
 
 
@@ -217,3 +311,17 @@ def test_whatever_fits_its_own_digest_is_read_or_made_anew(cache, tmp_path):
             assert corpus.tokenizer.decode([*corpus.train, *corpus.val]) == "abc" * 100, what
         assert len(notes) == (0 if harmless else 1), what
         assert all(len(corpus.checks[part].__self__.checksums) == 1 for part in ("train", "val")), what
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("name", ["train.bin", "tokenizer.json", "checksums"])
+def test_a_pipe_in_an_entry_is_not_waited_for(cache, tmp_path, name):
+    (tmp_path / "t.txt").write_text("abc" * 100)
+    load_corpus(data=tmp_path / "t.txt")
+    (entry,) = entries(cache)
+    (entry / name).unlink()
+    os.mkfifo(entry / name)
+    root = Path(__file__).resolve().parents[1]
+    code = "import sys; from tinygpt.data import load_corpus; load_corpus(data=sys.argv[1])"
+    said = children.run("-c", code, tmp_path / "t.txt", cwd=root, seconds=60).stderr
+    assert f"{entry} cannot be replaced" in said

@@ -1,6 +1,7 @@
 """Texts, each encoded once into an entry of the cache: what damage is found by, and how little room it may take."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -29,6 +30,8 @@ ENTRY = r"[0-9a-f]{32}(\.[a-z0-9_]+)?"  # the names of entries, and of what is n
 FILE = r"(train|val)\.bin|tokenizer\.json|checksums|\.(tokenizer\.json|checksums)\..*\.writing"  # of all in them
 MIB = 1 << 20  # bytes that have a checksum of their own
 CACHE_BYTES = 4 << 30  # what all entries may take together
+FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
+ELSEWHERE = "set TINYGPT_CACHE to another folder"
 
 
 def encoded_text(
@@ -50,23 +53,24 @@ def encoded_text(
         tokenizer = BPETokenizer.train(text[:split], vocab_size, merge_step)
     identity = tokenizer.state if isinstance(tokenizer, Tokenizer) else [tokenizer, vocab_size]
     fingerprint = _hash(text_bytes)
-    entry = cache / FOLDER / _hash(json.dumps([FORMAT, identity, fingerprint]).encode())
+    entry, damaged = cache / FOLDER / _hash(json.dumps([FORMAT, identity, fingerprint]).encode()), False
     for _ in range(3):  # look, build, look again; the third time for another process that is at the same entry
-        existed = entry.exists()
+        existed = os.path.exists(entry)
         if found := _open_entry(entry):
+            if damaged:
+                warnings.warn(f"the token files in {entry} were damaged, and are made anew", Note, stacklevel=2)
             tokenizer, train, val = found
             counts, checks = (len(text), len(text) - split), {"train": train.check, "val": val.check}
             vocab_size = tokenizer.vocab_size
             return Corpus(name, train.tokens, val.tokens, tokenizer, vocab_size, *counts, fingerprint, checks)
-        if existed:
-            warnings.warn(f"the token files in {entry} were damaged, and are made anew", Note, stacklevel=2)
+        damaged = damaged or existed
         if not isinstance(tokenizer, Tokenizer):
             bpe = tokenizer == "bpe"
             tokenizer = BPETokenizer.train(text[:split], vocab_size) if bpe else CharTokenizer.train(text)
         _write_entry(entry, tokenizer, {"train": text[:split], "val": text[split:]}, source, fingerprint)
         with contextlib.suppress(OSError, ValueError):  # other processes may be doing the same
             _make_room(entry)
-    raise UserError(f"The token files in {entry} cannot be read back; set TINYGPT_CACHE to another folder")
+    raise UserError(f"The token files in {entry} cannot be read back; {ELSEWHERE}")
 
 
 class TokenFile(MappedTokens):
@@ -139,32 +143,48 @@ def _write_entry(entry: Path, tokenizer: Tokenizer, parts: dict[str, str], sourc
     processes at once, one wins.
     """
     content: dict[str, Any] = {"entry": entry.name, "source": source, "text": fingerprint, "sizes": []}
+    encoded = {name: tokenizer.encode(text).astype(_token_dtype(tokenizer.vocab_size)) for name, text in parts.items()}
     try:
         make_folder(entry.parent)
         beside = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", dir=entry.parent))
         try:
-            for part, text in parts.items():
-                tokens = tokenizer.encode(text).astype(_token_dtype(tokenizer.vocab_size))
+            for part, tokens in encoded.items():
                 per_mib = MIB // tokens.itemsize
                 content[part] = [
                     _hash(tokens[start : start + per_mib].data) for start in range(0, len(tokens), per_mib)
                 ]
                 content["sizes"].append(len(tokens))
-                tokens.tofile(beside / f"{part}.bin")
+                (beside / f"{part}.bin").write_bytes(tokens.data)
                 flush_to_disk(beside / f"{part}.bin")
             tokenizer.save(beside / "tokenizer.json")
             content["tokenizer"] = _hash((beside / "tokenizer.json").read_bytes())
             checksums = json.dumps(content).encode()
             write_atomically(beside / CHECKSUMS, f"{_hash(checksums)}\n".encode() + checksums)
-            with contextlib.suppress(OSError):  # another process was faster
-                if not _open_entry(entry):
-                    _remove(entry)
-                os.rename(beside, entry)
-                flush_to_disk(entry.parent)
+            _put_in_place(beside, entry)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"Token files cannot be written in {entry.parent} ({error.strerror or error})") from error
+    except (OSError, UserError) as error:
+        reason = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(reason, OSError):
+            raise
+        full = "the disk is full or a limit is reached; make room, or " if reason.errno in FULL else ""
+        problem = f"Token files cannot be written in {entry.parent} ({reason.strerror or reason})"
+        raise UserError(f"{problem}{': ' if full else '; '}{full}{ELSEWHERE}") from error
+
+
+def _put_in_place(beside: Path, entry: Path) -> None:
+    """Give a whole entry its name, in place of a damaged one. Raises UserError where that cannot be."""
+    for _ in range(3):  # other processes may be doing the same
+        if _open_entry(entry):
+            return
+        try:
+            _remove(entry)
+            os.rename(beside, entry)
+            flush_to_disk(entry.parent)
+            return
+        except OSError as error:
+            reason = error
+    raise UserError(f"{entry} cannot be replaced ({reason.strerror or reason}); remove it, or {ELSEWHERE}")
 
 
 def _make_room(entry: Path) -> None:
