@@ -10,6 +10,10 @@ class UserError(ValueError):
     """A mistake of the user's, in one sentence; the command line prints it without a traceback."""
 
 
+class TextError(UserError):
+    """The text that a run learns from is damaged or was changed meanwhile; what was learned before is right."""
+
+
 class Note(UserWarning):
     """What a user should know of and a program goes on from, in one sentence; the command line prints it as a note."""
 

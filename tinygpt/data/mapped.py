@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygpt.errors import UserError
+from tinygpt.errors import TextError
 from tinygpt.files import opened
 
 
@@ -19,7 +19,7 @@ class MappedTokens:
     """
 
     def __init__(self, path: Path, dtype: Any, way_out: str):
-        """UserError if the file cannot be read, ValueError if its size is no multiple of a token's."""
+        """TextError if the file cannot be read, ValueError if its size is no multiple of a token's."""
         self.path, self.way_out = path, way_out
         with opened(path) as file:
             self.file = os.fdopen(os.dup(file.fileno()), "rb", buffering=0)  # its path may lead to another one later
@@ -29,23 +29,23 @@ class MappedTokens:
         self.time_ns = found.st_mtime_ns
 
     def check(self, starts: np.ndarray, length: int) -> None:
-        """Raise UserError if the windows of `length` tokens from `starts` on, (n,), are not what was mapped."""
+        """Raise TextError if the windows of `length` tokens from `starts` on, (n,), are not what was mapped."""
         size, time_ns = self.written()
         if size != self.tokens.nbytes:
-            raise UserError(f"{self.path} has grown meanwhile, to {size:,} bytes{self.way_out}")
+            raise TextError(f"{self.path} has grown meanwhile, to {size:,} bytes{self.way_out}")
         if time_ns != self.time_ns:
             seen = "it has the same size, and another time of change"
-            raise UserError(f"{self.path} was rewritten, or only touched, meanwhile ({seen}){self.way_out}")
+            raise TextError(f"{self.path} was rewritten, or only touched, meanwhile ({seen}){self.way_out}")
 
     def written(self) -> tuple[int, int]:
-        """The file's size in bytes, and when it was last written to. Raises UserError if it was cut short: whoever
+        """The file's size in bytes, and when it was last written to. Raises TextError if it was cut short: whoever
         reads what is gone is ended by the system. That may still happen, to who reads just when it is being cut.
         """
         with self._reading():
             now = os.fstat(self.file.fileno())
         if now.st_size < self.tokens.nbytes:
             sizes = f"from {self.tokens.nbytes:,} bytes to {now.st_size:,}"
-            raise UserError(f"{self.path} was cut short meanwhile, {sizes}{self.way_out}")
+            raise TextError(f"{self.path} was cut short meanwhile, {sizes}{self.way_out}")
         return now.st_size, now.st_mtime_ns
 
     def read(self, start: int, size: int) -> bytes:
@@ -61,4 +61,4 @@ class MappedTokens:
         try:
             yield
         except OSError as error:  # the disk fails, or the machine it is in no longer has the file
-            raise UserError(f"{self.path} can no longer be read ({error.strerror}){self.way_out}") from error
+            raise TextError(f"{self.path} can no longer be read ({error.strerror}){self.way_out}") from error

@@ -18,7 +18,7 @@ import numpy as np
 
 from tinygpt.data.corpus import Corpus
 from tinygpt.data.mapped import MappedTokens
-from tinygpt.errors import Note, UserError
+from tinygpt.errors import Note, TextError, UserError
 from tinygpt.files import JSON_LIMIT, flush_to_disk, make_folder, parse_json, read_bytes, write_atomically
 from tinygpt.tokenizer import BPETokenizer, CharTokenizer, Merge, Tokenizer, load, merge
 
@@ -88,7 +88,7 @@ class TokenFile(MappedTokens):
         self.seen, self.unread = self.written(), np.ones(len(checksums), bool)
 
     def check(self, starts: np.ndarray, length: int) -> None:
-        """Compare what is still unread of the windows of `length` tokens from `starts` on, (n,). Raises UserError for
+        """Compare what is still unread of the windows of `length` tokens from `starts` on, (n,). Raises TextError for
         what is damaged, and leaves the entry to be made anew.
         """
         if (now := self.written()) != self.seen:
@@ -106,7 +106,7 @@ class TokenFile(MappedTokens):
                 with contextlib.suppress(OSError):
                     (self.path.parent / CHECKSUMS).unlink(missing_ok=True)
                 place = f"its MiB {number + 1} of {len(self.checksums)}"
-                raise UserError(f"{self.path} is damaged in {place}{self.way_out}")
+                raise TextError(f"{self.path} is damaged in {place}{self.way_out}")
             self.unread[number] = False
         if len(numbers):  # which took a while: look at the file once more
             self.check(starts, length)

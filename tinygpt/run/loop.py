@@ -13,7 +13,7 @@ import numpy as np
 from tinygpt.backend import Array, array_module, device_module, tf32_products, to_host
 from tinygpt.data import Batch
 from tinygpt.device import keep_freed_pages, product_rate
-from tinygpt.errors import UserError
+from tinygpt.errors import TextError, UserError
 from tinygpt.models.gpt2 import GPT, training_flops
 from tinygpt.parallel import Workers, count_targets
 from tinygpt.parameters import Parameters
@@ -53,38 +53,45 @@ def train(state: TrainState) -> Iterator[Record]:
         saved = clock = time.perf_counter()
         clock_step = state.step
         batches: Batches | None = None
-        while True:
-            due = state.step % config.eval_interval == 0 or state.step >= config.max_iters
-            began = time.perf_counter()
-            if (due and state.evaluated_step != state.step) or config.eval_only:
-                _check_finite(state, measured)
-                record = evaluate(state, workers)
-                saved = time.perf_counter()
-                if record is not None:
-                    yield record
-            elif config.save_minutes and began - saved >= 60 * config.save_minutes:
-                if state.saved_step != state.step:
-                    _save(state, measured)
-                saved = time.perf_counter()
-            clock += time.perf_counter() - began  # neither these nor who watches them counts as training
-            if state.step >= config.max_iters or state.stop or config.eval_only:
-                break
-            lr = config.lr(state.step)
-            stepped = _step(state, workers, grads, lr, batches or _batches(state))
-            if stepped is None:
-                break
-            measured = stepped
-            state.step += 1
-            batches = _batches(state) if state.step < config.max_iters else None  # while a card is still at the step
-            if state.step % config.log_interval == 0 or state.step in (first, config.max_iters):
-                loss, norm = _check_finite(state, measured)
-                now = time.perf_counter()
-                speed = (state.step - clock_step) * state.tokens_per_step / (now - clock)
-                clock, clock_step = now, state.step
-                share = speed * training_flops(model.config) / state.product_rate if state.product_rate else None
-                yield StepRecord(state.step, lr, loss, norm, speed, share)
-            else:
-                yield StepRecord(state.step, lr)
+        try:
+            while True:
+                due = state.step % config.eval_interval == 0 or state.step >= config.max_iters
+                began = time.perf_counter()
+                if (due and state.evaluated_step != state.step) or config.eval_only:
+                    _check_finite(state, measured)
+                    record = evaluate(state, workers)
+                    saved = time.perf_counter()
+                    if record is not None:
+                        yield record
+                elif config.save_minutes and began - saved >= 60 * config.save_minutes:
+                    if state.saved_step != state.step:
+                        _save(state, measured)
+                    saved = time.perf_counter()
+                clock += time.perf_counter() - began  # neither these nor who watches them counts as training
+                if state.step >= config.max_iters or state.stop or config.eval_only:
+                    break
+                lr = config.lr(state.step)
+                stepped = _step(state, workers, grads, lr, batches or _batches(state))
+                if stepped is None:
+                    break
+                measured = stepped
+                state.step += 1
+                batches = (
+                    _batches(state) if state.step < config.max_iters else None
+                )  # while a card is still at the step
+                if state.step % config.log_interval == 0 or state.step in (first, config.max_iters):
+                    loss, norm = _check_finite(state, measured)
+                    now = time.perf_counter()
+                    speed = (state.step - clock_step) * state.tokens_per_step / (now - clock)
+                    clock, clock_step = now, state.step
+                    share = speed * training_flops(model.config) / state.product_rate if state.product_rate else None
+                    yield StepRecord(state.step, lr, loss, norm, speed, share)
+                else:
+                    yield StepRecord(state.step, lr)
+        except TextError:  # what has been learned so far is from before
+            if state.saved_step != state.step and not config.eval_only:
+                _save(state, measured)
+            raise
         if state.saved_step != state.step and not config.eval_only:
             _save(state, measured)
 
