@@ -6,6 +6,7 @@ import re
 import shutil
 import stat
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,9 +119,25 @@ def test_fetched_weights_that_have_changed_since_are_noticed(server, tmp_path):
     content[-5] ^= 1
     path.write_bytes(content)
     with pytest.raises(
-        UserError, match="no longer what was fetched: its SHA-256 has changed; remove .* is fetched anew"
+        UserError, match="is not what is fetched as gpt2-medium: its SHA-256 is another; .*; remove .* is fetched anew"
     ):
         GPT.from_pretrained("gpt2-medium")
+
+
+@pytest.mark.parametrize("record", [None, "fitting"])
+def test_cached_weights_with_a_known_digest_must_have_it_whatever_lies_beside_them(
+    server, tmp_path, monkeypatch, record
+):
+    folder = Path(shutil.copytree(server[0], tmp_path / "cache" / "gpt2-medium"))
+    digest = sha256(folder / "model.safetensors")
+    if record:
+        (folder / "model.safetensors.sha256").write_text(f"{digest}  model.safetensors\n")
+    monkeypatch.setitem(checkpoint.PINS, "gpt2-medium", Pin("0" * 40, None, digest))
+    GPT.from_pretrained("gpt2-medium")
+    monkeypatch.setitem(checkpoint.PINS, "gpt2-medium", Pin("0" * 40, None, "f" * 64))
+    with pytest.raises(UserError, match="its SHA-256 is another; give the path of a folder for a model of your own"):
+        GPT.from_pretrained("gpt2-medium")
+    assert server[1] == []
 
 
 def test_a_cached_model_of_an_earlier_version_is_looked_at_too(server, tmp_path):
@@ -174,7 +191,9 @@ def test_a_length_that_the_server_tells_is_enough_to_refuse(tmp_path, monkeypatc
         download("https://example.org/file", tmp_path / "file", "do this")
 
 
-@pytest.mark.parametrize("leads_to", ["http://example.org/file", "ftp://example.org/file", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "leads_to", ["http://example.org/file", "ftp://example.org/file", "file:///etc/passwd", "httpsx://example.org/file"]
+)
 def test_a_redirection_to_what_nothing_protects_is_refused(tmp_path, monkeypatch, leads_to):
     class Response(io.BytesIO):
         url = leads_to
@@ -183,6 +202,20 @@ def test_a_redirection_to_what_nothing_protects_is_refused(tmp_path, monkeypatch
     with pytest.raises(UserError, match=f"it leads to {leads_to}, which nothing protects on its way.; do this"):
         download("https://example.org/file", tmp_path / "file", "do this")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_address_that_is_none_is_a_short_sentence(tmp_path, monkeypatch):
+    def urlopen(url, timeout):
+        raise ValueError(f"unknown url type: {'x' * 10_000}")
+
+    class Response(io.BytesIO):
+        url = "https://[::1/file"  # where it led to
+
+    for opened in (urlopen, lambda url, timeout: Response(b"x")):
+        monkeypatch.setattr("urllib.request.urlopen", opened)
+        with pytest.raises(UserError, match="Could not fetch https://example.org/file .*; do this") as error:
+            download("https://example.org/file", tmp_path / "file", "do this")
+        assert len(str(error.value)) < 400
 
 
 # The cache folder
@@ -203,7 +236,8 @@ def test_the_cache_folder_is_made_for_its_owner_alone_whatever_the_umask(tmp_pat
     before = os.umask(0)
     try:
         monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path / "new" / "cache"))
-        assert stat.S_IMODE(cache_folder().stat().st_mode) == 0o700
+        folder = cache_folder()
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)] == [0o700, 0o700]
     finally:
         os.umask(before)
 
@@ -228,6 +262,19 @@ def test_a_cache_folder_that_everyone_can_write_is_refused(tmp_path, monkeypatch
     with pytest.raises(
         UserError, match="cache can be written to by every user; set TINYGPT_CACHE to a folder of your own"
     ):
+        cache_folder()
+
+
+@POSIX
+@pytest.mark.parametrize("name", ["open/cache", "link"])
+def test_a_cache_folder_that_everyone_could_replace_is_refused(tmp_path, monkeypatch, name):
+    (tmp_path / "open" / "cache").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("open/cache")
+    monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path / name))
+    (tmp_path / "open").chmod(0o1777)  # as /tmp is: everyone can write there, but only to what is their own
+    assert cache_folder() == tmp_path / name
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(UserError, match=f"{name} can be replaced by every user, since each can write to .*open; set"):
         cache_folder()
 
 

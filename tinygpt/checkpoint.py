@@ -132,8 +132,8 @@ def download_model(name: str, checks: Mapping[str, Callable[[Path], object]], mo
     """The folder of OpenAI's GPT-2 weights, "gpt2" to "gpt2-xl", fetched from Hugging Face on first use.
 
     checks: of CONFIG and WEIGHTS, each raising UserError for a file of another model; most: bytes that weights may
-    have. The digest of what was fetched lies beside it (for `sha256sum -c`), and is compared each time; files that the
-    user put there have none. Raises UserError for a file that is not the one expected.
+    have. Each time the weights are held against their pin's digest or, where it has none, against that of what was
+    fetched, which lies beside them (for `sha256sum -c`). Raises UserError for a file that is not the one expected.
     """
     folder, pin = cache_folder() / name, PINS[name]
     config, weights, record = folder / CONFIG, folder / WEIGHTS, folder / f"{WEIGHTS}.sha256"
@@ -152,8 +152,11 @@ def download_model(name: str, checks: Mapping[str, Callable[[Path], object]], mo
             checks[CONFIG](config)
         if weights.exists():
             checks[WEIGHTS](weights)
-            if record.exists() and sha256(weights) not in read_bytes(record, 1000).decode(errors="replace"):
-                raise UserError(f"{weights} is no longer what was fetched: its SHA-256 has changed")
+            recorded = read_bytes(record, 1000).decode(errors="replace") if record.exists() else None
+            expected = pin.sha256 or recorded
+            if expected is not None and sha256(weights) not in expected:
+                way_on = "give the path of a folder for a model of your own"
+                raise UserError(f"{weights} is not what is fetched as {name}: its SHA-256 is another; {way_on}")
     except UserError as error:
         raise UserError(f"{error}; remove {folder}, and {name} is fetched anew") from None
     if not config.exists():

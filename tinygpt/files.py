@@ -11,6 +11,7 @@ import stat
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -136,10 +137,11 @@ def cache_folder() -> Path:
     for place in (wanted, os.path.join(tempfile.gettempdir(), f"tinygpt-{user}")):
         folder = Path(os.path.expanduser(place))
         with contextlib.suppress(OSError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in (*reversed(folder.parents), folder):
+                path.mkdir(mode=0o700, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 found = os.stat(folder) if place == wanted else os.lstat(folder)  # a link of others' leads anywhere
-            if problem := _not_ours(found):
+            if problem := _not_ours(found) or _replaceable(folder):
                 raise UserError(f"the cache folder {folder} {problem}; set TINYGPT_CACHE to a folder of your own")
             return folder
     raise UserError(f"Neither {wanted} nor the temporary folder can be written; set TINYGPT_CACHE to a folder that can")
@@ -156,6 +158,15 @@ def _not_ours(folder: os.stat_result) -> str | None:
     return "can be written to by every user" if os.name == "posix" and folder.st_mode & stat.S_IWOTH else None
 
 
+def _replaceable(folder: Path) -> str | None:
+    """Why others could put a folder of theirs in this one's place. (Not in one such as /tmp, with the sticky bit.)"""
+    for above in (folder.absolute().parent, folder.resolve().parent):
+        mode = above.stat().st_mode
+        if os.name == "posix" and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return f"can be replaced by every user, since each can write to {above}"
+    return None
+
+
 def download(
     url: str, path: Path, way_out: str, check: Callable[[Path], object] = lambda path: None, limit: int = JSON_LIMIT
 ) -> None:
@@ -166,16 +177,18 @@ def download(
     def fetch(temporary: Path) -> None:
         try:
             with urllib.request.urlopen(url, timeout=60) as response, temporary.open("wb") as file:
-                if not (getattr(response, "url", None) or url).startswith(url.split(":")[0]):
-                    raise ConnectionError(f"it leads to {response.url}, which nothing protects on its way")
+                leads_to = getattr(response, "url", None) or url
+                if urllib.parse.urlsplit(leads_to).scheme != urllib.parse.urlsplit(url).scheme:
+                    raise ConnectionError(f"it leads to {leads_to[:200]}, which nothing protects on its way")
                 while piece := response.read(1 << 20):
                     file.write(piece)
                     if file.tell() + max(0, getattr(response, "length", 0) or 0) > limit:
                         raise ConnectionError(f"it has more than the {limit:,} bytes expected")
                 if getattr(response, "length", 0):  # what the server promised and did not send
                     raise ConnectionError(f"it broke off {response.length:,} bytes before the end")
-        except (OSError, http.client.HTTPException) as error:
-            raise UserError(f"Could not fetch {url} ({getattr(error, 'reason', error)}); {way_out}") from error
+        except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: it leads to what is no address
+            reason = str(getattr(error, "reason", error))[:300]
+            raise UserError(f"Could not fetch {url} ({reason}); {way_out}") from error
         why = ""
         try:
             if check(temporary) is not False:
