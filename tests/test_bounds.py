@@ -15,6 +15,7 @@ from tinygpt import GPT, GPTConfig, UserError, device
 from tinygpt.checkpoint import read_tensors, save_file
 from tinygpt.cli import main
 from tinygpt.data import load_corpus
+from tinygpt.models.gpt2 import DROPOUTS
 from tinygpt.run.config import TrainConfig, plain_type
 from tinygpt.run.nanogpt import read_nanogpt_config
 from tinygpt.run.store import resume, start
@@ -52,7 +53,7 @@ def test_a_number_that_no_run_can_have_is_a_short_sentence(tmp_path, name):
             "--gradient_accumulation_steps is 1000000000; expected at most 100,000",
         ),
         ({"batch_size": 10**6, "block_size": 64}, "a step would have 64,000,000 tokens.*at most 16,777,216, so choose"),
-        ({"eval_iters": 10**9}, "--eval_iters is 1000000000; expected at most a million"),
+        ({"eval_iters": 10**9}, "--eval_iters is 1000000000; expected at most 1,000,000"),
         ({"threads": 10**9}, "--threads is 1000000000; expected at most 1,024"),
         ({"seed": 2**64}, "--seed is 18446744073709551616; expected at most"),
         ({"vocab_size": 10**9, "tokenizer": "bpe"}, "--vocab_size is 1000000000; expected at most 262,144"),
@@ -72,6 +73,17 @@ def test_settings_beyond_their_bounds_are_refused_by_name(tmp_path, changes, sen
     with pytest.raises(UserError, match=sentence) as error:
         start(TrainConfig(**TINY | {"out_dir": str(tmp_path)} | changes))
     assert len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(GPTConfig), ids=lambda field: field.name)
+def test_a_configuration_file_that_no_model_can_have_is_a_short_sentence(tmp_path, field):
+    settings = GPTConfig(5, 7, 2, 2, 6).to_pretrained()
+    names = {"block_size": ["n_positions"], "dropout": DROPOUTS}.get(field.name, [field.name])
+    for value in [10**400, 10**4200, -(10**4200), float("inf"), float("nan"), "x" * 10_000, [4] * 10_000, None]:
+        (tmp_path / "config.json").write_text(json.dumps(settings | dict.fromkeys(names, value)))
+        with pytest.raises(UserError) as error:
+            GPT.from_pretrained(tmp_path)
+        assert len(str(error.value).replace(str(tmp_path), "")) < 300 and "no such file" not in str(error.value)
 
 
 def test_numpys_numbers_and_paths_become_plain_settings(tmp_path):
@@ -179,6 +191,7 @@ def copied(saved, tmp_path):
         ({"best_val_loss": "x"}, "state.json has best_val_loss = 'x'; expected a number or null"),
         ({"best_val_loss": float("nan")}, "state.json has best_val_loss = nan"),
         ({"threads": 1e9}, "state.json has threads = 1000000000.0"),
+        ({"threads": 10**9}, "state.json has threads = 1000000000; expected a whole number of .* at most 1,024"),
         ({"text": ["a" * 10**6] * 10}, "state.json has text = "),
         ({"config": []}, r"state.json has config = \[\]; expected an object"),
         ({"config": {"batch_size": "four"}}, "state.json: --batch_size is 'four'; expected a whole number"),

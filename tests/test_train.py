@@ -432,7 +432,7 @@ def test_the_bits_do_not_depend_on_how_many_threads_blas_would_take(tmp_path):
     ("changes", "sentence"),
     [
         ({"batch_size": 0}, "--batch_size is 0; expected at least 1"),
-        ({"batch_size": 10**19}, "at most a million"),
+        ({"batch_size": 10**19}, "at most 1,000,000"),
         ({"eval_iters": 0}, "--eval_iters is 0"),
         ({"max_iters": -1}, "--max_iters is -1"),
         ({"learning_rate": -1e-3}, "--learning_rate is -0.001"),

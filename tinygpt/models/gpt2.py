@@ -31,6 +31,7 @@ GPT2_SIZES = {  # name: n_layer, n_head, n_embd
     "gpt2-xl": (48, 25, 1600),  # 1,557,611,200
 }
 LAYERS = 10_000  # at most; ten times the deepest transformers (Wang et al., 2022, arXiv:2203.00555)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")  # Hugging Face's names
 BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that some GPT-2 files carry along
 NOT_GPT2 = {  # settings of Hugging Face's GPT2Config that change the computation to one we do not have
@@ -77,7 +78,7 @@ class GPTConfig:
         rules: dict[str, tuple] = dict.fromkeys(("block_size", "vocab_size", "n_head", "n_embd"), whole) | {
             "n_layer": (whole[0], lambda n: 1 <= n <= LAYERS, f"{whole[2]} and at most {LAYERS:,}"),
             "dropout": (number, lambda p: 0 <= p < 1, "a probability, at least 0 and below 1"),
-            "layer_norm_epsilon": (number, lambda eps: 0 < eps < math.inf, "a number above 0"),
+            "layer_norm_epsilon": (number, lambda eps: 0 < eps < FLOAT32_MAX, "a finite number above 0"),
             "bias": (bool | np.bool_, lambda _: True, "True or False"),
             "activation_function": (str, GELUS.__contains__, "gelu_new (tanh) or gelu (exact)"),
         }
@@ -91,9 +92,10 @@ class GPTConfig:
             about = f"{Decimal(n):.0e}"  # a float may be too small for it
             raise UserError(f"that makes about {about} parameters, more than any machine holds; choose smaller sizes")
         if self.n_embd % self.n_head != 0:
+            multiple = brief(-(-self.n_embd // self.n_head) * self.n_head)
             raise UserError(
-                f"n_embd is {self.n_embd} and n_head is {self.n_head}, but every head takes an equal share of the "
-                f"channels; make n_embd a multiple of n_head, such as {-(-self.n_embd // self.n_head) * self.n_head}"
+                f"n_embd is {self.n_embd} and n_head is {brief(self.n_head)}, but every head takes an equal share of "
+                f"the channels; make n_embd a multiple of n_head, such as {multiple}"
             )
 
     @classmethod

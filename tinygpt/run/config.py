@@ -118,8 +118,7 @@ def _setting(name: str, value: Any, kind: Any) -> Any:
     if kind is float and not _is_finite(value):
         raise UserError(f"--{name} is {brief(value)}; expected a finite number")
     if kind is int and abs(value) > (most := AT_MOST.get(name, 10**15)):
-        bound = "a million" if most == 10**6 else f"{most:,}"
-        raise UserError(f"--{name} is {brief(value)}; expected at most {bound}")
+        raise UserError(f"--{name} is {brief(value)}; expected at most {most:,}")
     return kind(value)
 
 

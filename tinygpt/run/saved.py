@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from tinygpt.errors import UserError, brief
-from tinygpt.run.config import TrainConfig
+from tinygpt.run.config import AT_MOST, TrainConfig
 
 Rule = tuple[Callable[[Any], bool], str]
 
 
-def _whole(least: int) -> Rule:
-    return lambda value: type(value) is int and least <= value <= 10**15, f"a whole number of at least {least}"
+def _whole(least: int, most: int = 10**15) -> Rule:
+    expected = f"a whole number of at least {least} and at most {most:,}"
+    return lambda value: type(value) is int and least <= value <= most, expected
 
 
 def _is_number(value: Any) -> bool:
@@ -23,7 +24,7 @@ RULES: dict[str, Rule] = {
     "step": _whole(0),
     "evaluated_step": _whole(-1),
     "best_val_loss": (lambda value: value is None or _is_number(value), "a number or null"),
-    "threads": _whole(1),
+    "threads": _whole(1, AT_MOST["threads"]),
     "text": (lambda value: isinstance(value, str), "text"),
     "config": (lambda value: isinstance(value, dict), "an object"),
 }
