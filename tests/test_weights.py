@@ -4,7 +4,9 @@ import json
 import re
 import shutil
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests import children
 from tests.damage import damage
-from tinygpt import GPT, UserError, load_model
+from tinygpt import GPT, UserError, checkpoint, load_model
 from tinygpt.cli import main
 from tinygpt.errors import Note
 from tinygpt.run.store import load_state, resume
@@ -148,6 +150,95 @@ def test_best_weights_that_are_missing_are_told_where_the_last_ones_are_used(out
 def test_weights_that_are_no_floating_point_numbers_are_refused(out, dtype):
     rewrite(out / "best" / WEIGHTS, lambda tensors: {"wpe.weight": tensors["wpe.weight"].astype(dtype)})
     with pytest.raises(UserError, match=f"wpe.weight holds {dtype}; expected floating-point numbers"):
+        GPT.from_pretrained(out / "best")
+
+
+def put_a_terabyte(path: Path, name: str) -> None:
+    """A tensor of a terabyte, of which nothing is on the disk, beside those in a safetensors file."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
+    if name in header:
+        header["h.7.attn.bias"] = header[name]  # no byte may be without a name; this is one that is left alone
+    header[name] = {"dtype": "U8", "shape": [1 << 40], "data_offsets": [len(data), len(data) + (1 << 40)]}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    with path.open("r+b") as file:
+        file.truncate(8 + len(text) + len(data) + (1 << 40))
+
+
+@pytest.fixture
+def none_of_them_read(monkeypatch):
+    tensors_in = checkpoint._tensors_in
+
+    @contextmanager
+    def watched(path):
+        with tensors_in(path) as file:
+
+            def get_tensor(name):
+                assert file.get_slice(name).get_shape() != [1 << 40], f"{name} is read"
+                return file.get_tensor(name)
+
+            yield SimpleNamespace(
+                keys=file.keys, metadata=file.metadata, get_slice=file.get_slice, get_tensor=get_tensor
+            )
+
+    monkeypatch.setattr(checkpoint, "_tensors_in", watched)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("bomb", "has an unknown bomb; its config belongs to another model, or it is damaged"),
+        ("wte.weight", r"wte.weight has shape \(.*, 16\), but the array given has shape \(1099511627776,\)"),
+        ("transformer.wte.weight", "wte.weight has shape"),
+        ("lm_head.weight", "lm_head.weight has shape"),
+        ("h.0.ln_1.bias", "ln_1.bias has shape"),
+        ("h.0.attn.bias", None),  # a mask, which is left alone
+    ],
+)
+def test_weights_of_another_model_are_refused_unread(out, none_of_them_read, name, sentence):
+    put_a_terabyte(out / "best" / WEIGHTS, name)
+    if sentence is None:
+        GPT.from_pretrained(out / "best")
+        return
+    with pytest.raises(UserError, match=f"{out}/best/{WEIGHTS}.*{sentence}"):
+        GPT.from_pretrained(out / "best")
+
+
+@pytest.mark.parametrize("name", ["bomb", "m.bomb"])
+def test_moments_of_another_model_are_refused_unread(out, monkeypatch, none_of_them_read, name):
+    monkeypatch.setattr("tinygpt.run.store._check_digest", lambda *_: None)
+    path = load_state(out)[1] / "moments.safetensors"
+    put_a_terabyte(path, name)
+    with pytest.raises(UserError, match=f"{path}.* {name}.*its config belongs to another model"):
+        resume(out, {"max_iters": 12})
+
+
+def test_a_file_beside_the_weights_that_is_too_large_is_left_unread(out):
+    path = out / "best" / "tokenizer.tinygpt.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.warns(Note, match=f"{path} is not the one that {WEIGHTS} was saved with"):
+        model = GPT.from_pretrained(out / "best")
+    model.save_pretrained(out / "best")
+    with pytest.raises(UserError, match=r"tokenizer.tinygpt.json has 1,099,511,627,776 bytes; expected at most"):
+        load_model(out)
+
+
+def test_a_number_that_is_not_finite_is_called_so_wherever_it_is(out):
+    rewrite(out / "best" / WEIGHTS, lambda tensors: {"h.0.ln_1.bias": tensors["h.0.ln_1.bias"] + np.float32(np.nan)})
+    with pytest.raises(UserError, match="h.0.ln_1.bias has numbers that are not finite"):
+        GPT.from_pretrained(out / "best")
+
+
+def test_a_tied_head_that_is_not_finite_is_not_called_untied(out):
+    def spoil(tensors):
+        tensors["wte.weight"].flat[0] = np.nan
+        return tensors | {"lm_head.weight": tensors["wte.weight"]}
+
+    rewrite(out / "best" / WEIGHTS, spoil)
+    with pytest.raises(UserError, match="wte.weight has numbers that are not finite"):
         GPT.from_pretrained(out / "best")
 
 

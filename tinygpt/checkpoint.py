@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tinygpt.backend import array_module
-from tinygpt.errors import Note, UserError
-from tinygpt.files import cache_folder, download, opened, read_bytes, sha256, write_atomically
+from tinygpt.errors import Note, UserError, brief
+from tinygpt.files import JSON_LIMIT, cache_folder, download, opened, read_bytes, sha256, write_atomically
 from tinygpt.parameters import Parameters
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.tinygpt.json"
+OTHER_MODEL = "its config belongs to another model, or it is damaged"
 HUGGING_FACE = {"format": "pt"}  # the metadata that its loaders ask for
 DIGEST = "tinygpt.sha256"  # in the metadata of weights: of all of them, and of the digests of the files beside them
 
@@ -62,12 +63,13 @@ def write_model(folder: Path, settings: Mapping[str, Any], tensors: Mapping[str,
     write_tensors(folder / WEIGHTS, tensors, said)  # last: where there are weights, there is all they need
 
 
-def read_weights(path: Path, checked: bool = False) -> dict[str, np.ndarray]:
-    """The weights of a model's folder by name. Raises UserError if they are missing, or not those that were saved, so
-    far as a digest tells; a file beside them that has changed is a note. checked: True for files known to be whole.
+def read_weights(path: Path, names: Iterable[str], checked: bool = False) -> dict[str, np.ndarray]:
+    """The weights of a model's folder that have these names. Raises UserError if they are missing, or not those that
+    were saved, so far as a digest tells; a file beside them that has changed is a note. checked: True for files known
+    to be whole.
     """
     with _tensors_in(path) as file:
-        tensors, said = _tensors(file), file.metadata() or {}
+        tensors, said = {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     if checked or DIGEST not in said:
         return tensors
     saved = {name: said[name] for name in (*HUGGING_FACE, CONFIG, TOKENIZER) if name in said}
@@ -78,7 +80,8 @@ def read_weights(path: Path, checked: bool = False) -> dict[str, np.ndarray]:
     for name in sorted(saved.keys() - HUGGING_FACE.keys()):
         if saved[name] != now.get(name):
             problem = f"is not the one that {path.name} was saved with: it was edited, or is damaged"
-            problem = problem if name in now else f"was there when {path.name} was saved, and is missing now"
+            if not path.with_name(name).exists():
+                problem = f"was there when {path.name} was saved, and is missing now"
             warnings.warn(f"{path.with_name(name)} {problem}", Note, stacklevel=3)
     return tensors
 
@@ -101,31 +104,45 @@ def _digest(tensors: Mapping[str, np.ndarray], said: Mapping[str, str]) -> str:
 
 def _digests_beside(folder: Path) -> dict[str, str]:
     paths = [path for path in (folder / CONFIG, folder / TOKENIZER) if path.is_file()]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {path.name: sha256(path) for path in paths if path.stat().st_size <= JSON_LIMIT}  # what is larger is neither
+
+
+def check_shapes(found: Iterable[tuple[str, tuple[int, ...]]], expected: Mapping[str, tuple], source: Any) -> None:
+    """Raise UserError, naming `source`, if a name or shape that was found in it is not one of those expected."""
+    found = list(found)
+    _check_names("has an unknown", {name for name, _ in found} - expected.keys(), source)
+    for name, shape in found:
+        if shape != expected[name]:
+            problem = f"{name} has shape {expected[name]}, but the array given has shape {brief(shape)}"
+            raise UserError(f"{source}: {problem}; {OTHER_MODEL}")
+
+
+def _check_names(problem: str, names: set[str], source: Any) -> None:
+    if names:
+        some = ", ".join(name[:100] for name in sorted(names)[:3])
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise UserError(f"{source} {problem} {some}{more}; {OTHER_MODEL}")
 
 
 def copy_tensors(tensors: Mapping[str, np.ndarray], params: Parameters, source: str | Path) -> None:
     """Copy `tensors` into `params`, all names and shapes agreeing, every one a finite floating-point number. Raises
     UserError, naming `source`, otherwise.
     """
-    missing, unknown = params.keys() - tensors.keys(), tensors.keys() - params.keys()
-    for problem, names in (("lacks", missing), ("has an unknown", unknown)):
-        if names:
-            some = ", ".join(name[:100] for name in sorted(names)[:3]) + (
-                f" and {len(names) - 3} more" if len(names) > 3 else ""
-            )
-            raise UserError(f"{source} {problem} {some}; its config belongs to another model")
+    _check_names("lacks", params.keys() - tensors.keys(), source)
+    check_shapes(((name, np.shape(array)) for name, array in tensors.items()), params.shapes, source)
     for name, array in tensors.items():
         if "float" not in array.dtype.name:
             raise UserError(f"{source}: {name} holds {array.dtype}; expected floating-point numbers, such as float32")
-        try:
-            with np.errstate(over="ignore"):  # of float64 that is too large for float32
-                params[name] = array
-        except UserError as error:
-            raise UserError(f"{source}: {error}; its config belongs to another model") from None
-        if not bool(array_module(params[name]).isfinite(params[name]).all()):
-            problem = f"{name} has numbers that are not finite in {params.dtype}, such as NaN"
-            raise UserError(f"{source}: {problem}; take an earlier save, or a copy")
+        with np.errstate(over="ignore"):  # of float64 that is too large for float32
+            params[name] = array
+        check_finite(name, params[name], source)
+
+
+def check_finite(name: str, array: Any, source: Any) -> None:
+    """Raise UserError, naming `source`, if a number in `array` is not finite."""
+    if not bool(array_module(array).isfinite(array).all()):
+        problem = f"{name} has numbers that are not finite in {array.dtype}, such as NaN"
+        raise UserError(f"{source}: {problem}; take an earlier save, or a copy")
 
 
 def download_model(name: str, checks: Mapping[str, Callable[[Path], object]], most: int) -> Path:
@@ -185,14 +202,14 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mappi
         raise UserError(f"could not write {path}: {error}; check the disk and the path") from error
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in a safetensors file by name. Raises UserError if it is missing or damaged."""
+def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, np.ndarray]:
+    """The arrays in a safetensors file by name. expected: if given, the names and shapes that it may have. Raises
+    UserError if it is missing or damaged, or has others, which may be too large to read.
+    """
+    if expected is not None:
+        check_shapes(tensor_shapes(path).items(), expected, path)
     with _tensors_in(path) as file:
-        return _tensors(file)
-
-
-def _tensors(file: Any) -> dict[str, np.ndarray]:
-    return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:

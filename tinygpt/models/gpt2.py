@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from tinygpt.backend import Array, device_module, fold_in
+from tinygpt.checkpoint import check_finite, check_shapes
 from tinygpt.errors import UserError, brief
 from tinygpt.layers import attention, cross_entropy, dropout, embedding, gelu, layernorm, linear, softmax
 from tinygpt.models.model import KeyValueCache, Model
@@ -33,6 +34,7 @@ GPT2_SIZES = {  # name: n_layer, n_head, n_embd
 LAYERS = 10_000  # at most; ten times the deepest transformers (Wang et al., 2022, arXiv:2203.00555)
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")  # Hugging Face's names
+PREFIX = "transformer."  # of names that Hugging Face's GPT2LMHeadModel writes
 BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that some GPT-2 files carry along
 NOT_GPT2 = {  # settings of Hugging Face's GPT2Config that change the computation to one we do not have
     "model_type": "gpt2", "tie_word_embeddings": True, "scale_attn_weights": True,
@@ -409,19 +411,31 @@ class GPT(Model):
                     tensors[name.removesuffix("weight") + "bias"] = np.zeros(weight.shape[-1], weight.dtype)
         return tensors
 
+    def tensors_to_read(self, shapes: Mapping[str, tuple[int, ...]], source: Path) -> list[str]:
+        """The names in the weights file `source` of what `understand_tensors` takes; shapes: of all that is in it.
+        Raises UserError for names and shapes that are not this model's.
+        """
+        plain = {name: name.removeprefix(PREFIX) for name in shapes}
+        names = [name for name in shapes if not BUFFERS.fullmatch(plain[name])]
+        expected = replace(self.config, bias=True).shapes()
+        expected["lm_head.weight"] = expected["wte.weight"]
+        check_shapes(((plain[name], shapes[name]) for name in names), expected, source)
+        return names
+
     def understand_tensors(self, tensors: Mapping[str, np.ndarray], source: Path) -> dict[str, np.ndarray]:
         """The parameters by name, of what the weights file `source` holds: what Hugging Face's GPT-2 classes write,
-        with or without the `transformer.` prefix. Raises UserError for a head of its own, or biases where none may be.
+        with or without the prefix. Raises UserError for a head of its own, or biases where none may be.
         """
-        tensors = {name.removeprefix("transformer."): array for name, array in tensors.items()}
-        tensors = {name: array for name, array in tensors.items() if not BUFFERS.fullmatch(name)}
+        tensors = {name.removeprefix(PREFIX): array for name, array in tensors.items()}
         head = tensors.pop("lm_head.weight", None)
-        if head is not None and not np.array_equal(head, tensors.get("wte.weight", np.empty(0))):
+        if head is not None and not np.array_equal(head, tensors.get("wte.weight", np.empty(0)), equal_nan=True):
             raise UserError(f"{source} has a head that is not tied to wte.weight; this library ties them")
-        biases = [] if self.config.bias else [name for name in tensors if name.endswith(".bias")]
-        if any(tensors.pop(name).any() for name in biases):
-            config = source.with_name("config.json")
-            raise UserError(f"{config} says the model has no biases, but {source.name} has some that are not zero")
+        for name in [] if self.config.bias else [name for name in tensors if name.endswith(".bias")]:
+            bias = tensors.pop(name)
+            check_finite(name, bias, source)
+            if bias.any():
+                config = source.with_name("config.json")
+                raise UserError(f"{config} says the model has no biases, but {source.name} has some that are not zero")
         return tensors
 
     def cropped(self, block_size: int) -> "GPT":

@@ -63,7 +63,8 @@ class Model:
     hidden_backward: Callable[[Array, tuple, Any], None]  # its gradient, cache, grads to add to
     decode: Callable[[Array, int, KeyValueCache], Array]  # new tokens, the first one's position -> their hidden state
     pretrained_tensors: Callable[[], dict[str, np.ndarray]]  # the parameters as a file holds them
-    understand_tensors: Callable[[Mapping, Path], dict[str, np.ndarray]]  # and back
+    tensors_to_read: Callable[[Mapping, Path], list[str]]  # of all shapes in a file by name; they may be too large
+    understand_tensors: Callable[[Mapping, Path], dict[str, np.ndarray]]  # and what was read, back
 
     probabilities: Any = staticmethod(sample.probabilities)
     draw: Any = staticmethod(sample.draw)
@@ -231,7 +232,8 @@ class Model:
         config, weights = checkpoint.model_files(Path(folder))
         shape = cls.config_class.from_pretrained(read_json(config), config)
         model = cls(shape, device, dtype, seed=None, ops=ops, parts=parts)
-        tensors = model.understand_tensors(checkpoint.read_weights(weights, checked), weights)
+        names = model.tensors_to_read(checkpoint.tensor_shapes(weights), weights)
+        tensors = model.understand_tensors(checkpoint.read_weights(weights, names, checked), weights)
         checkpoint.copy_tensors(tensors, model.params, folder)
         return model
 

@@ -180,7 +180,9 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
             f"on exactly; name the text to go on with (--data FILE or --dataset={config.dataset}), or start a new run"
         )
     state = _state(config, corpus, model, parts)
-    kept = read_tensors(folder / OPTIMIZER_STATE)
+    shapes = {name: target.shapes for name, target in state.optimizer.state.items()}
+    moments = {f"{name}.{key}": shape for name, own in shapes.items() for key, shape in own.items()}
+    kept = read_tensors(folder / OPTIMIZER_STATE, moments)
     for name, target in state.optimizer.state.items():
         own = {key.removeprefix(f"{name}."): array for key, array in kept.items() if key.startswith(f"{name}.")}
         copy_tensors(own, target, folder / OPTIMIZER_STATE)
