@@ -217,6 +217,35 @@ def test_a_state_is_only_looked_for_in_its_own_run(copied, name):
         resume(copied)
 
 
+def everything_in(folder: Path) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="on Windows not every user may make links")
+@pytest.mark.parametrize("what", ["last", "best", "step-00000004", "state"])
+@pytest.mark.parametrize("go_on", [["--init_from=resume", "--max_iters=4"], ["--max_iters=4"]], ids=["resume", "anew"])
+def test_links_in_a_runs_folder_lead_to_no_change_elsewhere(copied, tmp_path, capfd, what, go_on):
+    victim = tmp_path / "victim"
+    for name in ("last/step-keep", "last/step-00000009.1", "best", "step-00000004"):
+        (victim / name).mkdir(parents=True)
+        (victim / name / "config.json").write_text("the user's own")
+    shutil.copytree(copied / "last", victim / "last", dirs_exist_ok=True)
+    link = next((copied / "last").glob("step-*")) if what == "state" else copied / what
+    if link.exists():
+        shutil.rmtree(link)
+    link.symlink_to(victim / link.relative_to(copied))
+    before = everything_in(victim), sorted(everything_in(copied).keys())
+    settings = [f"--{name}={value}" for name, value in TINY.items() if name != "max_iters"]
+    flags = [f"--out_dir={copied}", "--always_save_checkpoint", *([] if "resume" in go_on[0] else settings), *go_on]
+    assert main(["train", *flags]) == 1
+    assert f"{link} is a link, and a run changes nothing outside its folder" in capfd.readouterr().err
+    assert (everything_in(victim), sorted(everything_in(copied).keys())) == before
+    (tmp_path / "another disk").symlink_to(copied)
+    link.unlink()
+    shutil.copytree(victim / link.relative_to(copied), link)
+    assert main(["train", f"--out_dir={tmp_path / 'another disk'}", *flags[1:]]) == 0
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
 @pytest.mark.parametrize("name", ["current", "state.json", "config.json", "model.safetensors", "moments.safetensors"])
 def test_a_pipe_in_the_place_of_a_runs_file_is_not_waited_for(copied, name):

@@ -273,6 +273,15 @@ def test_what_a_killed_run_left_half_written_goes(tmp_path, start):
     assert len(list(out_dir.glob("last/step-*"))) == 1 and read_state(out_dir) in (1, 2)
 
 
+def test_only_what_is_named_as_states_are_is_removed(tmp_path):
+    write_state(tmp_path, 1)
+    kept = "step-keep", "step-1", "step-", "step-00000001.1.old", "step-00000002.x"
+    for name in (*kept, "step-00000002.1"):
+        (tmp_path / "last" / name).mkdir()
+    remove_leftovers(tmp_path)
+    assert {path.name for path in (tmp_path / "last").iterdir()} == {*kept, "step-00000001.1", "current"}
+
+
 @pytest.mark.parametrize("current", ["", ".", "..", "step-00000009.1", None])
 def test_states_that_nothing_names_are_left_to_be_looked_at(tmp_path, current):
     write_state(tmp_path, 1)

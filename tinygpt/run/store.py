@@ -114,6 +114,7 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
             f"most {STEP_TOKENS:,}, so choose a smaller --batch_size or --gradient_accumulation_steps"
         )
     if not config.eval_only:
+        refuse_links(config.out_dir)
         needed = model.params.flat.nbytes * (2 + len(optimizer.state))
         check_memory(needed, "the model, its gradients and the optimizer's state", model.device)
     return state
@@ -253,6 +254,7 @@ def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], me
 
     write: puts the state's files into a folder; meta: what JSON holds. A UserError leaves the state before as it is.
     """
+    refuse_links(out_dir)
     last = Path(out_dir) / "last"
     folder = _unused(last, f"step-{step:08d}.")
     try:
@@ -270,10 +272,23 @@ def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], me
     remove_leftovers(Path(out_dir))
 
 
+def refuse_links(out_dir: str | Path) -> None:
+    """Raise UserError if a folder that a run writes into is a link: in a run's folder that somebody gave to the user it
+    may lead to anything of theirs.
+    """
+    out_dir = Path(out_dir)
+    last = out_dir / "last"
+    for path in (last, out_dir / "best", *out_dir.glob("step-*"), *last.glob("step-*")):
+        if path.is_symlink():
+            way_out = f"put a folder in its place (to have the run on another disk, make {out_dir} itself a link)"
+            raise UserError(f"{path} is a link, and a run changes nothing outside its folder; {way_out}")
+
+
 def remove_leftovers(out_dir: Path) -> None:
     """Remove states that are not the last, and what killed runs left half written. Only for who alone writes there."""
+    refuse_links(out_dir)
     last = out_dir / "last"
-    states = list(last.glob("step-*"))
+    states = [path for path in last.glob("step-*") if re.fullmatch(r"step-[0-9]+\.[0-9]+", path.name)]
     in_use = current(out_dir).partition("\n")[0]
     if last / in_use in states:  # else they may be all that is left of the run
         for state in states:
