@@ -118,6 +118,13 @@ def test_a_run_whose_moments_do_not_fit_is_refused_though_its_weights_do(monkeyp
                 start(config)
 
 
+def test_a_batch_whose_activations_do_not_fit_is_refused_by_its_flag(monkeypatch, tmp_path):
+    monkeypatch.setattr(device, "memory_size", lambda: 4 * 10**9)
+    start(TrainConfig(**TINY | {"out_dir": str(tmp_path), "batch_size": 4000}))
+    with pytest.raises(UserError, match="--batch_size=1000000 sequences, even a quarter of them, take .* GB, but this"):
+        start(TrainConfig(**TINY | {"out_dir": str(tmp_path), "batch_size": 10**6, "n_layer": 4}))
+
+
 def test_the_memory_that_the_system_tells_is_the_machines():
     assert device.memory_size() is None or 10**8 < device.memory_size() < 10**15
 

@@ -30,7 +30,7 @@ from tinygpt.data import Corpus, load_corpus
 from tinygpt.device import check_memory, resolve_device
 from tinygpt.errors import Note, UserError, brief
 from tinygpt.files import flush_to_disk, make_folder, read_bytes, read_json, sha256, write_atomically
-from tinygpt.models.gpt2 import GPT, GPTConfig
+from tinygpt.models.gpt2 import GPT, GPTConfig, costs
 from tinygpt.ops import build
 from tinygpt.optim import find as find_optimizer
 from tinygpt.parallel import training_threads
@@ -117,6 +117,10 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
         refuse_links(config.out_dir)
         needed = model.params.flat.nbytes * (2 + len(optimizer.state))
         check_memory(needed, "the model, its gradients and the optimizer's state", model.device)
+        tokens = config.batch_size * model.config.block_size
+        kept = tokens * sum(row.activations for row in costs(model.config)) * model.dtype.itemsize
+        sequences = f"the activations of --batch_size={config.batch_size} sequences, even a quarter of them,"
+        check_memory(kept // 4, sequences, model.device)  # kernels may keep half of what the definitions do
     return state
 
 
