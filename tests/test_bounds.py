@@ -27,6 +27,7 @@ TINY = {
     "eval_iters": 1, "eval_interval": 2, "warmup_iters": 1, "sample_length": 0, "threads": 1, "device": "cpu",
 }  # fmt: skip
 NUMBERS = [name for name, hint in typing.get_type_hints(TrainConfig).items() if plain_type(hint) in (int, float)]
+TEXTS = [name for name, hint in typing.get_type_hints(TrainConfig).items() if plain_type(hint) is str]
 HUGE = [10**9, 10**19, 10**400, 10**5000, -1, -(10**400), float("inf"), float("nan"), "four", 2.5, [4], {}, True, None]
 
 
@@ -66,7 +67,7 @@ def test_a_number_that_no_run_can_have_is_a_short_sentence(tmp_path, name):
         ({"out_dir": None}, "--out_dir is None; expected text in quotes"),
         ({"data": "a\0b"}, "expected what can name a file"),
         ({"data": "\ud800"}, "expected what can name a file"),
-        ({"dataset": "x" * 10_000_000}, "--dataset is 'xxx.*; expected what can name a file, at most 4,096 characters"),
+        ({"dataset": "x" * 10_000_000}, "--dataset is 'xxx.*; expected what can name a file, and is no longer than"),
     ],
 )
 def test_settings_beyond_their_bounds_are_refused_by_name(tmp_path, changes, sentence):
@@ -97,6 +98,14 @@ def test_numpys_numbers_and_paths_become_plain_settings(tmp_path):
     assert json.loads(json.dumps(dataclasses.asdict(config)))["out_dir"] == str(tmp_path)
     assert [type(config.batch_size), type(config.learning_rate), type(config.bias)] == [int, float, bool]
     assert type(config.weight_decay) is float
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("text", ["x" * 300, "x/" * 2040, "x" * 5000], ids=["300", "4080 in folders", "5000"])
+def test_a_text_that_can_name_no_file_is_a_short_sentence(tmp_path, name, text):
+    with pytest.raises(UserError, match=f"--{name} is 'x.*; expected what can name a file") as error:
+        start(TrainConfig(**TINY | {"out_dir": str(tmp_path), name: text}))
+    assert len(str(error.value)) < 250
 
 
 def test_a_model_larger_than_the_memory_is_refused_before_it_is_made(monkeypatch):

@@ -1,5 +1,6 @@
 """What a run is made of: every setting with its default and what `--help` says about it, and the presets."""
 
+import errno
 import math
 import os
 import types
@@ -114,7 +115,7 @@ def _setting(name: str, value: Any, kind: Any) -> Any:
     if not isinstance(value, TAKEN_AS[kind]) or (isinstance(value, bool) and kind is not bool):
         raise UserError(f"--{name} is {brief(value)}; expected {A_VALUE_OF[kind]}")
     if kind is str and not _can_be_a_name(str(value)):
-        raise UserError(f"--{name} is {brief(value)}; expected what can name a file, at most 4,096 characters")
+        raise UserError(f"--{name} is {brief(value)}; expected what can name a file, and is no longer than names are")
     if kind is float and not _is_finite(value):
         raise UserError(f"--{name} is {brief(value)}; expected a finite number")
     if kind is int and abs(value) > (most := AT_MOST.get(name, 10**15)):
@@ -130,10 +131,16 @@ def _is_finite(number: Any) -> bool:
 
 
 def _can_be_a_name(text: str) -> bool:
-    try:
-        return "\0" not in text and len(os.fsencode(text)) <= 4096
-    except UnicodeEncodeError:  # half a character
+    """Whether a file can have the name, or a folder with files in it, on this system."""
+    if len(text) > 4096:
         return False
+    try:
+        os.stat(os.path.join(text, "x" * 100))
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
+    except ValueError:  # a zero byte, or half a character
+        return False
+    return True
 
 
 def plain_type(hint: Any) -> type:
