@@ -13,6 +13,7 @@ from tests import children
 from tinygpt.data import load_corpus, token_cache
 from tinygpt.data.token_cache import MIB
 from tinygpt.errors import UserError
+from tinygpt.run.store import load_meta
 
 
 def token_files(folder):
@@ -69,7 +70,7 @@ def test_a_file_cut_short_under_a_run_is_a_sentence_and_no_crash(mapped, rest):
     read(corpus, "val")
 
 
-CUT_SHORT_AT_THE_FIFTH_BATCH = """
+CUT_SHORT_AT_THE_SEVENTH_BATCH = """
 import os, sys
 from tinygpt.cli import main
 from tinygpt.data import Corpus
@@ -77,7 +78,7 @@ real, count = Corpus.batch, 0
 def batch(self, *arguments):
     global count
     count += 1
-    if count == 5:
+    if count == 7:
         os.truncate(self.checks["train"].__self__.path, 0)
     return real(self, *arguments)
 Corpus.batch = batch
@@ -91,9 +92,10 @@ def test_a_command_ends_with_a_sentence_when_its_tokens_are_cut_short(data, tmp_
     small = "--n_layer=1 --n_embd=16 --n_head=2 --block_size=16 --batch_size=4 --eval_iters=1 --max_iters=9"
     arguments = f"--data={path}", f"--out_dir={tmp_path / 'out'}", *small.split(), "--device=cpu", "--threads=1"
     root = Path(__file__).resolve().parents[1]
-    ended = children.run("-c", CUT_SHORT_AT_THE_FIFTH_BATCH, "train", *arguments, cwd=root)
+    ended = children.run("-c", CUT_SHORT_AT_THE_SEVENTH_BATCH, "train", *arguments, cwd=root)
     assert ended.returncode == 1 and "train.bin was cut short meanwhile" in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert load_meta(tmp_path / "out")[0]["step"] > 0  # what it had learned since the evaluation
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not cut a file that is mapped")

@@ -12,7 +12,8 @@ from tests import children
 from tinygpt.cli import main
 from tinygpt.errors import UserError
 from tinygpt.gradcheck import wire
-from tinygpt.gradcheck.process import NoAnswer, OwnFile, RaisedThere
+from tinygpt.gradcheck.process import NoAnswer, OwnFile
+from tinygpt.gradcheck.wire import RaisedThere
 from tinygpt.own_layers import check, judge, load_own_layers
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits are POSIX's")

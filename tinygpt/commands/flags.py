@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from tinygpt.errors import brief
+from tinygpt.run.config import AT_MOST
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,7 +43,9 @@ def add_system_flags(parser: argparse.ArgumentParser) -> None:
     """Where and how to compute."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--dtype", default="float32", help="float32 or float64 (default: float32)")
-    parser.add_argument("--threads", type=at_least(1, 1024), metavar="N", help="CPU cores to use (default: all)")
+    parser.add_argument(
+        "--threads", type=at_least(1, AT_MOST["threads"]), metavar="N", help="CPU cores to use (default: all)"
+    )
     parser.add_argument("--kernels", default="auto", help="auto or reference (default: auto)")
 
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from tinygpt.errors import UserError
 from tinygpt.gradcheck.diagnosis import diagnose
-from tinygpt.gradcheck.process import OwnFile, RaisedThere
+from tinygpt.gradcheck.process import OwnFile
 from tinygpt.gradcheck.report import Report
 from tinygpt.gradcheck.runs import raised
 from tinygpt.gradcheck.suite import Trial
+from tinygpt.gradcheck.wire import RaisedThere
 
 UNWRITTEN = "{} is not written yet"  # it raises NotImplementedError
 

@@ -4,7 +4,6 @@ Numbers go in and numbers come out; whatever else the file does, it does to that
 what came back. A file that ends its process, never comes back or answers what cannot be read gives no answer.
 """
 
-import builtins
 import contextlib
 import inspect
 import json
@@ -33,7 +32,7 @@ from tinygpt.ops import DEFINITIONS, Ops
 
 PRINTED = 20_000  # bytes of what a file prints that are shown
 ASKED = 1 << 20  # bytes that it may have us compute with
-LONGEST, NAMES = 1 << 20, 100  # bytes of a file; characters of a name, and names
+LONGEST = 1 << 20  # bytes of a file
 MARK = "TINYGPT_CHILD"  # in the environment of all that it starts
 START_SECONDS = 120  # in which the process must be there; it takes a quarter of a second
 CHILD = "import sys; sys.path[:] = sys.argv[2:]; from tinygpt.gradcheck.child import serve; serve(sys.argv[1])"
@@ -41,14 +40,6 @@ CHILD = "import sys; sys.path[:] = sys.argv[2:]; from tinygpt.gradcheck.child im
 
 class NoAnswer(BaseException):
     """The file gave none, and why, in a sentence. No Exception, which a check would take for the file's own."""
-
-
-class RaisedThere(Exception):
-    """What a file raised in its process; each is of a class of the same name and the same built-in base as there.
-    line: in the file, or None.
-    """
-
-    line: int | None = None
 
 
 class Kept:
@@ -111,8 +102,10 @@ class OwnFile:
         arrays = [x for x in (given.values() if isinstance(given, dict) else ()) if isinstance(x, np.ndarray)]
         if (size := sum(x.size for x in arrays)) * 8 > wire.LARGEST[1]:
             raise UserError(f"inputs holds {size:,} numbers; expected at most {wire.LARGEST[1] // 8:,}")
-        if isinstance(given, dict) and (len(given) > NAMES or any(len(str(name)) > NAMES for name in given)):
-            raise UserError(f"inputs should be at most {NAMES} arguments, with names of at most {NAMES} characters")
+        if isinstance(given, dict) and (len(given) > wire.NAMES or any(len(str(name)) > wire.NAMES for name in given)):
+            raise UserError(
+                f"inputs should be at most {wire.NAMES} arguments, with names of at most {wire.NAMES} characters"
+            )
         return given
 
     def left_behind(self) -> list[str]:
@@ -141,7 +134,7 @@ class OwnFile:
         """NoAnswer for what comes back and is not what was asked for: the file may do to its process what it likes."""
         try:
             yield
-        except (UserError, RaisedThere):
+        except (UserError, wire.RaisedThere):
             raise
         except Exception:
             raise self._unreadable() from None
@@ -173,7 +166,7 @@ class OwnFile:
                 for number, theirs in changed:
                     _change(mine[number], theirs)
                 if "error" in reply:
-                    raise _raised(reply["error"])
+                    raise wire.raised(reply["error"])
             if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Kept):
                 result[1].seen = [*seen, *came]
             return result
@@ -250,7 +243,7 @@ class OwnFile:
     def _arrived(self, packed: dict[str, Any]) -> Any:
         number, freed = int(packed["object"]), self.freed
         kept = type(
-            _short(packed["type"]), (Kept,), {"number": number, "freed": freed}
+            wire.short(packed["type"]), (Kept,), {"number": number, "freed": freed}
         )  # so that messages call it that
         return kept()
 
@@ -368,25 +361,6 @@ def _change(mine: Any, theirs: Any) -> None:
         mine[...] = theirs
     else:
         raise UserError("changed the shape of an argument; it must leave its arguments as they are")
-
-
-def _raised(said: dict[str, Any]) -> RaisedThere:
-    """An exception such as the file raised: its name, its words, and the nearest class of ours."""
-    message, line = _short(said["message"], 1000), said["line"]
-    words = {"__str__": lambda _: message, "line": line if isinstance(line, int) else None, "msg": message}
-    ours = [getattr(builtins, name, None) for name in said["bases"] if isinstance(name, str)]
-    bases: list[type] = [UserError] if "UserError" in said["bases"] else []
-    bases += [kind for kind in ours if isinstance(kind, type) and issubclass(kind, Exception)]
-    for base in (*bases, Exception):
-        kind: Any = type(_short(said["type"]), (RaisedThere, base), words)
-        with contextlib.suppress(TypeError):  # of a group of exceptions, which is not made of nothing
-            return cast(Any, base).__new__(kind)
-    raise AssertionError("Exception is a base that will do")
-
-
-def _short(text: Any, length: int = NAMES) -> str:
-    """Words from over there, as far as they can be shown."""
-    return str(text)[:length].encode("utf-8", "replace").decode()
 
 
 def _end_marked(mark: str) -> None:

@@ -18,9 +18,10 @@ from tinygpt.gradcheck.experiment import gradient_check
 from tinygpt.gradcheck.library import LAYERS
 from tinygpt.gradcheck.measure import USUAL_CHECKS, false_alarms, verdicts
 from tinygpt.gradcheck.own_file import blame, judge, meddling, what_is_wrong
-from tinygpt.gradcheck.process import NoAnswer, OwnFile, RaisedThere
+from tinygpt.gradcheck.process import NoAnswer, OwnFile
 from tinygpt.gradcheck.report import Report
 from tinygpt.gradcheck.suite import DIRECTION_TOLERANCE, candidates, check_directions, random_model, reports, trials
+from tinygpt.gradcheck.wire import RaisedThere
 from tinygpt.models.gpt2 import GPT2_SIZES, GPTConfig
 from tinygpt.random import generator
 

@@ -4,17 +4,21 @@ A message is a header in JSON, and after it the bytes of its arrays. What is nei
 its own side; in its place goes whatever `other` says.
 """
 
+import builtins
+import contextlib
 import json
 import os
 import re
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from tinygpt.backend import array_module, to_device, to_host
+from tinygpt.errors import UserError
 
+NAMES = 100  # characters of a name, and names, that are shown
 LENGTHS = struct.Struct(">QQ")  # of header and arrays, in bytes
 LARGEST = 4 << 20, 64 << 20  # that are sent and read
 DEPTH = 20  # of lists within lists
@@ -120,3 +124,30 @@ def _read(pipe: int, count: int) -> bytearray | None:
             return None
         content += piece
     return content
+
+
+class RaisedThere(Exception):
+    """What a file raised in its process; each is of a class of the same name and the same built-in base as there.
+    line: in the file, or None.
+    """
+
+    line: int | None = None
+
+
+def raised(said: dict[str, Any]) -> RaisedThere:
+    """An exception such as the file raised: its name, its words, and the nearest class of ours."""
+    message, line = short(said["message"], 1000), said["line"]
+    words = {"__str__": lambda _: message, "line": line if isinstance(line, int) else None, "msg": message}
+    ours = [getattr(builtins, name, None) for name in said["bases"] if isinstance(name, str)]
+    bases: list[type] = [UserError] if "UserError" in said["bases"] else []
+    bases += [kind for kind in ours if isinstance(kind, type) and issubclass(kind, Exception)]
+    for base in (*bases, Exception):
+        kind: Any = type(short(said["type"]), (RaisedThere, base), words)
+        with contextlib.suppress(TypeError):  # of a group of exceptions, which is not made of nothing
+            return cast(Any, base).__new__(kind)
+    raise AssertionError("Exception is a base that will do")
+
+
+def short(text: Any, length: int = NAMES) -> str:
+    """Words from over there, as far as they can be shown."""
+    return str(text)[:length].encode("utf-8", "replace").decode()

@@ -14,10 +14,11 @@ from tinygpt.gradcheck import own_file
 from tinygpt.gradcheck.cases import mapped
 from tinygpt.gradcheck.differences import relative
 from tinygpt.gradcheck.library import CASES, FILES, definition
-from tinygpt.gradcheck.process import NoAnswer, OwnFile, RaisedThere
+from tinygpt.gradcheck.process import NoAnswer, OwnFile
 from tinygpt.gradcheck.runs import difference, raised
 from tinygpt.gradcheck.suite import trials
 from tinygpt.gradcheck.terminal import overview
+from tinygpt.gradcheck.wire import RaisedThere
 from tinygpt.own_layers import outcomes
 from tinygpt.own_layers.outcomes import FUNCTIONS
 
