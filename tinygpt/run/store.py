@@ -12,7 +12,6 @@ one atomic step; a run killed at any moment leaves the earlier state or the new 
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import math
 import os
@@ -368,4 +367,7 @@ def set_aside(out_dir: str | Path) -> Path | None:
 
 def _unused(folder: Path, stem: str) -> Path:
     """The first of `stem`1, `stem`2, ... that does not exist in `folder`."""
-    return next(path for number in itertools.count(1) if not (path := folder / f"{stem}{number}").exists())
+    number = 1
+    while (path := folder / f"{stem}{number}").exists():
+        number += 1
+    return path
