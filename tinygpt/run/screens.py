@@ -186,7 +186,7 @@ def closing(state: TrainState, seconds: float, command: str) -> str:
         rows["peak rate"] = f"{state.product_rate / 1e12:.1f} TFLOP/s of {kind} matrix products, measured at the start"
     prompts = {"stdlib": ' --start="def "', "addition": ' --start="012+034=" --max_new_tokens=4'}
     rows["sample more"] = f"{run} sample{tail}{prompts.get(state.corpus.name, '')}"
-    rows["train longer"] = f"{command} --init_from=resume{tail} --max_iters={max(state.config.max_iters * 2, 1)}"
+    rows["train longer"] = f"{command} --init_from=resume{tail} --max_iters={max(2 * state.step, 1)}"
     if state.model.config.n_embd < PRESETS["baby"]["n_embd"]:
         hours = "   (hours on a CPU)" if state.model.device == "cpu" else ""
         chosen = {name: getattr(state.config, name) for name in ("dataset", "data", "tokenizer", "vocab_size")}
