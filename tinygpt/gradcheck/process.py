@@ -180,16 +180,12 @@ class OwnFile:
         self.requests.put((request, arrays))
         began = time.monotonic()
         try:
-            while True:
-                try:
-                    reply = self.replies.get(timeout=max(0.0, self.left) if self.clock_runs else None)
-                    break
-                except queue.Empty:
-                    line = self._line()
-                    self.close()
-                    place = f"{self.path}, line {line}," if line else str(self.path)
-                    self.reason = f"{place} had not come back after {self.seconds:g} s; is there a loop without an end?"
-                    raise NoAnswer(self.reason) from None
+            reply = self.replies.get(timeout=max(0.0, self.left) if self.clock_runs else None)
+        except queue.Empty:
+            place = self._place(self._line())
+            self.close()
+            self.reason = f"{place} had not come back after {self.seconds:g} s; is there a loop without an end?"
+            raise NoAnswer(self.reason) from None
         except KeyboardInterrupt as interrupt:
             interrupt.line = self._line()  # type: ignore[attr-defined]  # where in the file, if that is known
             self.close()
@@ -241,11 +237,9 @@ class OwnFile:
         return {"methods": {name: first + n for n, name in enumerate(names)}, "otherwise": otherwise}
 
     def _arrived(self, packed: dict[str, Any]) -> Any:
-        number, freed = int(packed["object"]), self.freed
-        kept = type(
-            wire.short(packed["type"]), (Kept,), {"number": number, "freed": freed}
-        )  # so that messages call it that
-        return kept()
+        """What stands here for something that stayed there, of a type of its name, by which messages call it."""
+        attributes = {"number": int(packed["object"]), "freed": self.freed}
+        return type(wire.short(packed["type"]), (Kept,), attributes)()
 
     # The process
 
@@ -300,9 +294,8 @@ class OwnFile:
         """Why there is no answer from a process that answers no more."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(2)
-        status, line = self.process.poll(), self._crashed()
+        status, place = self.process.poll(), self._place(self._crashed())
         self.close()
-        place = f"{self.path}, line {line}," if line else f"{self.path}"
         if status is None:
             return self._no_answer("its process answers no more, though it has not ended")
         if status < 0:
@@ -313,6 +306,9 @@ class OwnFile:
     def _no_answer(self, why: str, place: str = "") -> NoAnswer:
         self.reason = f"{place or self.path} gave no answer {self.at}: {why}"
         return NoAnswer(self.reason)
+
+    def _place(self, line: int | None) -> str:
+        return f"{self.path}, line {line}," if line else str(self.path)
 
     def _line(self) -> int | None:
         """The line at which the file is, if its process will say."""
