@@ -12,7 +12,7 @@ ORDER = [  # a module imports only from those above it; of a room with an order 
     "errors", "signals", "files", "random", "special", "backend", "device", "layers", "kernels", "sample", "ops",
     "parameters", "optim", "checkpoint", "models.model", "models.gpt2", "parallel", "gradcheck", "tokenizer",
     "data.corpus", "data.addition", "data.mapped", "data.token_files", "data.token_cache", "data.load", "run.config",
-    "run.saved", "run.lock", "run.reading", "run.state", "run.store", "run.loop", "run.metrics", "run.nanogpt",
+    "run.lock", "run.reading", "run.state", "run.saved", "run.store", "run.loop", "run.metrics", "run.nanogpt",
     "run.screens", "train", "own_layers", "commands", "cli", "__main__",
 ]  # fmt: skip
 MODULES = sorted(ROOT.rglob("*.py"))

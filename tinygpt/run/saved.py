@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from tinygpt.errors import UserError, brief
 from tinygpt.run.config import AT_MOST, TrainConfig
+from tinygpt.run.state import EvalRecord
 
 Rule = tuple[Callable[[Any], bool], str]
 
@@ -53,3 +55,18 @@ def saved_digests(meta: Mapping[str, Any], path: Path) -> dict[str, str]:
     if not isinstance(digests, dict) or not all(re.fullmatch(r"[\w-][\w.-]*", name) for name in digests):
         raise UserError(f"{path} has sha256 = {brief(digests)}; expected the digests of the files beside it, by name")
     return digests
+
+
+def saved_evaluation(meta: Mapping[str, Any], path: Path) -> EvalRecord | None:
+    """The last evaluation that state.json, read from `path`, tells of; None where an earlier version wrote it. Raises
+    UserError for what no run has written.
+    """
+    saved = meta.get("evaluation")
+    if saved is None:
+        return None
+    names = {field.name for field in fields(EvalRecord)}
+    whole = isinstance(saved, dict) and names <= saved.keys()
+    if whole and type(saved["step"]) is int and saved["step"] <= meta["step"]:
+        if all(saved[name] is None or isinstance(saved[name], int | float) for name in names):
+            return EvalRecord(**{name: saved[name] for name in names})
+    raise UserError(f"{path} tells of an evaluation in a way that this version of tinygpt does not; start anew")

@@ -36,8 +36,8 @@ from tinygpt.parallel import training_threads
 from tinygpt.run.config import MODEL_SHAPE, TrainConfig
 from tinygpt.run.lock import LOCK
 from tinygpt.run.reading import rereading
-from tinygpt.run.saved import saved_config, saved_digests
-from tinygpt.run.state import OURS, EvalRecord, Parts, TrainState
+from tinygpt.run.saved import saved_config, saved_digests, saved_evaluation
+from tinygpt.run.state import OURS, Parts, TrainState
 from tinygpt.tokenizer import GPT2Tokenizer, Tokenizer
 from tinygpt.tokenizer import load as load_tokenizer
 
@@ -194,28 +194,11 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
             raise UserError(f"{folder / OPTIMIZER_STATE} has numbers below 0 in {name}, which cannot be; start anew")
     state.optimizer.steps = state.step = state.saved_step = step
     state.saved_as = saved_as
-    state.evaluation = _saved_evaluation(meta, folder / "state.json")
+    state.evaluation = saved_evaluation(meta, folder / "state.json")
     if meta["text"] == corpus.fingerprint:  # losses on another text do not compare
         state.evaluated_step = evaluated_step
         state.best_val_loss = math.inf if best_val_loss is None else best_val_loss
     return state
-
-
-def _saved_evaluation(meta: Mapping[str, Any], path: Path) -> EvalRecord | None:
-    """The last evaluation that state.json, read from `path`, tells of; None where an earlier version wrote it."""
-    saved = meta.get("evaluation")
-    if saved is None:
-        return None
-    names = {field.name for field in dataclasses.fields(EvalRecord)}
-    if (
-        isinstance(saved, dict)
-        and names <= saved.keys()
-        and type(saved["step"]) is int
-        and saved["step"] <= meta["step"]
-    ):
-        if all(saved[name] is None or isinstance(saved[name], int | float) for name in names):
-            return EvalRecord(**{name: saved[name] for name in names})
-    raise UserError(f"{path} tells of an evaluation in a way that this version of tinygpt does not; start anew")
 
 
 def save(state: TrainState) -> None:
