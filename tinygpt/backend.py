@@ -7,7 +7,7 @@ stands here, or is handed on from here: it is all that a layer imports.
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -88,6 +88,13 @@ def tf32_products(enabled: bool, device: str) -> Iterator[None]:
         linalg.set_compute_type(np.float32, before)
 
 
+def products_in_tf32() -> bool:
+    """Whether products of float32 arrays on the card are in TF32 at the moment."""
+    from cupy._core import _routines_linalg as linalg
+
+    return linalg.get_compute_type(np.float32) == linalg.COMPUTE_TYPE_TF32
+
+
 def aligned_zeros(size: int, dtype: Any, device: str) -> Array:
     """`size` zeros whose first byte is aligned to `ALIGNMENT` bytes (a card's allocator aligns further by itself)."""
     xp = device_module(device)
@@ -97,6 +104,11 @@ def aligned_zeros(size: int, dtype: Any, device: str) -> Array:
     buffer = np.zeros(size * itemsize + ALIGNMENT, dtype=np.uint8)
     start = -buffer.ctypes.data % ALIGNMENT
     return buffer[start : start + size * itemsize].view(dtype)
+
+
+def raw_module(code: str, options: Sequence[str] = ()) -> Any:
+    """CUDA C compiled for the card, by NVRTC, or from CuPy's folder of what it has compiled before."""
+    return device_module("cuda").RawModule(code=code, options=("-std=c++17", *options), backend="nvrtc")
 
 
 def bmm(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False) -> Array:
@@ -112,38 +124,70 @@ def bmm(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False
 
 
 def _cublas_bmm(a: Array, b: Array, transpose_a: bool, transpose_b: bool) -> Array:
-    """`bmm` on a card. CuPy's own matmul would copy transposed operands, and compute neither TF32 nor bfloat16.
+    """`bmm` on a card. CuPy's own matmul would copy transposed operands, and compute neither TF32 nor bfloat16."""
+    M, K = a.shape[:-3:-1] if transpose_a else a.shape[-2:]
+    K_b, N = b.shape[:-3:-1] if transpose_b else b.shape[-2:]
+    if K != K_b or a.shape[:-2] != b.shape[:-2] or a.dtype != b.dtype:
+        raise ValueError(f"bmm got {a.dtype} {a.shape} and {b.dtype} {b.shape}, which do not fit together")
+    out = array_module(a).empty((*a.shape[:-2], M, N), a.dtype)
+    if out.size == 0 or K == 0:
+        return array_module(a).zeros_like(out)
+    _cublas(_matrices(a), _matrices(b), (out, N, M * N), (M, N, K), (transpose_a, transpose_b), 0.0)
+    return out
+
+
+def gemm(
+    a: Array, b: Array, out: Array, transpose_a: bool = False, transpose_b: bool = False, beta: float = 0.0
+) -> None:
+    """out = a @ b + beta * out, in place, on a card; either operand transposed first without copying it.
+
+    a: (M, K), or (K, M) transposed; b: (K, N), or (N, K); out: (M, N). Of each, rows may be further apart than they are
+    long, as those of a slice of columns. Raises ValueError for what does not fit.
+    """
+    M, K = a.shape[::-1] if transpose_a else a.shape
+    K_b, N = b.shape[::-1] if transpose_b else b.shape
+    strided = out.strides[1] == out.itemsize and out.strides[0] >= N * out.itemsize
+    if K != K_b or out.shape != (M, N) or not a.dtype == b.dtype == out.dtype or not (strided or out.size == 0):
+        raise ValueError(f"gemm got {a.dtype} {a.shape}, {b.dtype} {b.shape} and {out.dtype} {out.shape}: no product")
+    if K == 0:
+        out *= beta
+    elif out.size:
+        row = out.strides[0] // out.itemsize
+        _cublas(_matrices(a), _matrices(b), (out, row, M * row), (M, N, K), (transpose_a, transpose_b), beta)
+
+
+def _cublas(a: tuple, b: tuple, out: tuple, sizes: tuple, transposed: tuple, beta: float) -> None:
+    """out = a @ b + beta * out for each matrix of a batch. a, b, out: an array, the elements from one row to the next,
+    and from one matrix to the next; sizes: M, N, K.
 
     cuBLAS reads memory column by column, where ours lies row by row, so it sees each matrix transposed. It is asked for
     out^T = b^T a^T: the operands in reverse order, and what it writes column by column is out row by row.
     """
     import cupy
-    from cupy._core import _routines_linalg as linalg
     from cupy.cuda import cublas, runtime
 
-    M, K = a.shape[:-3:-1] if transpose_a else a.shape[-2:]
-    K_b, N = b.shape[:-3:-1] if transpose_b else b.shape[-2:]
-    if K != K_b or a.shape[:-2] != b.shape[:-2] or a.dtype != b.dtype:
-        raise ValueError(f"bmm got {a.dtype} {a.shape} and {b.dtype} {b.shape}, which do not fit together")
-    out = cupy.empty((*a.shape[:-2], M, N), a.dtype)
-    if out.size == 0 or K == 0:
-        return cupy.zeros_like(out)
-    tf32 = linalg.get_compute_type(np.float32) == linalg.COMPUTE_TYPE_TF32
-    single = cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if tf32 else cublas.CUBLAS_COMPUTE_32F
+    (x, row_x, step_x), (y, row_y, step_y), (z, row_z, step_z), (M, N, K) = a, b, out, sizes
+    single = cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if products_in_tf32() else cublas.CUBLAS_COMPUTE_32F
     stored, computed, scalar = {
         "float16": (runtime.CUDA_R_16F, cublas.CUBLAS_COMPUTE_32F, np.float32),
         "bfloat16": (runtime.CUDA_R_16BF, cublas.CUBLAS_COMPUTE_32F, np.float32),
         "float32": (runtime.CUDA_R_32F, single, np.float32),
         "float64": (runtime.CUDA_R_64F, cublas.CUBLAS_COMPUTE_64F, np.float64),
-    }[a.dtype.name]
-    one, zero = np.ones((), scalar), np.zeros((), scalar)
-    (a, row_a, step_a), (b, row_b, step_b) = _matrices(a), _matrices(b)
-    cublas.gemmStridedBatchedEx(
-        cupy.cuda.Device().cublas_handle, int(transpose_b), int(transpose_a), N, M, K, one.ctypes.data,
-        b.data.ptr, stored, row_b, step_b, a.data.ptr, stored, row_a, step_a, zero.ctypes.data,
-        out.data.ptr, stored, N, M * N, out.size // (M * N), computed, cublas.CUBLAS_GEMM_DEFAULT,
-    )  # fmt: skip
-    return out
+    }[x.dtype.name]
+    scalars = np.array([1, beta], scalar)
+    one, add = scalars.ctypes.data, scalars.ctypes.data + scalars.itemsize
+    transpose_a, transpose_b = map(int, transposed)
+    first = cupy.cuda.Device().cublas_handle, transpose_b, transpose_a, N, M, K, one
+    if z.ndim == 2:
+        cublas.gemmEx(
+            *first, y.data.ptr, stored, row_y, x.data.ptr, stored, row_x, add, z.data.ptr, stored, row_z,
+            computed, cublas.CUBLAS_GEMM_DEFAULT,
+        )  # fmt: skip
+    else:
+        cublas.gemmStridedBatchedEx(
+            *first, y.data.ptr, stored, row_y, step_y, x.data.ptr, stored, row_x, step_x, add,
+            z.data.ptr, stored, row_z, step_z, z.size // (M * N), computed, cublas.CUBLAS_GEMM_DEFAULT,
+        )  # fmt: skip
 
 
 def _matrices(x: Array) -> tuple[Array, int, int]:
@@ -170,7 +214,7 @@ def scatter_add(out: Array, index: Array, values: Array) -> None:
     if xp is not np:
         xp.add.at(out, index, values)
         return
-    index, sums = sum_by_index(index, values)
+    index, sums = sum_by_index(index % len(out), values)  # or a row and its alias from the end would be two
     out[index] += sums
 
 

@@ -23,11 +23,11 @@ def fold_in(key: int, *data: int) -> int:
     is SplitMix64's finaliser (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
     """
     for number in data:
-        key = _finalise(_finalise(key) ^ number)  # the key first, or seed 1, step 2 would meet seed 2, step 1
+        key = finalise(finalise(key) ^ number)  # the key first, or seed 1, step 2 would meet seed 2, step 1
     return key
 
 
-def _finalise(z: Any, uint64: Any = int) -> Any:
+def finalise(z: Any, uint64: Any = int) -> Any:
     """The finaliser, of a Python integer, or of an array of np.uint64, whose own overflow is the mask."""
     mask = uint64((1 << 64) - 1)
     z = z + uint64(0x9E3779B97F4A7C15) & mask
@@ -46,7 +46,7 @@ def random_bits(shape: tuple[int, ...], key: int, first_row: int, xp: Any) -> An
     """
     rows = xp.arange(first_row, first_row + shape[0], dtype=np.uint64).reshape(shape[:1] + (1,) * (len(shape) - 1))
     places = xp.arange(int(np.prod(shape[1:])), dtype=np.uint32).reshape((1, *shape[1:]))
-    return _fused(_hash, xp)(rows, places, np.uint64(_finalise(key)))
+    return _fused(_hash, xp)(rows, places, np.uint64(finalise(key)))
 
 
 @functools.cache
@@ -56,7 +56,7 @@ def _fused(function: Callable[..., Any], xp: Any) -> Callable[..., Any]:
 
 
 def _hash(row: Any, place: Any, key: Any) -> Any:
-    key = _finalise(row ^ key, np.uint64)  # fold_in(key, row); on a card for each element anew
+    key = finalise(row ^ key, np.uint64)  # fold_in(key, row); on a card for each element anew
     low, high = key.astype(np.uint32), (key >> np.uint64(32)).astype(np.uint32)
     return _mix(_mix(place + low) ^ high)
 
