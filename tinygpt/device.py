@@ -134,6 +134,17 @@ def memory_size() -> int | None:
     return min(sizes, default=None)
 
 
+def available_memory(device: str) -> int:
+    """The bytes of a card's memory that this process has or could have: what is free, and what CuPy's pool holds, at
+    most what the variable CUPY_GPU_MEMORY_LIMIT allows.
+    """
+    cupy = device_module(device)
+    pool = cupy.get_default_memory_pool()
+    free, _ = cupy.cuda.runtime.memGetInfo()
+    available = free + pool.total_bytes()
+    return int(min(available, pool.get_limit() or available))
+
+
 def check_memory(needed: int, what: str, device: str) -> None:
     """Raise UserError if `what` takes more bytes than there are: the system would end the process in the middle of it,
     without a word. (A card refuses by itself.)
@@ -171,7 +182,8 @@ def keep_freed_pages() -> bool:
 def product_rate(device: str, dtype: Any, seconds: float = 1.0) -> float:
     """The largest rate of matrix products found on `device` in about so many seconds, in FLOP/s. The products are of
     square matrices of random numbers (constant ones heat a card less, and make it look faster), of 256 rows and then
-    ever more, as long as the time allows. On a card, they are in TF32 within `tf32_products`.
+    ever more, as long as the time and the memory allow; 0 where it does not allow any. On a card, they are in TF32
+    within `tf32_products`.
     """
     xp = device_module(device)
     best = end = 0.0
@@ -179,16 +191,21 @@ def product_rate(device: str, dtype: Any, seconds: float = 1.0) -> float:
         flops, repeats = 2 * n**3, 10
         if best and (repeats + 1) * flops / best > end - time.perf_counter():
             break
-        a = (random_bits((n, n), n, 0, xp) * 2.0**-32 - 0.5).astype(dtype)
-        a @ a  # the first of a size also chooses and loads its kernel
-        synchronize(device)
-        began = time.perf_counter()
-        end = end or began + seconds  # not before: CuPy's first kernels may take seconds to compile
-        for _ in range(repeats):
-            a @ a
-        synchronize(device)
+        try:
+            a = (random_bits((n, n), n, 0, xp) * 2.0**-32 - 0.5).astype(dtype)
+            a @ a  # the first of a size also chooses and loads its kernel
+            synchronize(device)
+            began = time.perf_counter()
+            end = end or began + seconds  # not before: CuPy's first kernels may take seconds to compile
+            for _ in range(repeats):
+                a @ a
+            synchronize(device)
+        except Exception as error:
+            if out_of_memory(error) is None:
+                raise
+            break
         best = max(best, repeats * flops / (time.perf_counter() - began))
     if xp is not np:
-        del a
+        a = None
         xp.get_default_memory_pool().free_all_blocks()  # or it would count as memory that training needs
     return best
