@@ -62,3 +62,78 @@ class Parameters(Mapping):
     def zeros_like(self) -> "Parameters":
         """New arrays of the same names, shapes, dtype and device, all zero."""
         return Parameters(self.shapes, self.dtype, self.device)
+
+
+class Adding:
+    """Gradients on a card as what a backward pass adds to: `grads[name] += d` also takes a gradient that a kernel left
+    unfinished (`tinygpt/kernels/cuda/unfinished.py`) and lets it finish it there.
+    """
+
+    def __init__(self, grads: Any):
+        self.grads = grads
+
+    def __getitem__(self, name: str) -> "_Total":
+        return _Total(self, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if not isinstance(value, _Total):  # what `grads[name] += d` stores back
+            self.grads[name] = value
+
+    def add_all(self, gradients: Mapping[str, Any]) -> None:
+        """grads[name] += d for each of them, but for None; unfinished ones of a class together."""
+        unfinished: dict[Any, list[tuple[Any, Array]]] = {}
+        for name, d in gradients.items():
+            if d is None:
+                continue
+            total = self.grads[name]
+            if hasattr(d, "add_all") and d.dtype == total.dtype and total.flags.c_contiguous:
+                unfinished.setdefault(type(d), []).append((d, total))
+            else:
+                self.grads[name] += finished(d)
+        for kind, sums in unfinished.items():
+            kind.add_all(sums)
+
+
+class _Total:
+    """What `grads[name] += d` needs of one of them."""
+
+    def __init__(self, adding: Adding, name: str):
+        self.adding, self.name = adding, name
+
+    def __iadd__(self, d: Any) -> "_Total":
+        self.adding.add_all({self.name: d})
+        return self
+
+
+def finished(gradient: Any) -> Any:
+    """A gradient as an array, whatever a kernel left of it to do."""
+    return gradient.array() if hasattr(gradient, "add_all") else gradient
+
+
+class Finishing:
+    """A table of leaves for what a reader wrote, such as a block: every gradient is an array as soon as it is returned,
+    where a fast twin would leave one unfinished. So one may compute with it, and write over what it is made of.
+    """
+
+    def __init__(self, table: Any):
+        self._table = table
+
+    def __getattr__(self, name: str) -> Any:
+        return _Finishing(getattr(object.__getattribute__(self, "_table"), name))
+
+    def replace(self, **leaves: Any) -> "Finishing":
+        return Finishing(self._table.replace(**leaves))
+
+
+class _Finishing:
+    """One of its leaves."""
+
+    def __init__(self, leaf: Any):
+        self._leaf = leaf
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_leaf"), name)
+
+    def backward(self, dout: Any, cache: tuple) -> Any:
+        gradients = self._leaf.backward(dout, cache)
+        return tuple(map(finished, gradients)) if isinstance(gradients, tuple) else finished(gradients)

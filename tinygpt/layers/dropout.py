@@ -5,6 +5,8 @@ Srivastava et al., "Dropout", JMLR 2014, in the "inverted" form, which leaves ev
 
 from tinygpt.backend import Array, array_module, random_bits
 
+ATTENTION, AFTER_ATTENTION, AFTER_MLP = range(3)  # the places in a transformer block, each with a key of its own
+
 
 def forward(x: Array, p: float, key: int = 0, row: int = 0) -> tuple[Array, tuple]:
     """out = x * keep / (1 - p), keep being 0 with probability p.

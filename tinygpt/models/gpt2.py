@@ -21,7 +21,9 @@ from tinygpt.backend import Array, device_module, fold_in
 from tinygpt.checkpoint import check_finite, check_shapes
 from tinygpt.errors import UserError, brief
 from tinygpt.layers import attention, cross_entropy, dropout, embedding, gelu, layernorm, linear, softmax
+from tinygpt.layers.dropout import AFTER_ATTENTION, AFTER_MLP, ATTENTION
 from tinygpt.models.model import KeyValueCache, Model
+from tinygpt.parameters import Finishing
 from tinygpt.random import generator
 
 GELUS = {"gelu_new": "tanh", "gelu": "none"}  # Hugging Face's names, and the layer's
@@ -211,9 +213,6 @@ class BlockOps:
         return BlockOps(self.leaves.replace(**leaves), mlp or self.mlp)
 
 
-ATTENTION, AFTER_ATTENTION, AFTER_MLP = range(3)  # the block's places of dropout
-
-
 class Block:
     """The transformer block: attention and MLP, each behind a LayerNorm and added to the residual stream (pre-norm).
     Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (GPT-2), section 2.3.
@@ -354,30 +353,47 @@ class GPT(Model):
         tok_emb, wte = ops.embedding.forward(idx, params["wte.weight"])  # (B, T) -> (B, T, C)
         pos_emb, wpe = ops.embedding.forward(positions, params["wpe.weight"])  # (T,) -> (T, C)
         x, drop = ops.dropout.forward(tok_emb + pos_emb, dropout, fold_in(key, config.n_layer), row)
+        if (stack := self.fused_stack) is not None:
+            x, blocks = stack.forward(
+                x, self.layer_params, params["ln_f.weight"], params.get("ln_f.bias"), config.n_head, approximate, eps,
+                dropout, key, row, need_grad, ops=ops,
+            )  # fmt: skip
+            return x, (wte, wpe, drop, (stack, blocks), None)
+        ops = BlockOps(ops if self.block is Block and self.mlp is MLP else Finishing(ops), self.mlp)
         blocks = []
         for layer in range(config.n_layer):
             x, block = self.block.forward(
                 x, self.layer_params[layer], config.n_head, approximate, eps, dropout, fold_in(key, layer), row,
-                ops=BlockOps(ops, self.mlp),
+                ops=ops,
             )  # fmt: skip
             if need_grad:
                 blocks.append(block)
         x, ln_f = ops.layernorm.forward(x, params["ln_f.weight"], params.get("ln_f.bias"), eps)
         return x, (wte, wpe, drop, blocks, ln_f)
 
+    @property
+    def fused_stack(self) -> Any:
+        """What computes all blocks and ln_f at once, where a device has it and all that it stands for is ours."""
+        table: Any = self.ops
+        return table.fused("stack") if self.block is Block and self.mlp is MLP else None
+
     def hidden_backward(self, dx: Array, cache: tuple, grads: Any) -> None:
         """Add the gradients of every parameter, but for the head's, into `grads`. dx: (B*T, C) or (B, T, C)."""
         wte, wpe, drop, blocks, ln_f = cache
         ops = self.ops
         dx = dx.reshape(*wte[0].shape, self.config.n_embd)  # (B*T, C) -> (B, T, C)
-        dx, dw, db = ops.layernorm.backward(dx, ln_f)
-        grads["ln_f.weight"] += dw
-        if db is not None:
-            grads["ln_f.bias"] += db
-        for layer in reversed(range(self.config.n_layer)):
-            dx, dparams = self.block.backward(dx, blocks[layer])
-            for name, d in dparams.items():
-                grads[f"h.{layer}.{name}"] += d
+        if ln_f is None:
+            stack, blocks = blocks
+            dx = stack.backward(dx, blocks, grads.add_all)
+        else:
+            dx, dw, db = ops.layernorm.backward(dx, ln_f)
+            grads["ln_f.weight"] += dw
+            if db is not None:
+                grads["ln_f.bias"] += db
+            for layer in reversed(range(self.config.n_layer)):
+                dx, dparams = self.block.backward(dx, blocks[layer])
+                for name, d in dparams.items():
+                    grads[f"h.{layer}.{name}"] += d
         dx = ops.dropout.backward(dx, drop)
         grads["wpe.weight"] += ops.embedding.backward(dx.sum(axis=0), wpe)  # one position serves all B rows
         grads["wte.weight"] += ops.embedding.backward(dx, wte)  # added to the head's part: the weights are tied
@@ -448,8 +464,8 @@ class GPT(Model):
 
 
 class Cost(NamedTuple):
-    """One layer of the model. FLOPs are a forward pass's, for a token of a full context; activations are what the
-    definitions keep for backward, in array elements for one token.
+    """One layer of the model. FLOPs are a forward pass's, for a token of a full context; activations are what is kept
+    for backward, in array elements for one token.
     """
 
     name: str
@@ -458,23 +474,30 @@ class Cost(NamedTuple):
     activations: int
 
 
-def costs(config: GPTConfig) -> list[Cost]:
-    """All layers' costs, those of a block's times n_layer; FLOPs of matrix products, 2 for each multiply and add."""
+def costs(config: GPTConfig, fused: bool = False) -> list[Cost]:
+    """All layers' costs, those of a block's times n_layer; FLOPs of matrix products, 2 for each multiply and add.
+
+    fused: the activations that a card's kernels keep, in place of the definitions': of attention's weights each row's
+    highest score and sum of exps, for they are computed again, of GELU x alone, of LayerNorm x in place of xhat.
+    """
     L, H, T, b = config.n_layer, config.n_head, config.block_size, int(config.bias)
     C, V = config.n_embd, config.vocab_size
+    norm = C if fused else C + 1  # x; or xhat, rstd
+    weights = 2 * H if fused else H * T
+    gelu = 4 * C if fused else 2 * 4 * C  # x; or x and Phi(x)
     return [
         Cost("wte", V * C, 0, 0),
         Cost("wpe", T * C, 0, 0),
-        Cost("ln_1", L * (1 + b) * C, 0, L * (C + 1)),  # xhat, rstd
+        Cost("ln_1", L * (1 + b) * C, 0, L * norm),
         Cost("attn.c_attn", L * (3 * C + b * 3) * C, L * 2 * C * 3 * C, L * C),  # its input
-        Cost("attn", 0, L * 2 * 2 * T * C, L * (3 * C + H * T)),  # q, k, v and the weights; masked half included
+        Cost("attn", 0, L * 2 * 2 * T * C, L * (3 * C + weights)),  # q, k, v; of the FLOPs the masked half, too
         Cost("attn.c_proj", L * (C + b) * C, L * 2 * C * C, L * C),
-        Cost("ln_2", L * (1 + b) * C, 0, L * (C + 1)),
+        Cost("ln_2", L * (1 + b) * C, 0, L * norm),
         Cost("mlp.c_fc", L * 4 * (C + b) * C, L * 2 * C * 4 * C, L * C),
-        Cost("mlp.gelu", 0, 0, L * 2 * 4 * C),  # x and Phi(x)
+        Cost("mlp.gelu", 0, 0, L * gelu),
         Cost("mlp.c_proj", L * (4 * C + b) * C, L * 2 * 4 * C * C, L * 4 * C),
-        Cost("ln_f", (1 + b) * C, 0, C + 1),
-        Cost("head (tied to wte)", 0, 2 * C * V, C),  # in chunks of rows: only its input's gradient is kept
+        Cost("ln_f", (1 + b) * C, 0, norm),
+        Cost("head (tied to wte)", 0, 2 * C * V, (1 + fused) * C),  # its input's gradient; with kernels its input, too
     ]
 
 

@@ -18,7 +18,7 @@ from tinygpt.errors import UserError, brief
 from tinygpt.files import read_json
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.ops import build
-from tinygpt.parameters import Parameters
+from tinygpt.parameters import Adding, Finishing, Parameters
 from tinygpt.random import generator
 
 
@@ -122,8 +122,9 @@ class Model:
         dropout = self.config.dropout if need_grad else 0.0
         x, hidden_cache = self.hidden(idx, dropout, fold_in(self.seed, step), row, need_grad)
         x, targets = x.reshape(-1, x.shape[-1]), targets.reshape(-1)  # (B, T, C) -> (B*T, C), (B, T) -> (B*T,)
-        head = self.head_loss
-        loss, head_cache = head.forward(x, self.params[self.head], targets, denominator, need_grad, ops=self.ops)
+        head, ours = self.head_loss, self.lm_head_loss is type(self).lm_head_loss
+        ops = self.ops if ours else Finishing(self.ops)
+        loss, head_cache = head.forward(x, self.params[self.head], targets, denominator, need_grad, ops=ops)
         return loss, (head, hidden_cache, head_cache) if need_grad else None
 
     @property
@@ -141,7 +142,8 @@ class Model:
         if cache is None:
             raise UserError("backward got no cache: loss(..., need_grad=False) keeps none; call it with need_grad=True")
         head, hidden_cache, head_cache = cache  # head: None after forward
-        grads = self.params.zeros_like() if grads is None else grads
+        totals = self.params.zeros_like() if grads is None else grads
+        grads = Adding(totals) if self.device == "cuda" else totals
         if head is not None:
             dout = device_module(self.device).ones((), dtype=self.dtype) if dout is None else dout
             dx, dw = head.backward(dout, head_cache)
@@ -152,7 +154,7 @@ class Model:
             dw = dw_transposed.T
         grads[self.head] += dw
         self.hidden_backward(dx, hidden_cache, grads)
-        return grads
+        return totals
 
     # Generation
 
