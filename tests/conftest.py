@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from tests import children
+from tinygpt.kernels.cuda import compiled
 
 
 def pytest_configure():
     children.give_default_signals()
+    compiled._SaidIfSlow.said = True  # the emulator compiles for longer than a second, and nobody wants to know
 
 
 def pytest_report_teststatus(report):
