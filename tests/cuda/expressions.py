@@ -208,6 +208,8 @@ EXPRESSIONS = [
     ("a view reshaped", "t.reshape(2, 6)", SAME),
     ("an axis inferred", "p.reshape(-1, 4)", SAME),
     ("heads merged", "heads.reshape(3, -1)", SAME),
+    ("a contiguous array of no dimensions", "xp.ascontiguousarray(s).shape", SAME),
+    ("a contiguous array of no dimensions and another dtype", "xp.ascontiguousarray(s, 'float64')", SAME),
     ("a shape that does not fit", "a.reshape(5)", SAME),
     ("a shape set in place", "x = a.copy(); x.shape = (2, 6); x", SAME),
     ("concatenate", "xp.concatenate([a, d], axis=1)", SAME),

@@ -133,6 +133,12 @@ def test_scatter_add_counts_repeats(cuda, rng):
     np.testing.assert_allclose(backend.to_host(there), out, rtol=1e-12)
 
 
+def test_scatter_add_counts_a_row_and_its_alias_from_the_end_as_one():
+    out = np.zeros((4, 1))
+    backend.scatter_add(out, np.array([-1, 3, 0]), np.ones((3, 1)))
+    assert out.ravel().tolist() == [1, 0, 0, 2]
+
+
 def test_erf_is_the_error_function(cuda):
     x = np.linspace(-5, 5, 101)
     there = backend.erf(backend.to_device(x, cuda))

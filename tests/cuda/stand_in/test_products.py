@@ -116,6 +116,41 @@ def test_gemm_refuses(cupy, change, status):
         gemm(cupy, *arrays, **given | change)
 
 
+def single(cupy, a, b, c, beta=0.0, offset=0, types=(0, 0, 0)):
+    """c = a b + beta c by gemmEx, for matrices of two rows and columns."""
+    from cupy.cuda import cublas
+
+    constants = np.array([1, beta], np.float32)
+    cublas.gemmEx(
+        cupy.cuda.get_cublas_handle(), 0, 0, 2, 2, 2, constants.ctypes.data, a.data.ptr + offset, types[0], 2,
+        b.data.ptr, types[1], 2, constants.ctypes.data + 4, c.data.ptr, types[2], 2, 68, cublas.CUBLAS_GEMM_DEFAULT,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+def test_gemm_ex_is_the_product_of_one_matrix_each(cupy, card, beta, rng):
+    a, b, c = (rng.standard_normal((2, 2)).astype(np.float32) for _ in range(3))
+    there = [cupy.asarray(x) for x in (a, b, c)]
+    single(cupy, *there, beta)
+    np.testing.assert_allclose(there[2].get(), (a.T @ b.T).T + beta * c, rtol=1e-5)  # column by column
+    assert card.products[-1] == (2, 2, 2, 1, "float32", "32F")
+
+
+def test_gemm_ex_adds_products_of_bfloat16_in_float32(cupy):
+    x, c = cupy.full((2, 2), 0x4040, np.uint16), cupy.ones((2, 2), np.float32)  # 3.0
+    single(cupy, x, x, c, 1.0, types=(14, 14, 0))
+    assert (c.get() == 19).all()
+
+
+def test_gemm_refuses_addresses_between_numbers_and_results_among_operands(cupy):
+    a, b = cupy.ones((2, 3), np.float32), cupy.ones((2, 2), np.float32)
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="misaligned address"):
+        single(cupy, a, b, cupy.ones((2, 2), np.float32), offset=2)
+    for operands in ((b, a, b), (a, b, a)):
+        with pytest.raises(ValueError, match="C is one of the operands"):
+            single(cupy, *operands)
+
+
 def test_gemm_refuses_the_host_and_the_freed(cupy):
     x = cupy.ones((2, 2, 2), np.float32)
     host = np.ones((2, 2, 2), np.float32)

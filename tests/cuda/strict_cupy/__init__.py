@@ -8,7 +8,8 @@
 An array here is a NumPy array over memory that belongs to a pretended card. Whatever CuPy refuses is refused (a host
 array beside a device array, a broadcast `out`), whatever a card does silently is noted in `card` with the line that
 asked for it (waits, copies, uploads, kernels, matrix products), and whatever a card leaves to chance is left to chance
-(the order of atomic additions and of repeated assignments, the contents of new memory).
+(the order of atomic additions and of repeated assignments, that of the blocks and warps of a kernel, the contents of
+new memory). Kernels of one's own, in CUDA C, run in the emulator (`tinygpt/emulator/`), which checks every access.
 
 How it decides. Values and dtypes are NumPy's: CuPy 14 resolves the dtypes of all ufuncs here as NumPy 2 does. What
 exists and which keywords it takes stands in tables; a name that is in none was never checked against CuPy's source and
@@ -22,9 +23,10 @@ import sys
 from tests.cuda.strict_cupy.card import CARDS, Card, Event
 from tests.cuda.strict_cupy.device import Stream
 from tests.cuda.strict_cupy.modules import MODULES
+from tests.cuda.strict_cupy.orders import in_orders, unequal_bits
 from tests.cuda.strict_cupy.precision import round_to_tf32
 
-__all__ = ["PACKAGES", "Event", "installed", "round_to_tf32"]
+__all__ = ["PACKAGES", "Event", "in_orders", "installed", "round_to_tf32", "unequal_bits"]
 
 PACKAGES = ("cupy", "cupyx", "cupy_backends")
 

@@ -22,12 +22,14 @@ def allocate(shape, dtype=float, order="C", strides=None, junk=True):
     x = wrap(np.ndarray(shape, dtype, buffer.memory, 0, strides, order), buffer)
     if junk:
         x._np.fill(junk_of(dtype))
+    else:  # the caller writes all of it
+        buffer.written = True
     return x
 
 
-def allocate_like(x, dtype=None, order="K", shape=None):
+def allocate_like(x, dtype=None, order="K", shape=None, junk=True):
     layout = np.empty_like(x._np, supported(x.dtype if dtype is None else dtype), order, shape=shape)
-    return allocate(layout.shape, layout.dtype, strides=layout.strides)
+    return allocate(layout.shape, layout.dtype, strides=layout.strides, junk=junk)
 
 
 def wrap(array, buffer):
@@ -40,22 +42,39 @@ def view_of(array, of):
     return wrap(array, of._buffer)
 
 
-def store(what, result):
-    """A new device array, C-contiguous as CuPy's results are, with the values of `result`."""
+def write(x, values):
+    """Values into a device array's memory."""
+    x._np[...] = values
+    x._buffer.mark(x._np)
+
+
+def store(what, result, reads=()):
+    """A new device array, C-contiguous as CuPy's results are, with the values of `result`. reads: what it was computed
+    from, for the account of bytes; whatever of it is no device array does not count.
+    """
     result = np.asarray(result)
     x = allocate(result.shape, result.dtype, junk=False)
     x._np[...] = result
-    card().launch(what, x._np.nbytes, x._np.size)
+    card().launch(what, x._np.nbytes, x._np.size, arrays_of(reads))
     return x
+
+
+def arrays_of(values):
+    """The NumPy sides of the device arrays among values, and in lists of them."""
+    for x in values:
+        if isinstance(x, ndarray):
+            yield x._np
+        elif type(x) in (list, tuple):
+            yield from arrays_of(x)
 
 
 def copied(x, what, dtype=None, order="C"):
     """A new device array, noted as a copy."""
-    y = allocate_like(x, dtype, order)
+    y = allocate_like(x, dtype, order, junk=False)
     y._np[...] = x._np
     if x.size:
         card().note(card().copies, what, y.nbytes, y.shape)
-    card().launch(what, y.nbytes, y.size)
+    card().launch(what, y.nbytes, y.size, [x._np])
     return y
 
 
@@ -87,19 +106,19 @@ def device_array(x):
     return x
 
 
-def into(what, result, out, casting):
+def into(what, result, out, casting, reads=()):
     """`result` as a new array, or in `out`: its shape exactly, its dtype if the rule `casting` allows it."""
     result = np.asarray(result)
     if out is None:
-        return store(what, result)
+        return store(what, result, reads)
     if not isinstance(out, ndarray):
         raise TypeError("Output arguments type must be cupy.ndarray")
     if np.broadcast_shapes(result.shape, out.shape) != out.shape:
         raise ValueError("Out shape is mismatched")
     if not np.can_cast(result.dtype, out.dtype, casting):
         raise TypeError(f"Cannot cast output operand from {result.dtype!r} to {out.dtype!r} according to '{casting}'")
-    out._np[...] = result
-    card().launch(what, out.nbytes, out.size)
+    write(out, result)
+    card().launch(what, out.nbytes, out.size, arrays_of(reads))
     return out
 
 
@@ -181,7 +200,7 @@ class ndarray:
             raise ValueError(f"Shape mismatch. Old shape: {self.shape}, new shape: {values.shape}")
         if not (self.flags.c_contiguous or self.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
-        self._np[...] = values
+        write(self, values)
         card().note(card().uploads, "set", self.nbytes)
 
     def __array__(self, dtype=None, copy=None):
@@ -209,6 +228,7 @@ class ndarray:
         if value.shape != ():
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         self._np.fill(value[()])
+        self._buffer.mark(self._np)
         card().launch("fill", self.nbytes, self.size)
 
     def view(self, dtype=None):
@@ -223,13 +243,13 @@ class ndarray:
         if dtype == self.dtype:
             same_layout = order in "KA" or (self.flags.f_contiguous if order == "F" else self.flags.c_contiguous)
             return self if not copy and same_layout else copied(self, "astype", order=order)
-        y = allocate_like(self, dtype, order)
+        y = allocate_like(self, dtype, order, junk=False)
         with np.errstate(all="ignore"):
             y._np[...] = self._np
             if self.dtype.kind == "f" and dtype.kind in "iu":  # out of range, C++ leaves the result open
                 bounds = np.iinfo(dtype)
                 y._np[~((self._np > bounds.min - 1.0) & (self._np < bounds.max + 1.0))] = junk_of(dtype)
-        card().launch("astype", y.nbytes, y.size)
+        card().launch("astype", y.nbytes, y.size, [self._np])
         return y
 
     def copy(self, order="C"):

@@ -2,8 +2,11 @@
 
 import functools
 import gc
+import math
 import os
 import sys
+import weakref
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,25 +52,41 @@ class Card:
     def __init__(self, stream):
         self.broken = None  # or "no card", "first product", "wrong product"
         self.compute_capability = "90"
+        self.multiprocessors = 132
         self.runtime_version = self.driver_version = 13000
         self.total_memory = 80 << 30
         self.memory_limit = None  # bytes; 0: a card that others have filled
         self.used = self.total = 0  # bytes in arrays, and in the pool with what it keeps for the next allocation
-        self.buffers = {}  # address -> bytes, of everything alive
+        self.buffers = weakref.WeakValueDictionary()  # by address, everything alive
         self.streams = [stream]  # the last is current
         self.compute_types = {}
         self.shuffle = np.random.default_rng(0)
+        self.seed = None  # of the order of blocks and warps in every launch; None: each launch in an order of its own
         self.reset()
 
     def reset(self):
         self.syncs, self.copies, self.uploads, self.launches, self.products = [], [], [], [], []
+        self.moved = 0  # bytes that operations read from the card's memory and wrote to it, see `launch`
+        self.allocated = 0  # bytes of all arrays made
 
     def note(self, events, what, nbytes=0, shape=()):
         events.append(Event(what, int(nbytes), *_caller(), tuple(shape)))
 
-    def launch(self, what, nbytes=0, size=1):
+    def launch(self, what, nbytes=0, size=1, reads: Iterable[np.ndarray] = (), noted=None):
+        """Note a kernel that writes `nbytes`, and in `moved` also what it reads, each of its operands once: what it
+        would move at best. noted: the bytes of the event, if others.
+        """
         if size:  # CuPy launches nothing for an empty result
-            self.note(self.launches, what, nbytes)
+            self.note(self.launches, what, nbytes if noted is None else noted)
+            self.moved += int(nbytes) + sum(map(extent, reads))
+
+    def next_seed(self):
+        """Of the order in which the blocks and warps of the next launch run."""
+        return int(self.shuffle.integers(1 << 31)) if self.seed is None else self.seed
+
+    def unwritten(self, x):
+        """How many bytes of a device array nobody has ever written."""
+        return x._buffer.unwritten(x._np)
 
     def wait(self, what, nbytes=0, streams=None):
         self.note(self.syncs, what, nbytes)
@@ -87,10 +106,23 @@ class Card:
         if self.used + size > limit:
             raise OutOfMemoryError(size, self.used, self.memory_limit or 0)
         self.used += size
+        self.allocated += size
         self.total = max(self.total, self.used)
 
     def holds(self, address, nbytes):
-        return any(start <= address and address + nbytes <= start + size for start, size in self.buffers.items())
+        return self.buffer_at(address, nbytes) is not None
+
+    def buffer_at(self, address, nbytes):
+        """The memory that has these bytes, or None."""
+        for start, buffer in list(self.buffers.items()):
+            if start <= address and address + nbytes <= start + buffer.nbytes:
+                return buffer
+        return None
+
+
+def extent(x):
+    """The bytes that an array's elements have in memory: repeated ones, as by broadcasting, count once."""
+    return x.itemsize * math.prod(n for n, step in zip(x.shape, x.strides, strict=True) if step) if x.size else 0
 
 
 def _caller():

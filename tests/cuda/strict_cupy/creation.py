@@ -23,7 +23,7 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
     else:
         host = np.array(obj, dtype=dtype, copy=None)
         order = ("F" if host.flags.fnc else "C") if order in "KA" else order
-        x = allocate(host.shape, supported(host.dtype.newbyteorder("=")), order)
+        x = allocate(host.shape, supported(host.dtype.newbyteorder("=")), order, junk=False)
         x._np[...] = host
         if host.ndim and host.size:  # a scalar travels as a kernel's argument
             card().note(card().uploads, "asarray", x.nbytes, x.shape)
@@ -49,6 +49,7 @@ def asnumpy(a, stream=None, order="C", out=None, *, blocking=True):
 
 def ascontiguousarray(a, dtype=None):
     dtype = device_array(a).dtype if dtype is None else np.dtype(dtype)
+    a = a.reshape(1) if a.ndim == 0 else a  # as of NumPy's, the result has a dimension at least
     return a if a.flags.c_contiguous and a.dtype == dtype else copied(a, "ascontiguousarray", dtype, "C")
 
 

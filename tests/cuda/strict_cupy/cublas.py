@@ -1,4 +1,4 @@
-"""cuBLAS's own batched product, which reads its operands from raw addresses."""
+"""cuBLAS's own products, which read their operands from raw addresses."""
 
 import ctypes
 
@@ -36,14 +36,29 @@ def gemmStridedBatchedEx(
     a = _matrices(A, Atype, k if transa else m, m if transa else k, lda, strideA, batchCount)
     b = _matrices(B, Btype, n if transb else k, k if transb else n, ldb, strideB, batchCount)
     c = _matrices(C, Ctype, m, n, ldc, strideC, batchCount)
+    if any(np.may_share_memory(x, c) and np.shares_memory(x, c) for x in (a, b)):
+        raise ValueError("the stand-in: C is one of the operands, which a card would read while it writes them")
     alpha, beta = (_host_scalar(address, scalar) for address in (alpha, beta))
+    reads = [a, b, c] if beta else [a, b]
     a, b = (_to_float(x, code) for x, code in ((a, Atype), (b, Btype)))
     a, b = a.swapaxes(1, 2) if transa else a, b.swapaxes(1, 2) if transb else b
     dtype = STORAGE[Atype] if Atype != 14 else "uint16"
     note_product(m, n, k, batchCount, dtype, compute_type)
+    card().launch("gemm", c.nbytes, reads=reads)
     result = alpha * multiply(a, b, compute_type)
     result = result + beta * _to_float(c, Ctype) if beta else result  # with beta 0, C is not read
     c[...] = _to_bfloat16(result) if Ctype == 14 else result
+    card().buffer_at(C, 1).mark(c.swapaxes(1, 2))
+
+
+def gemmEx(
+    handle, transa, transb, m, n, k, alpha, A, Atype, lda, B, Btype, ldb, beta, C, Ctype, ldc, computeType, algo
+):
+    """The product of one matrix each: gemmStridedBatchedEx of a batch of one."""
+    gemmStridedBatchedEx(
+        handle, transa, transb, m, n, k, alpha, A, Atype, lda, 0, B, Btype, ldb, 0, beta, C, Ctype, ldc, 0, 1,
+        computeType, algo,
+    )  # fmt: skip
 
 
 GEMM_TYPES = {  # of A, B and C, by compute type (cuBLAS manual, cublasGemmEx)
@@ -61,6 +76,8 @@ def _matrices(address, code, rows, columns, ld, stride, batch):
     extent = ((batch - 1) * stride + (columns - 1) * ld + rows) * dtype.itemsize if columns and rows else 0
     if extent and not (stride >= 0 and card().holds(address, extent)):
         raise CUDARuntimeError(700)  # a card notices later, or not at all
+    if extent and address % dtype.itemsize:
+        raise CUDARuntimeError(716)
     flat = np.frombuffer((ctypes.c_ubyte * extent).from_address(address), dtype) if extent else np.empty(0, dtype)
     strides = (stride * dtype.itemsize, dtype.itemsize, ld * dtype.itemsize)
     return np.lib.stride_tricks.as_strided(flat, (batch, rows, columns), strides)

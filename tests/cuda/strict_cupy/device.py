@@ -13,12 +13,12 @@ HANDLE = 0xB1A5
 
 
 class Stream:
-    all: Any = weakref.WeakSet()
+    _all: Any = weakref.WeakSet()
 
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
         self.recorded = self.finished = 0  # events recorded, and those of them known to be reached
         self.ptr = 0 if null else id(self)
-        Stream.all.add(self)
+        Stream._all.add(self)
 
     def __enter__(self):
         card().streams.append(self)
@@ -67,18 +67,19 @@ def get_elapsed_time(start, end):
 
 
 class Device:
-    def __init__(self, device=0):
-        self.id = int(device)
+    def __init__(self, device=None):
+        self.id = int(device or 0)
 
     compute_capability = property(lambda self: card().compute_capability)
     mem_info = property(lambda self: mem_get_info())
+    attributes = property(lambda self: device_attributes())
     cublas_handle = property(lambda self: HANDLE)
 
     def use(self):
         return self
 
     def synchronize(self):
-        card().wait("device.synchronize", streams=list(Stream.all))
+        card().wait("device.synchronize", streams=list(Stream._all))
 
     def __enter__(self):
         return self
@@ -128,11 +129,38 @@ def device_count():
     return 1
 
 
+SHARED = {75: (64, 64), 80: (163, 164), 86: (99, 100), 87: (163, 164), 89: (99, 100), 90: (227, 228), 100: (227, 228)}
+SHARED |= {103: (227, 228), 120: (99, 100), 121: (99, 100)}  # KiB: most of a block's, all of a multiprocessor's
+SHARED |= dict.fromkeys((35, 50, 52, 60, 61), (48, 96)) | {70: (96, 96)}  # (CUDA C++ programming guide, appendix)
+THREADS = {75: 1024, 86: 1536, 87: 1536, 89: 1536, 120: 1536, 121: 1536}  # of a multiprocessor, where not 2,048
+
+
+def device_attributes():
+    """cupy.cuda.Device().attributes: of CUDA's, those that a kernel's host side may ask for."""
+    card().require()
+    capability = int(card().compute_capability)
+    block, whole = SHARED[capability]
+    return {
+        "ComputeCapabilityMajor": capability // 10, "ComputeCapabilityMinor": capability % 10, "WarpSize": 32,
+        "MultiProcessorCount": card().multiprocessors, "MaxThreadsPerBlock": 1024,
+        "MaxThreadsPerMultiProcessor": THREADS.get(capability, 2048), "MaxRegistersPerBlock": 1 << 16,
+        "MaxRegistersPerMultiprocessor": 1 << 16, "MaxSharedMemoryPerBlock": 48 << 10,
+        "MaxSharedMemoryPerBlockOptin": block << 10, "MaxSharedMemoryPerMultiprocessor": whole << 10,
+        "MaxBlockDimX": 1024, "MaxBlockDimY": 1024, "MaxBlockDimZ": 64,
+        "MaxGridDimX": (1 << 31) - 1, "MaxGridDimY": 65535, "MaxGridDimZ": 65535, "L2CacheSize": 50 << 20,
+    }  # fmt: skip
+
+
 def device_properties(device):
     card().require()
     major, minor = divmod(int(card().compute_capability), 10)
+    attributes = device_attributes()
     return {
-        "name": b"NVIDIA Stand-in", "major": major, "minor": minor, "multiProcessorCount": 132, "warpSize": 32,
+        "name": b"NVIDIA Stand-in", "major": major, "minor": minor, "warpSize": 32,
+        "multiProcessorCount": card().multiprocessors, "regsPerBlock": 1 << 16, "regsPerMultiprocessor": 1 << 16,
+        "sharedMemPerBlockOptin": attributes["MaxSharedMemoryPerBlockOptin"],
+        "sharedMemPerMultiprocessor": attributes["MaxSharedMemoryPerMultiprocessor"],
+        "maxThreadsPerMultiProcessor": attributes["MaxThreadsPerMultiProcessor"],
         "totalGlobalMem": card().total_memory, "l2CacheSize": 50 << 20, "sharedMemPerBlock": 48 << 10,
         "maxThreadsPerBlock": 1024, "clockRate": 1_980_000, "memoryClockRate": 2_619_000, "memoryBusWidth": 5120,
     }  # fmt: skip

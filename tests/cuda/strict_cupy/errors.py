@@ -7,11 +7,37 @@ class CUDARuntimeError(RuntimeError):
         100: "cudaErrorNoDevice: no CUDA-capable device is detected",
         600: "cudaErrorNotReady: device not ready",
         700: "cudaErrorIllegalAddress: an illegal memory access was encountered",
+        716: "cudaErrorMisalignedAddress: misaligned address",
     }
 
     def __init__(self, status):
         self.status = status
         super().__init__(self.TEXTS[status])
+
+
+class CUDADriverError(RuntimeError):
+    TEXTS = {
+        1: "CUDA_ERROR_INVALID_VALUE: invalid argument",
+        500: "CUDA_ERROR_NOT_FOUND: named symbol not found",
+        701: "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES: too many resources requested for launch",
+    }
+
+    def __init__(self, status, why=""):
+        self.status = status
+        super().__init__(self.TEXTS[status] + (f" ({why})" if why else ""))  # the reason is the stand-in's
+
+
+class CompileException(Exception):
+    """cupy.cuda.compiler.CompileException: its sentence is what the compiler said."""
+
+    def __init__(self, msg, source, name, options, backend="nvrtc"):
+        self._msg, self.source, self.name, self.options, self.backend = msg, source, name, options, backend
+        super().__init__()
+
+    def __str__(self):
+        return self._msg
+
+    get_message = __repr__ = __str__
 
 
 class CUBLASError(RuntimeError):

@@ -2,7 +2,17 @@
 
 import numpy as np
 
-from tests.cuda.strict_cupy.array import copied, device_array, host_side, into, ndarray, operand, reshaped, store
+from tests.cuda.strict_cupy.array import (
+    copied,
+    device_array,
+    host_side,
+    into,
+    ndarray,
+    operand,
+    reshaped,
+    store,
+    write,
+)
 from tests.cuda.strict_cupy.card import card
 from tests.cuda.strict_cupy.creation import asarray
 from tests.cuda.strict_cupy.lifted import LIFTED
@@ -39,12 +49,13 @@ def where(condition, x=None, y=None):
         return LIFTED["nonzero"](condition)
     if not isinstance(condition, ndarray | np.ndarray):
         raise AttributeError(f"{type(condition).__name__!r} object has no attribute 'astype'")
-    return store("where", np.where(*(operand(x) for x in (condition, x, y))))
+    return store("where", np.where(*(operand(x) for x in (condition, x, y))), (condition, x, y))
 
 
 def clip(a, a_min, a_max, out=None):
     with np.errstate(all="ignore"):
-        return into("clip", np.clip(device_array(a)._np, host_side(a_min), host_side(a_max)), out, "same_kind")
+        result = np.clip(device_array(a)._np, host_side(a_min), host_side(a_max))
+    return into("clip", result, out, "same_kind", (a, a_min, a_max))
 
 
 def take(a, indices, axis=None, out=None):
@@ -57,7 +68,8 @@ def take(a, indices, axis=None, out=None):
     result = a._np.take(np.mod(host_side(indices), max(n, 1), dtype=np.int64, casting="unsafe"), axis or 0)
     if out is not None and out.dtype != a.dtype:
         raise TypeError("Output dtype mismatch")
-    return into("take", result, out, "no")
+    card().moved += result.nbytes  # what is read of `a`
+    return into("take", result, out, "no", (indices,))
 
 
 def _along_axis(a, indices, axis):
@@ -90,7 +102,7 @@ def argsort(a, axis=-1, kind=None):
 def _sorted(what, compute, a, axis, kind):
     if kind not in (None, "stable"):
         raise ValueError("kind can only be None or 'stable'")
-    return store(what, compute(device_array(a)._np, axis=axis, kind="stable"))
+    return store(what, compute(device_array(a)._np, axis=axis, kind="stable"), (a,))
 
 
 def repeat(a, repeats, axis=None):
@@ -101,14 +113,14 @@ def repeat(a, repeats, axis=None):
     if isinstance(repeats, ndarray):
         for _ in range(min(repeats.size, 2)):  # for the sum, and to see that none is negative
             card().wait("repeat", 8)
-    return store("repeat", np.repeat(device_array(a)._np, host_side(repeats), axis))
+    return store("repeat", np.repeat(device_array(a)._np, host_side(repeats), axis), (a, repeats))
 
 
 def array_equal(a1, a2, equal_nan=False):
     if device_array(a1).shape == device_array(a2).shape and equal_nan:
         for _ in range(3):  # where nan is, and the rest of each array
             card().wait("array_equal(equal_nan=True)", 1)
-    return store("array_equal", np.array_equal(a1._np, a2._np, equal_nan))
+    return store("array_equal", np.array_equal(a1._np, a2._np, equal_nan), (a1, a2))
 
 
 def result_type(*arrays_and_dtypes):
@@ -126,7 +138,7 @@ def copyto(dst, src, casting="same_kind", where=None):
 
 
 def _sort_in_place(self, axis=-1, kind=None):
-    self._np[...] = sort(self, axis, kind)._np
+    write(self, sort(self, axis, kind)._np)
 
 
 for _method in (ravel, clip, take, repeat, argsort):

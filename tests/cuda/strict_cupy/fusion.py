@@ -47,6 +47,6 @@ def fuse(*args, kernel_name=None):
         if not (kernel_name or function.__name__).isidentifier():
             raise ValueError("a kernel needs a name that C++ accepts")
         result = function(*(_Traced(x._np if isinstance(x, ndarray) else x) for x in args))
-        return store(kernel_name or function.__name__, result.value)
+        return store(kernel_name or function.__name__, result.value, args)
 
     return functools.update_wrapper(fused, function)

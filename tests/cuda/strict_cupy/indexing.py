@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.cuda.strict_cupy.array import allocate, copied, ndarray, overlap, store, view_of
+from tests.cuda.strict_cupy.array import allocate, copied, ndarray, overlap, store, view_of, write
 from tests.cuda.strict_cupy.card import card
 from tests.cuda.strict_cupy.creation import asarray
 
@@ -54,7 +54,11 @@ def _index_part(part):
 
 def _get(x, key):  # x[key]
     index, has_arrays = index_of(key, x.shape)
-    return store("getitem", x._np[index]) if has_arrays else view_of(x._np[index], x)
+    if not has_arrays:
+        return view_of(x._np[index], x)
+    y = store("getitem", x._np[index], key if isinstance(key, tuple) else (key,))
+    card().moved += y.nbytes  # what was read of x
+    return y
 
 
 def _assign(x, key, value):  # x[key] = value
@@ -70,8 +74,8 @@ def _assign(x, key, value):  # x[key] = value
     if overlap(value, target):
         value = copied(value, "setitem", order="K")
     with np.errstate(all="ignore"):
-        target._np[...] = value._np
-    return card().launch("setitem", target.nbytes, target.size)
+        write(target, value._np)
+    return card().launch("setitem", target.nbytes, target.size, [value._np])
 
 
 def scatter(what, x, index, value, operation):
@@ -83,7 +87,9 @@ def scatter(what, x, index, value, operation):
     flat = x._np.flatten()
     operation(flat, places.reshape(-1)[order], values[order])
     x._np[...] = flat.reshape(x.shape)
-    card().launch(what, values.nbytes, values.size)
+    x._buffer.mark_places(x._np, places)
+    reads = [value._np, *(part for part in index if isinstance(part, np.ndarray)), *[values] * (what != "setitem")]
+    card().launch(what, values.nbytes, values.size, reads)
 
 
 ndarray.__getitem__, ndarray.__setitem__ = _get, _assign

@@ -87,25 +87,25 @@ def _lifted(name, parameters, finish):
         options = {key: host_side(x) for key, x in rest if x is not signature.parameters[key].default and key != "out"}
         with np.errstate(all="ignore"):
             result = compute(host_side(first[1]), **options)
-        return finish(name, result, first[1], dict(rest).get("out"))
+        return finish(name, result, first[1], dict(rest).get("out"), [x for key, x in (first, *rest) if key != "out"])
 
     function.__name__ = name
     return function
 
 
-def _finish_new(name, result, first, out):
-    return into(name, result, out, "same_kind")
+def _finish_new(name, result, first, out, operands):
+    return into(name, result, out, "same_kind", operands)
 
 
-def _finish_view(name, result, first, out):
+def _finish_view(name, result, first, out, operands):
     return [view_of(x, first) for x in result] if isinstance(result, list) else view_of(result, first)
 
 
-def _finish_sized(name, result, first, out):
+def _finish_sized(name, result, first, out, operands):
     several = len(result) if name == "unique" and isinstance(result, tuple) else 2 if name == "bincount" else 1
     for _ in range(several if first.size else 0):
         card().wait(name, 8)
-    return tuple(store(name, x) for x in result) if isinstance(result, tuple) else store(name, result)
+    return tuple(store(name, x) for x in result) if isinstance(result, tuple) else store(name, result, operands)
 
 
 LIFTED = {

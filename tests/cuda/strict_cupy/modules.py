@@ -9,13 +9,20 @@ import numpy as np
 from tests.cuda.strict_cupy import creation, device, functions, products
 from tests.cuda.strict_cupy.array import device_array, ndarray, view_of
 from tests.cuda.strict_cupy.card import card
-from tests.cuda.strict_cupy.cublas import gemmStridedBatchedEx
-from tests.cuda.strict_cupy.errors import CUBLASError, CUDARuntimeError, OutOfMemoryError
+from tests.cuda.strict_cupy.cublas import gemmEx, gemmStridedBatchedEx
+from tests.cuda.strict_cupy.errors import (
+    CompileException,
+    CUBLASError,
+    CUDADriverError,
+    CUDARuntimeError,
+    OutOfMemoryError,
+)
 from tests.cuda.strict_cupy.fusion import fuse
 from tests.cuda.strict_cupy.lifted import LIFTED
 from tests.cuda.strict_cupy.memory import MemoryPointer
 from tests.cuda.strict_cupy.precision import COMPUTE, COMPUTE_TYPES, get_compute_type, set_compute_type
 from tests.cuda.strict_cupy.random import Generator
+from tests.cuda.strict_cupy.raw import RawKernel, RawModule
 from tests.cuda.strict_cupy.ufuncs import COMPARISONS, UFUNCS, erf, scatter_add
 
 SAME = {  # CuPy has these very objects of NumPy's
@@ -62,8 +69,9 @@ def _modules():
         "CUDA_R_32F": 0, "CUDA_R_64F": 1, "CUDA_R_16F": 2, "CUDA_R_16BF": 14,
     }  # fmt: skip
     cublas = {
-        "CUBLASError": CUBLASError, "gemmStridedBatchedEx": gemmStridedBatchedEx, "CUBLAS_OP_N": 0, "CUBLAS_OP_T": 1,
-        "CUBLAS_OP_C": 2, "CUBLAS_GEMM_DEFAULT": -1, "CUBLAS_GEMM_DEFAULT_TENSOR_OP": 99,
+        "CUBLASError": CUBLASError, "gemmStridedBatchedEx": gemmStridedBatchedEx, "gemmEx": gemmEx,
+        "CUBLAS_OP_N": 0, "CUBLAS_OP_T": 1, "CUBLAS_OP_C": 2,
+        "CUBLAS_GEMM_DEFAULT": -1, "CUBLAS_GEMM_DEFAULT_TENSOR_OP": 99,
         **{f"CUBLAS_COMPUTE_{name}": code for code, name in COMPUTE.items() if code >= 64},
     }  # fmt: skip
     compute_types = {f"COMPUTE_TYPE_{name}": code for name, code in COMPUTE_TYPES.items()}
@@ -71,7 +79,7 @@ def _modules():
     cupy = {
         **SAME, **UFUNCS, **{name: function for name, function in LIFTED.items() if "." not in name},
         **_functions(creation), **_functions(functions), **_functions(products),
-        "ndarray": ndarray, "fuse": fuse,
+        "ndarray": ndarray, "fuse": fuse, "RawModule": RawModule, "RawKernel": RawKernel,
         "__version__": "14.2.0 (stand-in)", "bool": np.bool_, "is_available": is_available,
         "get_default_memory_pool": lambda: pool,
         "get_array_module": lambda *args: MODULES["cupy"] if any(isinstance(x, ndarray) for x in args) else np,
@@ -82,6 +90,7 @@ def _modules():
         | handles
         | {"is_available": is_available, "alloc_pinned_memory": device.alloc_pinned_memory},
         "cupy.cuda.memory": {"OutOfMemoryError": OutOfMemoryError, "MemoryPointer": MemoryPointer},
+        "cupy.cuda.compiler": {"CompileException": CompileException},
         "cupy.cuda.stream": events,
         "cupy.cuda.device": {**handles, "get_compute_capability": lambda: card().compute_capability},
         "cupy._core": {"ndarray": ndarray},
@@ -95,6 +104,7 @@ def _modules():
         "cupyx.scipy.special": {"erf": erf},
         **dict.fromkeys(("cupy_backends", "cupy_backends.cuda", "cupy_backends.cuda.api"), {}),
         "cupy_backends.cuda.api.runtime": runtime,
+        "cupy_backends.cuda.api.driver": {"CUDADriverError": CUDADriverError},
         "cupy_backends.cuda.libs": {},
         "cupy_backends.cuda.libs.cublas": cublas,
     }
@@ -103,6 +113,7 @@ def _modules():
         parent, _, child = name.rpartition(".")
         if parent:
             setattr(modules[parent], child, module)
+    modules["cupy.cuda.driver"] = modules["cupy.cuda"].driver = modules["cupy_backends.cuda.api.driver"]
     modules["cupy.cuda.runtime"] = modules["cupy.cuda"].runtime = modules["cupy_backends.cuda.api.runtime"]
     modules["cupy.cuda"].cublas = modules["cupy_backends.cuda.libs.cublas"]  # an attribute, but no module of that name
     return modules

@@ -22,7 +22,7 @@ def dot(a, b, out=None):
     if a.ndim > 2 or b.ndim > 2:
         raise NotImplementedError("the stand-in's dot takes vectors and matrices; use matmul")
     if a.ndim == b.ndim == 1:  # an elementwise product and a sum
-        return into("dot", UFUNCS["multiply"](a, b)._np.sum(dtype=dtype), out, "no")
+        return into("dot", UFUNCS["multiply"](a, b)._np.sum(dtype=dtype), out, "no", (a,))
     shape = a.shape[:-1] + b.shape[1:]
     a = a.reshape(1, -1) if a.ndim == 1 else a
     b = b.reshape(-1, 1) if b.ndim == 1 else b
@@ -33,7 +33,8 @@ def dot(a, b, out=None):
     a, b = (x.astype(dtype, copy=False) for x in (a, b))
     a, b = (x if x.flags.c_contiguous or x.flags.f_contiguous else copied(x, "matmul") for x in (a, b))
     note_product(m, n, k, 1, dtype, compute_type)
-    return into("matmul", multiply(a._np, b._np, compute_type).astype(dtype, copy=False).reshape(shape), out, "no")
+    product = multiply(a._np, b._np, compute_type).astype(dtype, copy=False).reshape(shape)
+    return into("matmul", product, out, "no", (a, b))
 
 
 def _compute_type_2d(dtype):
@@ -55,7 +56,8 @@ def matmul(a, b, out=None):
     if max(a.ndim, b.ndim) <= 2:
         if out is None or out.flags.c_contiguous and out.dtype == dtype:
             return dot(a, b, out)
-        return into("matmul", dot(a, b)._np, out, "same_kind")
+        product = dot(a, b)
+        return into("matmul", product._np, out, "same_kind", (product,))
     if dtype.name == "bfloat16":
         raise TypeError("data type 'E' not understood")  # _tensordot_core_int_kernel: cuBLAS is not even asked
     upcast = np.dtype(np.float32) if dtype.char == "e" else dtype
@@ -71,7 +73,7 @@ def matmul(a, b, out=None):
         note_product(columns, rows, a.shape[-1], product.size // (rows * columns), upcast, compute_type)
     if out is not None and out.shape != product.shape:
         raise ValueError("Output array has an invalid size")
-    return into("matmul", product.astype(dtype, copy=False), out, "same_kind")
+    return into("matmul", product.astype(dtype, copy=False), out, "same_kind", (left, right))
 
 
 ndarray.dot = dot

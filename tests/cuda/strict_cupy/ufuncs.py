@@ -41,7 +41,7 @@ class ufunc:
         with np.errstate(all="ignore"):  # a card raises no floating-point warnings
             results = self._np(*map(operand, args), dtype=dtype, casting=casting)
         results = results if self.nout > 1 else (results,)
-        results = tuple(into(self.__name__, r, y, casting) for r, y in zip(results, outs, strict=True))
+        results = tuple(into(self.__name__, r, y, casting, args) for r, y in zip(results, outs, strict=True))
         return results if self.nout > 1 else results[0]
 
     def outer(self, a, b, **kwargs):
@@ -75,7 +75,8 @@ class ufunc:
         sums = np.insert(device_array(array)._np.cumsum(axis, dtype), 0, 0, axis)
         single = (ends[:-1] >= ends[1:]).reshape(-1, *(1,) * (array.ndim - axis % array.ndim - 1))
         differences = sums.take(ends[1:], axis) - sums.take(ends[:-1], axis)
-        return into("add.reduceat", np.where(single, array._np.take(ends[:-1], axis), differences), out, "same_kind")
+        result = np.where(single, array._np.take(ends[:-1], axis), differences)
+        return into("add.reduceat", result, out, "same_kind", (array, indices))
 
     def _method(self, names, method):
         if self.__name__ not in names:
@@ -110,7 +111,7 @@ def erf(x, out=None):
     """cupyx.scipy.special.erf: float32 stays float32, float16 becomes float64 (cupyx/scipy/special/_erf.py)."""
     x = device_array(x)
     dtype = np.float32 if np.can_cast(x.dtype, np.float32) and not np.can_cast(x.dtype, np.float16) else np.float64
-    return into("erf", np.vectorize(math.erf, otypes=[float])(x._np).astype(dtype), out, "same_kind")
+    return into("erf", np.vectorize(math.erf, otypes=[float])(x._np).astype(dtype), out, "same_kind", (x,))
 
 
 def scatter_add(a, slices, value):
