@@ -1,8 +1,6 @@
 """Every layer with all that computes it, and inputs to try it on: found in the folders, listed nowhere."""
 
 import functools
-import importlib
-import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +12,7 @@ from tinygpt.backend import to_device, to_host
 from tinygpt.gradcheck.cases import Draw, mapped
 from tinygpt.gradcheck.library import CASES, definition
 from tinygpt.gradcheck.suite import candidates
+from tinygpt.kernels.cuda.unfinished import Unfinished
 
 
 class Implementation(NamedTuple):
@@ -27,6 +26,11 @@ class Implementation(NamedTuple):
     def placed(self, tree: Any) -> Any:
         """A tree's arrays on the device."""
         return each_array(lambda x: to_device(x, self.device), tree)
+
+    def examples(self, dtype: str = "float64", values: Callable | None = None) -> Iterator[dict[str, Any]]:
+        """`examples` of the layer; for a card, whose kernels the emulator runs, a third of them."""
+        few = *draws(Draw, 3), *draws(Smallest, 1)
+        return examples(self.layer, dtype, *([few] if self.device == "cuda" else []), values=values)
 
     def forward(self, inputs: dict[str, Any]) -> tuple[Any, tuple]:
         return self.functions.forward(**self.placed(inputs))
@@ -49,9 +53,10 @@ def twins(device: str) -> list[Implementation]:
 
 
 def cut_blocks(patch: pytest.MonkeyPatch, most: int) -> None:
-    """Let twins compute `most` elements at a time where their constants say thousands: inputs here have no more."""
-    for found in pkgutil.walk_packages(kernels.__path__, f"{kernels.__name__}."):
-        module = importlib.import_module(found.name)
+    """Let twins for the CPU compute `most` elements at a time where their constants say thousands: inputs here have no
+    more. (A card's constants are the threads of a block and the like.)
+    """
+    for module in kernels.modules("cpu").values():
         for name, value in list(vars(module).items()):
             if name.isupper() and isinstance(value, int) and value > most:
                 patch.setattr(module, name, most)
@@ -105,11 +110,13 @@ def each_array(function: Callable, tree: Any) -> Any:
 
 
 def leaves(tree: Any) -> list[Any]:
-    """Every array in nested tuples, lists and mappings."""
+    """Every array in nested tuples, lists and mappings; gradients that a kernel left unfinished are finished."""
     if isinstance(tree, dict):
         tree = list(tree.values())
     if isinstance(tree, tuple | list):
         return [array for part in tree for array in leaves(part)]
+    if isinstance(tree, Unfinished):
+        tree = tree.array()
     return [tree] if hasattr(tree, "dtype") else []
 
 

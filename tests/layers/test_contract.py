@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tests.layers.implementations import arrays_in, definitions, examples, random_like, twins
+from tests.layers.implementations import arrays_in, definitions, random_like, twins
 from tinygpt import layers
 from tinygpt.gradcheck.library import CASES, definition
 
@@ -25,7 +25,7 @@ def test_every_layer_has_its_proof():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_array_keeps_the_dtype(implementation, dtype):
-    for inputs in examples(implementation.layer, dtype):
+    for inputs in implementation.examples(dtype):
         out, cache = implementation.forward(inputs)
         gradients = implementation.backward(random_like(out), cache)
         floats = [array for array in arrays_in([out, gradients]) if array.dtype.kind == "f"]
@@ -33,7 +33,7 @@ def test_every_array_keeps_the_dtype(implementation, dtype):
 
 
 def test_backward_leaves_its_cache_as_it_was(implementation):
-    for inputs in examples(implementation.layer):
+    for inputs in implementation.examples():
         out, cache = implementation.forward(inputs)
         before = [array.copy() for array in arrays_in(cache)]
         implementation.backward(random_like(out), cache)

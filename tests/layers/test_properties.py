@@ -49,7 +49,7 @@ def a_few_elements_at_a_time(monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_backward_is_linear_in_dout(implementation, dtype):
-    for inputs in examples(implementation.layer, dtype):
+    for inputs in implementation.examples(dtype):
         out, cache = implementation.forward(inputs)
         a, b = random_like(out, 1), random_like(out, 2)
         gradients = [arrays_in(implementation.backward(dout, cache)) for dout in (a, b, 2 * a - 3 * b)]
@@ -58,7 +58,7 @@ def test_backward_is_linear_in_dout(implementation, dtype):
 
 
 def test_nothing_given_is_written_to_and_the_same_call_gives_the_same_result(implementation):
-    for inputs in examples(implementation.layer):
+    for inputs in implementation.examples():
         given, results = implementation.placed(each_array(np.copy, inputs)), []
         for _ in range(2):
             out, cache = implementation.forward(given)
@@ -75,7 +75,7 @@ def test_nothing_given_is_written_to_and_the_same_call_gives_the_same_result(imp
 
 def test_permuting_the_batch_permutes_what_belongs_to_its_rows_and_nothing_else(implementation):
     """Without dropout, whose mask belongs to the place of a row: see the next test."""
-    for inputs in examples(implementation.layer):
+    for inputs in implementation.examples():
         if "key" in inputs:
             continue
         first = next(iter(inputs.values()))
@@ -98,7 +98,7 @@ def test_permuting_the_batch_permutes_what_belongs_to_its_rows_and_nothing_else(
 
 @pytest.mark.parametrize("placed", PLACED, ids=lambda placed: placed.title)
 def test_rows_that_know_their_place_drop_what_they_drop_in_the_whole_batch(placed):
-    for inputs in examples(placed.layer):
+    for inputs in placed.examples():
         first, x = next(iter(inputs.items()))
         if "key" not in inputs or len(x) < 2:
             continue
@@ -189,7 +189,7 @@ def extreme(rng, shape):
 
 def assert_finite(implementation, values):
     """A NaN or an overflow on the way would be a RuntimeWarning, which pyproject.toml makes an error."""
-    for inputs in examples(implementation.layer, "float32", values=values):
+    for inputs in implementation.examples("float32", values=values):
         out, cache = implementation.forward(inputs)
         gradients = implementation.backward(random_like(out), cache)
         assert all(np.isfinite(array).all() for array in arrays_in([out, gradients]))
