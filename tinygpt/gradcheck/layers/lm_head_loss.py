@@ -1,7 +1,7 @@
 """The head with its loss: what it is checked on, and the mistakes it is usually made with."""
 
 from tinygpt.gradcheck.cases import Case, Draw
-from tinygpt.kernels.cuda import lm_head_loss as twin
+from tinygpt.kernels.cpu import lm_head_loss as twin
 from tinygpt.models.gpt2 import LMHeadLoss
 from tinygpt.ops import DEFINITIONS
 
@@ -37,8 +37,8 @@ MISTAKES = [
 ]
 MISTAKES_OF_TWIN = twin, [
     ("last_chunk_only", "accumulation", ("rows or max(...)", "rows or 2"),
-     ("dw += dlogits.T @ x[chunk]", "dw = dlogits.T @ x[chunk]"),
+     ("whole += logits.T @ x[chunk]", "whole = logits.T @ x[chunk]"),
      "dw is overwritten chunk after chunk (=, where += belongs), so only the last one counts"),
-    ("dout_not_in_dw", "scale", ("return dx * dout, dw * dout", "return dx * dout, dw"),
+    ("dout_not_in_dw", "scale", ("lambda rows: dw[rows] * dout", "lambda rows: dw[rows]"),
      "dw, computed in forward, is not multiplied by dout in backward"),
 ]
