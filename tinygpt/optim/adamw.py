@@ -1,6 +1,6 @@
 """AdamW: a running mean of the gradient over the root of one of its square, and weight decay beside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tinygpt.backend import Array, array_module
@@ -32,7 +32,7 @@ def adamw_update(
 class AdamW(Optimizer):
     """AdamW over the flat buffer of `params`, which it updates in place. Weight decay acts on the parameters of two or
     more dimensions only. `m` and `v` are the first and second moments. `update` is the rule for one array; if None,
-    `adamw_update` or the device's fast twin of it.
+    `adamw_update` or the device's fast twin of it, or its twin of the whole step, clipping included.
     """
 
     state_names = ("m", "v")
@@ -44,14 +44,26 @@ class AdamW(Optimizer):
     ):  # fmt: skip
         super().__init__(params)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
-        twin = getattr(modules(params.device).get("adamw"), "adamw_update", adamw_update)
-        self.update: Callable[..., None] = update or twin
+        twin: Any = modules(params.device).get("adamw")
+        rule: Callable[..., None] = getattr(twin, "adamw_update", adamw_update)
+        self.update = update or rule
+        fits = update is None and params.dtype.name in getattr(twin, "DTYPES", ())
+        self.whole_step: Callable[..., Array] | None = twin.whole_step if fits else None
         self.m, self.v = self.state["m"], self.state["v"]
 
     @classmethod
     def from_config(cls, params: Parameters, config: Any, **own: Any) -> "AdamW":
         own.setdefault("update", adamw_update if config.kernels == "reference" else None)
         return cls(params, (config.beta1, config.beta2), weight_decay=config.weight_decay, **own)
+
+    def step(self, grads: Parameters, lr: float, max_norm: float = 0.0, each: Callable[..., Iterable] = map) -> Array:
+        """As every optimiser's; in one piece where the device has a twin of the whole step."""
+        if self.whole_step is None or type(self).apply is not AdamW.apply:
+            return super().step(grads, lr, max_norm, each)
+        self.steps += 1
+        buffers = self.params.flat, grads.flat, self.m.flat, self.v.flat
+        rule = self.steps, lr, *self.betas, self.eps, self.weight_decay
+        return self.whole_step(*buffers, self.params.n_decayed, *rule, max_norm)
 
     def apply(self, w: Array, dw: Array, lr: float, decayed: bool, **state: Array) -> None:
         decay = self.weight_decay if decayed else 0.0
