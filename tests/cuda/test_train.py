@@ -15,6 +15,7 @@ from tinygpt.gradcheck import check_layer
 from tinygpt.gradcheck.library import CASES
 from tinygpt.models.gpt2 import training_flops
 from tinygpt.own_layers import PARTS
+from tinygpt.run import memory
 from tinygpt.train import EvalRecord, StepRecord, load_model, resume, start, train
 
 
@@ -32,6 +33,20 @@ def test_losses_are_the_cpus(cuda, tmp_path, kernels):
             assert (a.train_loss, a.val_loss) == pytest.approx((b.train_loss, b.val_loss), rel=1e-10)
         else:
             assert (a.loss, a.grad_norm) == pytest.approx((b.loss, b.grad_norm), rel=1e-10)
+
+
+def test_the_same_run_gives_the_same_bits(cuda, tmp_path):
+    """Whatever the order in which blocks and warps come, which on the stand-in is another at every launch."""
+    ends = []
+    for name in ("one", "other"):
+        state = start(
+            tiny(tmp_path / name, device=cuda, dropout=0.2, bias=True, grad_clip=0.1, batch_size=12, max_iters=4)
+        )
+        for _ in train(state):
+            pass
+        ends.append([to_host(buffer.flat) for buffer in (state.model.params, *state.optimizer.state.values())])
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_step_never_waits_and_a_logged_one_waits_once(card, tmp_path):
@@ -91,7 +106,8 @@ def test_the_next_batch_is_on_its_way_before_a_loss_is_read(card, tmp_path):
         elif record.step < 12:
             assert len(card.syncs) == record.step
             assert order[-1] == ("train", record.step - 1)  # asked for before this step's wait
-            assert len(card.uploads) == 2 * (record.step + 1)  # idx and targets of every step so far and of the next
+            # idx and targets of every step so far and of the next, and three numbers of AdamW's
+            assert len(card.uploads) == 2 * (record.step + 1) + record.step
 
 
 def test_batches_travel_whole_and_only_they_do(card, tmp_path):
@@ -100,7 +116,9 @@ def test_batches_travel_whole_and_only_they_do(card, tmp_path):
     next(records)
     card.reset()
     next(records), next(records)
-    assert [upload.nbytes for upload in card.uploads] == [4 * 8 * 8] * 6  # 4 sequences of 8 ids of 8 bytes
+    batches = [upload.nbytes for upload in card.uploads if upload.shape == (4, 8)]
+    assert batches == [4 * 8 * 8] * 6  # 4 sequences of 8 ids of 8 bytes
+    assert [upload.nbytes for upload in card.uploads if upload.shape != (4, 8)] == [3 * 4] * 2  # AdamW's, of two steps
 
 
 @pytest.mark.parametrize(
@@ -119,12 +137,11 @@ def test_products_are_in_tf32_unless_told(card, tmp_path, settings, kinds):
 
 
 def test_a_run_goes_on_from_a_checkpoint_on_either_device(card, tmp_path):
-    whole = losses(train(start(tiny(tmp_path / "whole", device="cuda", dtype="float64", dropout=0.2))))
+    settings = dict(dtype="float64", dropout=0.2, n_layer=1, eval_iters=1)
+    whole = losses(train(start(tiny(tmp_path / "whole", device="cuda", **settings))))
     for first, second in (("cuda", "cpu"), ("cpu", "cuda"), ("cuda", "cuda")):
         out_dir = tmp_path / f"{first}-{second}"
-        parts = losses(
-            train(start(tiny(out_dir, device=first, dtype="float64", dropout=0.2, max_iters=7, lr_decay_iters=12)))
-        )
+        parts = losses(train(start(tiny(out_dir, device=first, **settings, max_iters=7, lr_decay_iters=12))))
         parts += losses(train(resume(out_dir, {"device": second, "max_iters": 12})))
         assert parts == pytest.approx(whole, rel=1e-10)
 
@@ -198,11 +215,37 @@ def test_memory_that_runs_out_is_one_sentence_and_costs_no_checkpoint(card, tmp_
     status, out, err = outcome(capsys, "train", *resumed)
     assert status == 1 and "Traceback" not in err
     assert err.startswith("error: out of memory on the CUDA card, allocating ") and "limit set to: 1,048,576" in err
-    assert err.rstrip().endswith(
-        "use a smaller --batch_size (with more --gradient_accumulation_steps), --block_size or model"
-    )
+    assert "not even --batch_size=1 would fit into the 1.0 MB that this run can have; choose a smaller" in err
     card.memory_limit = None
     np.testing.assert_array_equal(to_host(load_model(tmp_path)[0].params.flat), before)
+
+
+@pytest.mark.parametrize(("kernels", "share"), [("auto", 0.25), ("auto", 0.7), ("reference", 0.25)])
+def test_where_memory_runs_out_the_batch_that_is_named_fits(card, tmp_path, capsys, monkeypatch, kernels, share):
+    """And it is the same step: rows are numbered in the whole of it."""
+    monkeypatch.setattr(memory, "SPARE", 0)  # there is no cuBLAS here that would need it
+    flags = [*CUDA, "--device=cuda", f"--kernels={kernels}", "--dropout=0.1", "--bias=True", "--dtype=float64"]
+    flags += ["--block_size=32", "--max_iters=2", "--eval_iters=1", "--log_interval=1", "--sample_length=0"]
+
+    def run(name, *more):
+        return outcome(capsys, "train", *flags, f"--out_dir={tmp_path / name}", *more)
+
+    def losses_of(name):
+        rows = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        return [row["loss"] for row in rows if "loss" in row]
+
+    assert run("whole", "--batch_size=12")[0] == 0
+    fixed = 4 * load_model(tmp_path / "whole")[0].params.flat.nbytes * 2  # of float64, where what is loaded is float32
+    card.memory_limit = int(fixed + share * (card.total - fixed))
+    status, _, err = run("too large", "--batch_size=12")
+    assert status == 1 and err.startswith("error: out of memory on the CUDA card, allocating ")
+    named = re.search(
+        r"; (--batch_size=(\d+) --gradient_accumulation_steps=(\d+)), the same step in smaller parts, would", err
+    )
+    assert int(named[2]) * int(named[3]) == 12
+    assert int(named[2]) >= 12 * share / 2  # the next larger divisor may not have fitted
+    assert run("in parts", *named[1].split())[0] == 0
+    assert losses_of("in parts") == pytest.approx(losses_of("whole"), rel=1e-10)
 
 
 def test_the_gradient_checker_runs_there(card, capsys):

@@ -4,23 +4,25 @@ import argparse
 import contextlib
 import time
 import typing
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from tinygpt.commands.flags import boolean
 from tinygpt.commands.own import asked_for, blaming
-from tinygpt.device import resolve_device
+from tinygpt.device import out_of_memory, resolve_device
 from tinygpt.errors import UserError
 from tinygpt.parallel import training_threads
 from tinygpt.run import screens
 from tinygpt.run.config import MODEL_SHAPE, PRESETS, TrainConfig, plain_type
 from tinygpt.run.lock import LOCK, owned
 from tinygpt.run.loop import train
+from tinygpt.run.memory import that_fits
 from tinygpt.run.metrics import Metrics, plot
 from tinygpt.run.nanogpt import WITHOUT_MEANING, read_nanogpt_config
 from tinygpt.run.screens import counted
-from tinygpt.run.state import OURS, Parts, TrainState
+from tinygpt.run.state import OURS, Parts, Record, TrainState
 from tinygpt.run.store import resume, set_aside, start
 from tinygpt.signals import answered_by
 
@@ -113,7 +115,7 @@ def _train(state: TrainState, metrics: Metrics | None, notes: list[str], own: An
         for note in notes:
             screen.line(f"note: {note}")
         screen.line(screens.heading(state, remark, {"yours": own.summary()} if own else None) + "\n")
-        for record in train(state):
+        for record in fitting(state, train(state)):
             try:
                 if metrics and (note := metrics.write(record)):
                     screen.line(f"note: {note}")
@@ -135,6 +137,16 @@ def _train(state: TrainState, metrics: Metrics | None, notes: list[str], own: An
             screen.sample(config.sample_length * 5 // 2)
         screen.line("\n" + screens.closing(state, time.perf_counter() - began, command))
     return 128 + state.stopped_by if state.stopped_by else int(state.stop)
+
+
+def fitting(state: TrainState, records: Iterator[Record]) -> Iterator[Record]:
+    """The records, up to where a card's memory runs out: the batch that would fit is said."""
+    try:
+        yield from records
+    except Exception as error:
+        if state.model.device != "cuda" or (what := out_of_memory(error)) is None:
+            raise
+        raise UserError(f"{what}; {that_fits(state)}") from None
 
 
 def _plot(out_dir: str) -> str:
