@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import children
+from tinygpt import emulator
 
 ROOT = Path(__file__).parents[1]
 RECIPES = Path(__file__).with_name("recipes")
@@ -55,7 +56,7 @@ def passed(run, names, *files):
 @pytest.fixture(scope="module")
 def tests_of_leaves(run):
     """The tests that know what the recipes bring: those of layers, twins and gradients."""
-    names = "rmsnorm or (twin and (softmax or gelu))"
+    names = "rmsnorm or (twin and softmax)"
     return passed(run, names, "layers", "kernels", "cuda", "gradcheck", "test_own_layers.py")
 
 
@@ -83,16 +84,17 @@ def test_a_cpu_twin_is_one_file(run, tests_of_leaves):
     }  # fmt: skip
 
 
-def test_a_cuda_twin_is_one_file(run, tests_of_leaves):
+@pytest.mark.skipif(emulator.missing() is not None, reason=str(emulator.missing()))
+def test_a_cuda_twin_is_a_kernel_and_what_launches_it(run, tests_of_leaves):
     on_the_stand_in = (
         "from tests.cuda import strict_cupy\n"
         "with strict_cupy.installed():\n"
         "    from tinygpt import cli, ops\n"
-        "    print(ops.build('auto', 'cuda').gelu.__name__, cli.main(['gradcheck', 'gelu', '--device=cuda']))\n"
+        "    print(ops.build('auto', 'cuda').softmax.__name__, cli.main(['gradcheck', 'softmax', '--device=cuda']))\n"
     )
     said = run("-c", on_the_stand_in)
-    assert "gelu, fast twin, exact" in said and "tinygpt.kernels.cuda.gelu 0" in said
-    assert files_with(tests_of_leaves, "gelu, fast twin, cuda") >= {
+    assert "softmax, fast twin, masked" in said and "tinygpt.kernels.cuda.softmax 0" in said
+    assert files_with(tests_of_leaves, "softmax, fast twin, cuda") >= {
         "layers/test_contract.py", "layers/test_properties.py", "cuda/test_layers.py",
     }  # fmt: skip
 
