@@ -7,9 +7,12 @@ from report import ROOT
 
 
 class Lines:
-    """The card's time for each line of layers, model and optimiser: events between them, set by a trace function."""
+    """The card's time for each line of layers, model and optimiser: events between them, set by a trace function. What
+    a twin does within is its line's; only the one that stands for the model's page is traced as that is.
+    """
 
-    FILES = tuple(str(ROOT / "tinygpt" / name) for name in ("layers", "kernels", "model", "optim", "parallel"))
+    NAMES = "layers", "models", "optim", "parallel.py", "parameters.py", "kernels/cuda/stack.py"
+    FILES = tuple(str(ROOT / "tinygpt" / name) for name in NAMES)
 
     def __init__(self) -> None:
         self.under_way: list[tuple[str, int]] = [("", 0)]  # the line that each function has reached, outermost first

@@ -36,8 +36,11 @@ class Report:
         self.found["tables"][title] = rows
         self.save()
 
-    def check(self, what: str, value: float, allowed: float) -> None:
-        self.found["checks"].append({"what": what, "value": value, "allowed": allowed, "right": value <= allowed})
+    def check(self, what: str, value: float, allowed: float, at_least: bool = False) -> None:
+        """at_least: `allowed` is the smallest value that is right, and not the largest."""
+        right = value >= allowed if at_least else value <= allowed
+        check = {"what": what, "value": value, "allowed": allowed, "at_least": at_least, "right": right}
+        self.found["checks"].append(check)
         self.save()
 
     def raw(self, name: str, value: Any) -> None:

@@ -15,7 +15,7 @@ def configurations(stand_in: bool) -> dict[str, dict[str, Any]]:
     sizes = {12: 12, 4: 4, 32: 32}
     if stand_in:
         baby |= dict(n_layer=1, n_head=2, n_embd=32, block_size=32, batch_size=4)
-        gpt2 |= dict(n_layer=2, n_head=3, n_embd=48, block_size=64, vocab_size=257)
+        gpt2 |= dict(n_layer=2, n_head=3, n_embd=48, block_size=32, vocab_size=257)
         sizes = {12: 3, 4: 1, 32: 4}
     found = {"baby": baby} | {f"gpt2, B={name}": gpt2 | {"batch_size": size} for name, size in sizes.items()}
     more = {"activation_function": "gelu_new", "bias": False, "threads": os.cpu_count()}

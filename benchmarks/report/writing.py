@@ -58,7 +58,11 @@ def section_text(name: str, found: dict[str, Any], stand_in: bool) -> list[str]:
     took = f" ({found['seconds']:.0f} s)" if "seconds" in found and not stand_in else ""
     lines = [f"## {name}{took}", "", SECTIONS[name].question, "", f"**{verdict(found)}**", ""]
     if wrong := wrong_checks(found):
-        rows = [{"WRONG": c["what"], "is": f"{c['value']:.5g}", "allowed": f"{c['allowed']:.5g}"} for c in wrong]
+        bound = {True: "at least", False: "at most"}
+        rows = [
+            {"WRONG": c["what"], "is": f"{c['value']:.5g}", "allowed": f"{bound[c['at_least']]} {c['allowed']:.5g}"}
+            for c in wrong
+        ]
         lines += [*markdown_table(rows, stand_in), ""]
     for title, rows in found.get("tables", {}).items():
         lines += [f"{title}:", "", *markdown_table(rows, stand_in), ""]

@@ -12,7 +12,7 @@ from race.models import write_weights
 from race.settings import gpt_config
 from race.side import has_torch
 
-from report.opponent import BF16, COMPILED, OURS, OURS_FLOAT32, SIDES, Opponent
+from report.opponent import BF16, COMPILED, EAGER, OURS, OURS_FLOAT32, SIDES, Opponent
 from report.rates import largest_rates
 from report.report import Report
 from report.training import configurations
@@ -20,6 +20,8 @@ from report.training import configurations
 PLACE, SECONDS = 70, 95
 
 FLOAT32_AT = "baby", "gpt2, B=12"
+MUST = {"gpt2, B=12": 1.15, "baby": 1.0}  # times PyTorch's eager speed in TF32
+MUST_MEMORY = 1.1  # of its peak memory, at most
 ROUNDS, TURN_SECONDS = 4, 0.4
 
 
@@ -50,6 +52,8 @@ def run(report: Report) -> None:
             report.raw(config, {"settings": configs[config], "sides": found})
             new = speed_rows(report, config, settings, found, rates)
             report.table("Training", rows := rows + new)
+            if config in MUST and not report.stand_in:
+                demands(report, config, {row["side"]: row for row in new})
             over = [(r["ours over it, x"], r["side"]) for r in new if r["side"] not in (OURS, OURS_FLOAT32)]
             over = ", ".join(f"{report.number(x, 'x')} {side}" for x, side in over)
             answers.append(f"{config}: {report.number(new[0]['best, tokens/s'], 'tokens/s')} ({over})")
@@ -62,6 +66,16 @@ def run(report: Report) -> None:
     )
     for side in sides.values():
         side.process.kill()
+
+
+def demands(report: Report, config: str, sides: dict[str, dict[str, Any]]) -> None:
+    """Speed and memory beside PyTorch's, where it is there and trained."""
+    eager = sides.get(EAGER, {})
+    if over := eager.get("ours over it, x"):
+        report.check(f"{config}: speed over {EAGER}", over, MUST[config], at_least=True)
+    ours, theirs = (side.get("peak memory, MiB") for side in (sides[OURS], eager))
+    if ours and theirs:
+        report.check(f"{config}: peak memory over {EAGER}'s", ours / theirs, MUST_MEMORY)
 
 
 def play(

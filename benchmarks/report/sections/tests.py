@@ -3,14 +3,18 @@
 import subprocess
 import sys
 
+from report import ROOT
 from report.report import Report
 
 PLACE, SECONDS = 50, None
 
 
 def run(report: Report) -> None:
-    arguments = "-m pytest tests/cuda tests/test_golden.py -q -p no:cacheprovider".split()
-    arguments += ["-k", "not gradient_checker"]  # a minute on the stand-in; here it is a section of its own
+    kernels = sorted(str(path) for path in (ROOT / "tests" / "kernels").glob("test_cuda_*.py"))
+    arguments = ["-m", "pytest", "tests/cuda", *kernels, "tests/test_golden.py", "--ignore=tests/cuda/stand_in"]
+    # Those that use the card: the stand-in's need none, and the gradient checker is a section of its own
+    arguments += ["-k", "(card or golden) and not stand-in and not lesson and not gradient_checker"]
+    arguments += ["-q", "-p", "no:cacheprovider"]
     done = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines = []
     for line in done.stdout or ():
