@@ -72,6 +72,13 @@ def test_the_wheel_has_every_file_of_the_package(installed):
     assert files(installed / "tinygpt") == files(PACKAGE)
 
 
+def test_the_wheel_has_the_kernels_and_the_emulators_sources(installed):
+    """Which are no Python, and which nothing imports."""
+    kernels, emulator = (installed / "tinygpt" / folder for folder in ("kernels/cuda", "emulator"))
+    assert {path.stem for path in kernels.glob("*.cu")} >= {"attention", "layernorm", "gelu", "lm_head_loss", "adamw"}
+    assert list(kernels.glob("*.h")) and list(emulator.glob("*.h")) and list(emulator.glob("*.cpp"))
+
+
 def test_from_another_folder_it_trains_samples_and_checks_a_gradient(installed, python):
     command = installed.parents[2] / "bin" / "tinygpt"
     assert "best val loss" in python(command, "train", f"--data={TEXT}", *TINY.split())
