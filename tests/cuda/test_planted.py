@@ -30,10 +30,9 @@ def test_a_planted_bug_is_seen(name, bug, card, cupy):
     assert (seen or "blind") == bug.seen, sentence
 
 
-@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", KERNELS)
-def test_a_right_kernel_raises_no_alarm(name, seed, card, cupy):
-    card.seed = seed
+def test_a_right_kernel_raises_no_alarm(name, card, cupy):
+    """In an order of its own at every launch; in 50 orders by `python -m tests.cuda.planted`."""
     assert verdict(name, card, cupy) == ("", "")
 
 

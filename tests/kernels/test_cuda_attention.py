@@ -64,7 +64,7 @@ def assert_agrees(B, T, H, D, number, *dropout):
 
 @every
 @pytest.mark.parametrize("T", [1, 2, 65, 129])
-@pytest.mark.parametrize("D", [1, 3, 8, 20])
+@pytest.mark.parametrize("D", [1, 8, 20])
 def test_sequences_of_any_length_and_small_heads(T, D, number, card):
     assert_agrees(1, T, 2, D, number)
 
