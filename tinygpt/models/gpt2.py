@@ -359,7 +359,7 @@ class GPT(Model):
                 dropout, key, row, need_grad, ops=ops,
             )  # fmt: skip
             return x, (wte, wpe, drop, (stack, blocks), None)
-        ops = BlockOps(ops if self.block is Block and self.mlp is MLP else Finishing(ops), self.mlp)
+        ops = BlockOps(ops if self._blocks_are_ours else Finishing(ops), self.mlp)
         blocks = []
         for layer in range(config.n_layer):
             x, block = self.block.forward(
@@ -375,7 +375,11 @@ class GPT(Model):
     def fused_stack(self) -> Any:
         """What computes all blocks and ln_f at once, where a device has it and all that it stands for is ours."""
         table: Any = self.ops
-        return table.fused("stack") if self.block is Block and self.mlp is MLP else None
+        return table.fused("stack") if self._blocks_are_ours else None
+
+    @property
+    def _blocks_are_ours(self) -> bool:
+        return self.block is Block and self.mlp is MLP
 
     def hidden_backward(self, dx: Array, cache: tuple, grads: Any) -> None:
         """Add the gradients of every parameter, but for the head's, into `grads`. dx: (B*T, C) or (B, T, C)."""

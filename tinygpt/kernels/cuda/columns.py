@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from tinygpt.backend import Array, array_module
-from tinygpt.kernels.cuda.compiled import Kernels
+from tinygpt.kernels.cuda.compiled import REALS, Kernels
 
 BLOCK = (32, 8)  # threads: as many columns, and rows at a time
 ROWS = 32  # of a part at least: 4 for each of a block's threads
@@ -45,7 +45,7 @@ def bias(b: Array | None, C: int) -> Array | None:
 
 def taken(*arrays: Array | None) -> bool:
     """Whether the kernels are made for these: all are float32, or all float64."""
-    return dtypes(*arrays) in ("float32", "float64")
+    return dtypes(*arrays) in REALS
 
 
 def dtypes(*arrays: Array | None) -> str:
