@@ -141,13 +141,15 @@ def gemm(
 ) -> None:
     """out = a @ b + beta * out, in place, on a card; either operand transposed first without copying it.
 
-    a: (M, K), or (K, M) transposed; b: (K, N), or (N, K); out: (M, N). Of each, rows may be further apart than they are
-    long, as those of a slice of columns. Raises ValueError for what does not fit.
+    a: (M, K), or (K, M) transposed; b: (K, N), or (N, K); out: (M, N), of their dtype, or float32 of bfloat16. Of each,
+    rows may be further apart than they are long, as those of a slice of columns. Raises ValueError for what does not
+    fit.
     """
     M, K = a.shape[::-1] if transpose_a else a.shape
     K_b, N = b.shape[::-1] if transpose_b else b.shape
     strided = out.strides[1] == out.itemsize and out.strides[0] >= N * out.itemsize
-    if K != K_b or out.shape != (M, N) or not a.dtype == b.dtype == out.dtype or not (strided or out.size == 0):
+    fitting = a.dtype == b.dtype and (out.dtype == a.dtype or (a.dtype.name, out.dtype.name) == ("bfloat16", "float32"))
+    if K != K_b or out.shape != (M, N) or not fitting or not (strided or out.size == 0):
         raise ValueError(f"gemm got {a.dtype} {a.shape}, {b.dtype} {b.shape} and {out.dtype} {out.shape}: no product")
     if K == 0:
         out *= beta
@@ -174,19 +176,20 @@ def _cublas(a: tuple, b: tuple, out: tuple, sizes: tuple, transposed: tuple, bet
         "float32": (runtime.CUDA_R_32F, single, np.float32),
         "float64": (runtime.CUDA_R_64F, cublas.CUBLAS_COMPUTE_64F, np.float64),
     }[x.dtype.name]
+    written = stored if z.dtype == x.dtype else runtime.CUDA_R_32F
     scalars = np.array([1, beta], scalar)
     one, add = scalars.ctypes.data, scalars.ctypes.data + scalars.itemsize
     transpose_a, transpose_b = map(int, transposed)
     first = cupy.cuda.Device().cublas_handle, transpose_b, transpose_a, N, M, K, one
     if z.ndim == 2:
         cublas.gemmEx(
-            *first, y.data.ptr, stored, row_y, x.data.ptr, stored, row_x, add, z.data.ptr, stored, row_z,
+            *first, y.data.ptr, stored, row_y, x.data.ptr, stored, row_x, add, z.data.ptr, written, row_z,
             computed, cublas.CUBLAS_GEMM_DEFAULT,
         )  # fmt: skip
     else:
         cublas.gemmStridedBatchedEx(
             *first, y.data.ptr, stored, row_y, step_y, x.data.ptr, stored, row_x, step_x, add,
-            z.data.ptr, stored, row_z, step_z, z.size // (M * N), computed, cublas.CUBLAS_GEMM_DEFAULT,
+            z.data.ptr, written, row_z, step_z, z.size // (M * N), computed, cublas.CUBLAS_GEMM_DEFAULT,
         )  # fmt: skip
 
 

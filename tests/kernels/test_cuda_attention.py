@@ -35,7 +35,7 @@ def on_card(qkv, dout, H, number="float32", *dropout, arranged=lambda x: x):
     import cupy
 
     qkv, dout = (
-        arranged(cupy.asarray(x.astype(number if number in compiled.REALS else "float32"))) for x in (qkv, dout)
+        arranged(cupy.asarray(x.astype(number if number in ("float32", "float64") else "float32"))) for x in (qkv, dout)
     )
     with tf32_products(number == "TF32", "cuda"):
         out, cache = kernel.forward(qkv, H, *dropout)

@@ -3,6 +3,7 @@
 import re
 import warnings
 
+import ml_dtypes  # noqa: F401, which makes bfloat16 known to NumPy
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ from tinygpt.kernels.cuda import embedding as kernel
 from tinygpt.kernels.cuda.unfinished import Unfinished
 from tinygpt.layers import embedding
 
-TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
+TOLERANCE = {"float32": 1e-6, "float64": 1e-14, "bfloat16": 1e-6}  # of sums, which are in float32
 
 both = pytest.mark.parametrize("dtype", TOLERANCE)
 rng = np.random.default_rng(0)
@@ -36,11 +37,12 @@ def assert_right(ids, V, C, dtype="float32"):
     """Out is w's rows to the bit; dw is added to what is there, and rows that were not read keep their bits."""
     import cupy
 
-    w, dout, total = normal(V, C, dtype=dtype), normal(*ids.shape, C, dtype=dtype), normal(V, C, dtype=dtype)
+    summed = "float32" if dtype == "bfloat16" else dtype
+    w, dout, total = normal(V, C, dtype=dtype), normal(*ids.shape, C, dtype=dtype), normal(V, C, dtype=summed)
     out, cache = kernel.forward(cupy.asarray(ids), cupy.asarray(w))
     np.testing.assert_array_equal(out.get(), w[ids % V])
     dw, added = kernel.backward(cupy.asarray(dout), cache), cupy.asarray(total)
-    assert isinstance(dw, Unfinished) and dw.shape == (V, C) and dw.dtype == dtype
+    assert isinstance(dw, Unfinished) and dw.shape == (V, C) and dw.dtype == summed
     right = np.zeros((V, C))
     np.add.at(right, ids.reshape(-1) % V, dout.reshape(-1, C).astype(np.float64))
     assert relative_error(dw.get(), right) < TOLERANCE[dtype]

@@ -3,6 +3,7 @@
 import re
 import warnings
 
+import ml_dtypes  # noqa: F401, which makes bfloat16 known to NumPy
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ from tinygpt.layers import dropout, layernorm
 from tinygpt.ops import DEFINITIONS
 from tinygpt.random import random_bits
 
-TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10, "bfloat16": 1e-2}  # xhat comes from a sum that was rounded
 KEY = 0x9876543210FEDCBA
 
 both = pytest.mark.parametrize("dtype", TOLERANCE)
@@ -33,6 +34,11 @@ def card():
 
 def normal(*shape, dtype="float32", mean=0.0):
     return (rng.standard_normal(shape) + mean).astype(dtype)
+
+
+def vector(C, dtype="float32"):
+    """A parameter's, which beside bfloat16 is float32."""
+    return normal(C, dtype="float32" if dtype == "bfloat16" else dtype)
 
 
 def on_card(x):
@@ -69,8 +75,8 @@ def exact(x, w, b, dout, eps=1e-5):
 
 def arrays(*shape, dtype="float32", mean=0.0, bias=True):
     C = shape[-1]
-    x, w, dout = normal(*shape, dtype=dtype, mean=mean), normal(C, dtype=dtype), normal(*shape, dtype=dtype)
-    return x, w, normal(C, dtype=dtype) if bias else None, dout
+    x, w, dout = normal(*shape, dtype=dtype, mean=mean), vector(C, dtype), normal(*shape, dtype=dtype)
+    return x, w, vector(C, dtype) if bias else None, dout
 
 
 @both
@@ -165,6 +171,15 @@ def test_what_the_kernel_does_not_take_the_definition_does_and_it_is_said_once(d
         [out, *kernel.backward(dout, cache)], [right, *layernorm.backward(dout, defined)], strict=True
     ):
         np.testing.assert_array_equal(mine.get(), theirs.get())
+
+
+def test_rows_of_bfloat16_wider_than_the_kernels_take_are_computed_in_float32(card, monkeypatch):
+    monkeypatch.setattr(compiled, "_told", set())
+    inputs = arrays(5, 2049, dtype="bfloat16")
+    with pytest.warns(Note, match="does not take rows of 2,049 numbers in bfloat16"):
+        results = ours(*inputs)
+    assert [x.dtype.name for x in results] == ["bfloat16", "bfloat16", "float32", "float32"]
+    assert_close(results, exact(*inputs), TOLERANCE["bfloat16"])
 
 
 @pytest.mark.parametrize("w_shape, b_shape", [((1,), (5,)), ((5,), (1,)), ((3, 5), (5,))])
@@ -264,8 +279,8 @@ def exact_of_residual(arrays, douts, *options):
 def test_residual(shape, p, dtype, card):
     C = shape[-1]
     for bias, summed in [(True, True), (False, True), (True, False)]:
-        inputs = normal(*shape, dtype=dtype), normal(*shape, dtype=dtype), normal(C, dtype=dtype)
-        inputs = *inputs, normal(C, dtype=dtype) if bias else None
+        inputs = normal(*shape, dtype=dtype), normal(*shape, dtype=dtype), vector(C, dtype)
+        inputs = *inputs, vector(C, dtype) if bias else None
         douts = normal(*shape, dtype=dtype) if summed else None, normal(*shape, dtype=dtype)
         options = 1e-5, p, KEY, 5
         assert_close(

@@ -9,7 +9,7 @@ BUGS = [
     Bug("one row too many", "row < rows", "row <= rows"),
     Bug("the last row left out", "row < rows", "row + 1 < rows", "value"),
     Bug("rows start one late", "(size_t)row * places;", "(size_t)row * places + 1;"),
-    Bug("read past the row's end", "place < places ? x[start + place] : 0", "x[start + place]"),
+    Bug("read past the row's end", "place < places ? (real)x[start + place] : 0", "(real)x[start + place]"),
     Bug("written past the row's end", "if (place < places) out", "out"),
     Bug("the row's last place left out", "if (place < places) out", "if (place + 1 < places) out", "value"),
     Bug("blocks overlap", "blockIdx.x * EACH * blockDim.x", "blockIdx.x * blockDim.x"),

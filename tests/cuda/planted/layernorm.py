@@ -59,7 +59,7 @@ BUGS = [
     ),
     Bug(
         "numbers beyond the last column are not 0",
-        "v[i] = is_column(i, C) ? x[column(i)] : (real)0",
+        "v[i] = is_column(i, C) ? (real)x[column(i)] : 0",
         "v[i] = is_column(i, C) ? x[column(i)] : (real)1",
         "value",
         "rows.h",

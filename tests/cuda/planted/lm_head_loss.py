@@ -32,7 +32,7 @@ BUGS = [
     Bug("the maximum of a warp", "block_max(largest, maxima)", "warp_max(largest)", "value"),
     Bug("a maximum that begins at 0", "LOWEST = -3e38", "LOWEST = 0", "value"),
     Bug("rows V apart", "(size_t)row * stride", "(size_t)row * V"),
-    Bug("ignored rows keep their logits", "c += threads) x[c] = 0;", "c += threads) {}", "value"),
+    Bug("ignored rows keep their logits", "c += threads) x[c] = (real)0;", "c += threads) {}", "value"),
     Bug("ignored rows without a loss", "if (thread == 0) losses[row] = 0;", ""),
     Bug("ignored rows not told apart", "if (target == IGNORED)", "if (false)"),
     Bug("no one at the target", "(i * WIDTH + k == target)", "0", "value"),

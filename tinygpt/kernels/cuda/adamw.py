@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from tinygpt.backend import Array, array_module, to_device
-from tinygpt.kernels.cuda.compiled import REALS, compiled
+from tinygpt.kernels.cuda.compiled import compiled
 
-DTYPES = tuple(REALS)
+DTYPES = "float32", "float64"
 PARTS = 1024  # blocks of sum_squares at most: about as many as a large card runs at once
 BLOCKS = 8192  # of adamw at most, each of which adds up all the parts
 

@@ -1,10 +1,10 @@
 // Sums and maxima over a block, in every thread and in a fixed order, and packs of numbers that move in one access.
 // `common.h` comes before this file. A block is of whole warps.
 
-constexpr int WIDTH = 16 / sizeof(real);  // 16 bytes are the most that a thread moves at once
+constexpr int WIDTH = 16 / sizeof(stored);  // 16 bytes are the most that a thread moves at once
 
 struct alignas(16) Pack {
-  real x[WIDTH];
+  stored x[WIDTH];
 };
 
 // First over the lanes of each warp, then over the warps. `parts` is shared memory that no other sum of a kernel has:

@@ -2,10 +2,10 @@
 // side, and a thread stays in its column, whose bias it reads once and whose sum it keeps.
 //
 // A matrix is given by its size and by C, the length of its rows; the last may be shorter, so that any array can be cut
-// into rows. A thread has EACH numbers of an array on their way at once. On a large card, with 1,280 threads for each of
-// its multiprocessors, these are 20 KB of float32 each, what its bandwidth times its latency asks for: by this count, not
-// by a clock, wider loads would gain nothing, and 4 bytes need no alignment.
-constexpr int EACH = 4;
+// into rows. A thread has EACH numbers of an array on their way at once, 16 bytes. On a large card, with 1,280 threads for each of
+// its multiprocessors, these are 20 KB each, what its bandwidth times its latency asks for: by this count, not
+// by a clock, wider loads would gain nothing, and single numbers need no alignment.
+constexpr int EACH = sizeof(stored) == 2 ? 8 : 4;
 
 __device__ inline int column() { return blockIdx.x * WARP + threadIdx.x; }
 
@@ -14,11 +14,11 @@ __device__ inline size_t first(int C) { return (size_t)(blockIdx.y * blockDim.y 
 __device__ inline size_t step(int C) { return (size_t)(gridDim.y * blockDim.y) * C; }
 
 // A thread's numbers in EACH rows, from place i on; 0 beyond the matrix.
-__device__ inline void load(real (&x)[EACH], const real* matrix, size_t i, size_t size, int C) {
-  for (int k = 0; k < EACH; k++, i += step(C)) x[k] = column() < C && i < size ? matrix[i] : 0;
+__device__ inline void load(real (&x)[EACH], const stored* matrix, size_t i, size_t size, int C) {
+  for (int k = 0; k < EACH; k++, i += step(C)) x[k] = column() < C && i < size ? (real)matrix[i] : 0;
 }
 
-__device__ inline void store(real* matrix, const real (&x)[EACH], size_t i, size_t size, int C) {
+__device__ inline void store(stored* matrix, const real (&x)[EACH], size_t i, size_t size, int C) {
   for (int k = 0; k < EACH; k++, i += step(C))
     if (column() < C && i < size) matrix[i] = x[k];
 }

@@ -1,11 +1,12 @@
 """The kernels that go over a matrix column by column (`columns.h`): how they are launched, and what they take."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygpt.backend import Array, array_module
-from tinygpt.kernels.cuda.compiled import REALS, Kernels
+from tinygpt.kernels.cuda.compiled import REALS, Kernels, real_of
 
 BLOCK = (32, 8)  # threads: as many columns, and rows at a time
 ROWS = 32  # of a part at least: 4 for each of a block's threads
@@ -21,7 +22,7 @@ def launch(kernels: Kernels, kernel: str, x: Array, C: int, *args: Any) -> None:
 
 def room_for_sums(x: Array, C: int) -> Array:
     """What such a kernel writes the columns' sums to, in parts: (P, C)."""
-    return array_module(x).empty((_parts(x, C), C), x.dtype)
+    return array_module(x).empty((_parts(x, C), C), real_of(x.dtype))
 
 
 def _across(C: int) -> int:
@@ -43,9 +44,10 @@ def bias(b: Array | None, C: int) -> Array | None:
     return array_module(b).ascontiguousarray(b)
 
 
-def taken(*arrays: Array | None) -> bool:
-    """Whether the kernels are made for these: all are float32, or all float64."""
-    return dtypes(*arrays) in REALS
+def taken(*arrays: Array, vectors: Sequence[Array | None] = ()) -> bool:
+    """Whether the kernels are made for these: all are float32, or all float64, or bfloat16 with vectors in float32."""
+    alike = dtypes(*arrays)
+    return alike in REALS and all(v is None or v.dtype == real_of(arrays[0].dtype) for v in vectors)
 
 
 def dtypes(*arrays: Array | None) -> str:

@@ -5,7 +5,11 @@
 #pragma once
 #include "seam.h"
 
-typedef REAL real;  // float or double: a file is compiled once for each, with -DREAL=...
+#ifndef STORED
+#define STORED REAL
+#endif
+typedef REAL real;      // what is computed in: float or double; a file is compiled once for each, with -DREAL=...
+typedef STORED stored;  // what activations and matrices are kept in: the same, or bfloat16
 typedef unsigned int uint32;
 typedef unsigned long long uint64;
 

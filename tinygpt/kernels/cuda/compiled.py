@@ -14,12 +14,13 @@ from tinygpt.backend import Array, device_module, raw_module
 from tinygpt.errors import Note
 
 FOLDER = Path(__file__).parent
-REALS = {"float32": "float", "float64": "double"}
+REALS = {"float32": "float", "float64": "double", "bfloat16": "float"}  # what computes on arrays of a dtype
+STORED = {"bfloat16": "bfloat16"}  # what arrays hold, where that is another type
 STATIC_SHARED = 48 << 10  # bytes: what a block may have of shared memory without asking for more
 
 
 class Kernels:
-    """The kernels of one file, compiled. `launch` takes arrays, whole numbers (int) and real numbers (the dtype)."""
+    """The kernels of one file, compiled. `launch` takes arrays, whole numbers (int) and real numbers (float)."""
 
     def __init__(self, module: Any, real: type):
         self.module, self.real = module, real
@@ -46,6 +47,11 @@ class Kernels:
         return self.real(value) if isinstance(value, float) else value
 
 
+def real_of(dtype: Any) -> np.dtype:
+    """What a kernel computes in on arrays of a dtype; so too its vectors, statistics and sums are kept."""
+    return np.dtype("float64" if REALS[np.dtype(dtype).name] == "double" else "float32")
+
+
 def compiled(name: str, dtype: Any, **constants: int) -> Kernels:
     """The kernels of `name`.cu for a dtype, with each of `constants` as a macro."""
     return _compiled(device_module("cuda"), name, np.dtype(dtype).name, tuple(constants.items()))
@@ -53,8 +59,9 @@ def compiled(name: str, dtype: Any, **constants: int) -> Kernels:
 
 @functools.cache
 def _compiled(cupy: Any, name: str, dtype: str, constants: tuple) -> Kernels:
-    options = [f"-DREAL={REALS[dtype]}", *(f"-D{constant}={value}" for constant, value in constants)]
-    return Kernels(raw_module(source(f"{name}.cu"), options), np.dtype(dtype).type)
+    macros = {"REAL": REALS[dtype]} | ({"STORED": STORED[dtype]} if dtype in STORED else {}) | dict(constants)
+    options = [f"-D{macro}={value}" for macro, value in macros.items()]
+    return Kernels(raw_module(source(f"{name}.cu"), options), np.float64 if REALS[dtype] == "double" else np.float32)
 
 
 def source(name: str) -> str:

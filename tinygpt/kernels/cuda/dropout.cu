@@ -4,7 +4,7 @@
 
 // x: (rows, places). A block has EACH times its threads of a row's places, neighbours side by side.
 extern "C" __global__ void dropout(
-    const real* x, real* out, uint64 key, uint64 first_row, uint32 threshold, real scale, int rows, int places) {
+    const stored* x, stored* out, uint64 key, uint64 first_row, uint32 threshold, real scale, int rows, int places) {
   uint32 first = blockIdx.x * EACH * blockDim.x + threadIdx.x;
   for (int row = blockIdx.y; row < rows; row += gridDim.y) {
     uint64 of_row = row_key(key, first_row + row);
@@ -12,7 +12,7 @@ extern "C" __global__ void dropout(
     real values[EACH];
     for (int k = 0; k < EACH; k++) {
       uint32 place = first + k * blockDim.x;
-      values[k] = place < places ? x[start + place] : 0;
+      values[k] = place < places ? (real)x[start + place] : 0;
     }
     for (int k = 0; k < EACH; k++) {
       uint32 place = first + k * blockDim.x;

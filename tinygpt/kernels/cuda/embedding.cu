@@ -26,10 +26,10 @@ __device__ inline uint32 position_in(uint64 key) { return (uint32)key; }
 
 // A warp copies one row. ids: (N); w: (V, C); out: (N, C).
 extern "C" __global__ void __launch_bounds__(256) embedding_forward(
-    const Id* ids, const real* w, real* __restrict__ out, int N, int V, int C) {
+    const Id* ids, const stored* w, stored* __restrict__ out, int N, int V, int C) {
   int n = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
   if (n >= N) return;
-  const real* from = w + (size_t)row_of(ids[n], V) * C;
+  const stored* from = w + (size_t)row_of(ids[n], V) * C;
 #pragma unroll 8
   for (int c = threadIdx.x % WARP; c < C; c += WARP) out[(size_t)n * C + c] = from[c];
 }
@@ -62,7 +62,7 @@ extern "C" __global__ void __launch_bounds__(256) embedding_sort(const Id* ids, 
 // One that reaches beyond leaves a piece: pieces[chunk][0] if it began in an earlier chunk, pieces[chunk][1] if it
 // begins in this one. dout: (N, C); pieces: (chunks, 2, C); dw: (V, C).
 extern "C" __global__ void __launch_bounds__(256) embedding_runs(
-    const uint64* sorted, const real* dout, real* __restrict__ pieces, real* __restrict__ dw, int N, int C) {
+    const uint64* sorted, const stored* dout, real* __restrict__ pieces, real* __restrict__ dw, int N, int C) {
   int chunk = blockIdx.x, first = chunk * CHUNK, c = blockIdx.y * blockDim.x + threadIdx.x;
   if (c >= C) return;
   real d[CHUNK];  // all read before any is used

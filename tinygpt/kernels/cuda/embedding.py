@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from tinygpt.backend import Array, array_module
-from tinygpt.kernels.cuda.compiled import Kernels, OfDefinition, compiled, fall_back
+from tinygpt.kernels.cuda.compiled import REALS, Kernels, OfDefinition, compiled, fall_back, real_of
 from tinygpt.kernels.cuda.unfinished import Unfinished
 from tinygpt.layers import embedding
 
@@ -30,6 +30,7 @@ def backward(dout: Array, cache: tuple) -> "Array | RowSums":
     if isinstance(cache, OfDefinition):
         return embedding.backward(dout, cache)
     ids, shape, dtype = cache
+    dtype = dout.dtype if dout.dtype == real_of(dtype) else dtype  # a sum of bfloat16 may come in float32
     return RowSums(ids, array_module(ids).ascontiguousarray(dout, dtype), shape)
 
 
@@ -37,7 +38,7 @@ class RowSums(Unfinished):
     """dw: (V, C), whose row v is the sum of dout[n] over the n with ids[n] = v. ids: (...); dout: (..., C)."""
 
     def __init__(self, ids: Array, dout: Array, shape: tuple[int, int]):
-        super().__init__(shape, dout.dtype)
+        super().__init__(shape, real_of(dout.dtype))
         self.ids, self.dout = ids, dout
 
     @staticmethod
@@ -49,7 +50,7 @@ class RowSums(Unfinished):
         if dw.shape != self.shape or dw.dtype != self.dtype or not dw.flags.c_contiguous:
             raise ValueError(f"a gradient {self.shape} in {self.dtype} cannot be added to {dw.shape} in {dw.dtype}")
         xp, (V, C), N = array_module(dw), self.shape, self.ids.size
-        kernels, threads = _kernels(self.ids, dw), 32 * WARPS
+        kernels, threads = _kernels(self.ids, self.dout), 32 * WARPS
         chunks, columns = -(-N // CHUNK), -(-C // threads)
         ordered, pieces = xp.empty(N, "uint64"), xp.empty((chunks, 2, C), self.dtype)
         kernels.launch("embedding_sort", -(-N // (WARPS * RANKED)), threads, self.ids, ordered, N, V)
@@ -63,7 +64,7 @@ def _kernels(ids: Array, w: Array) -> Kernels:
 
 
 def _not_taken(idx: Array, w: Array) -> str:
-    if w.dtype.name not in ("float32", "float64"):
+    if w.dtype.name not in REALS:
         return str(w.dtype)
     if idx.dtype.kind not in "iu":
         return f"ids in {idx.dtype}"

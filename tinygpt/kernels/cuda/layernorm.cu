@@ -3,7 +3,7 @@
 
 // A warp normalises one row. x, out: (N, C); w: (C); b: (C) or null.
 extern "C" __global__ void __launch_bounds__(256) layernorm_forward(
-    const real* x, const real* w, const real* b, real* __restrict__ out, int N, int C, real eps) {
+    const stored* x, const real* w, const real* b, stored* __restrict__ out, int N, int C, real eps) {
   int row = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
   if (row >= N) return;
   Row v;
@@ -16,7 +16,8 @@ extern "C" __global__ void __launch_bounds__(256) layernorm_forward(
 // The rows are dealt to all warps of the grid. A warp adds up dw and db over its rows, a block over its warps: what it
 // writes, dw[block] and db[block], is its part. x, dout, dx: (N, C); w: (C); dw: (blocks, C); db: (blocks, C) or null.
 extern "C" __global__ void __launch_bounds__(256) layernorm_backward(
-    const real* x, const real* w, const real* dout, real* __restrict__ dx, real* dw, real* db, int N, int C, real eps) {
+    const stored* x, const real* w, const stored* dout, stored* __restrict__ dx, real* dw, real* db, int N, int C,
+    real eps) {
   extern __shared__ real sums[];  // (warps, 2, C)
   real* own = zero_sums(sums, C);
   int warps = blockDim.x / WARP;

@@ -3,7 +3,7 @@
 #include "columns.h"
 
 // out += b, in each row. A block has 32 columns, and a warp every eighth of its part of the rows; so below.
-extern "C" __global__ void add_bias(real* out, const real* b, size_t size, int C) {
+extern "C" __global__ void add_bias(stored* out, const real* b, size_t size, int C) {
   real bias = column() < C ? b[column()] : 0;
   for (size_t i = first(C); i < size; i += EACH * step(C)) {
     real x[EACH];
@@ -14,7 +14,7 @@ extern "C" __global__ void add_bias(real* out, const real* b, size_t size, int C
 }
 
 // The sums of dout's columns in gridDim.y parts: parts (gridDim.y, C).
-extern "C" __global__ void sum_columns(const real* dout, real* parts, size_t size, int C) {
+extern "C" __global__ void sum_columns(const stored* dout, real* parts, size_t size, int C) {
   __shared__ real of_warps[WARP][WARP];
   real sum = 0;
   for (size_t i = first(C); i < size; i += EACH * step(C)) {

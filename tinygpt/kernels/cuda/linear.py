@@ -9,7 +9,7 @@ from tinygpt.layers import linear as definition
 
 def forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, tuple]:
     """As the definition, `tinygpt/layers/linear.py`."""
-    if not taken(x, w, b):
+    if not taken(x, w, vectors=[b]):
         return fall_back("linear", dtypes(x, w, b), definition.forward(x, w, b))
     rows = x.reshape(-1, x.shape[-1])  # (..., I) -> (N, I)
     out = product(rows, w)  # (N, I) @ (I, O) -> (N, O)

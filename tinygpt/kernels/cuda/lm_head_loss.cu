@@ -32,31 +32,31 @@ extern "C" __global__ void __launch_bounds__(1024) sum_losses(
 }
 
 // Take n logits into the largest so far and the sum of exp(x - largest). Under a new largest the old sum shrinks.
-__device__ inline void take(const real* x, int n, real& largest, real& sum) {
+__device__ inline void take(const stored* x, int n, real& largest, real& sum) {
   real here = x[0];
-  for (int k = 1; k < n; k++) here = max(here, x[k]);
+  for (int k = 1; k < n; k++) here = max(here, (real)x[k]);
   if (here > largest) {
     sum *= exp(largest - here);
     largest = here;
   }
-  for (int k = 0; k < n; k++) sum += exp(x[k] - largest);
+  for (int k = 0; k < n; k++) sum += exp((real)x[k] - largest);
 }
 
 // losses[row] = -log softmax(x)[target], 0 for an ignored target; with need_grad x becomes its gradient. A block holds
 // one row x of the logits, a warp 32 packs side by side of it, and again further on. The denominator is a number on the
 // card, or where `on_card` is null the argument.
 extern "C" __global__ void __launch_bounds__(1024) cross_entropy(
-    real* logits, const long long* targets, const real* on_card, real denominator, real* losses, int V, int stride,
+    stored* logits, const long long* targets, const real* on_card, real denominator, real* losses, int V, int stride,
     int need_grad) {
   __shared__ real maxima[WARP], sums[WARP];
   const int row = blockIdx.x, thread = threadIdx.x, threads = blockDim.x;
   const int packs = V / WIDTH, single = packs * WIDTH + thread;  // the last V % WIDTH go one by one
   const int target = (int)targets[row];
-  real* x = logits + (size_t)row * stride;
+  stored* x = logits + (size_t)row * stride;
   Pack* x_packs = (Pack*)x;
 
   if (target == IGNORED) {  // the row is not even read
-    for (int c = thread; c < V && need_grad; c += threads) x[c] = 0;
+    for (int c = thread; c < V && need_grad; c += threads) x[c] = (real)0;
     if (thread == 0) losses[row] = 0;
     return;
   }
@@ -80,12 +80,12 @@ extern "C" __global__ void __launch_bounds__(1024) cross_entropy(
 
   const real over_total = 1 / total, scale = 1 / (on_card ? *on_card : denominator);
   const int rounds = (packs + threads - 1) / threads;
-  if (single < V) x[single] = (exp(x[single] - x_max) * over_total - (single == target)) * scale;
+  if (single < V) x[single] = (exp((real)x[single] - x_max) * over_total - (single == target)) * scale;
   for (int i = (rounds - 1) * threads + thread; i >= 0; i -= threads) {  // backwards: the last read is the nearest
     if (i >= packs) continue;
     Pack p = x_packs[i];
     for (int k = 0; k < WIDTH; k++)
-      p.x[k] = (exp(p.x[k] - x_max) * over_total - (i * WIDTH + k == target)) * scale;
+      p.x[k] = (exp((real)p.x[k] - x_max) * over_total - (i * WIDTH + k == target)) * scale;
     x_packs[i] = p;
   }
 }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygpt.backend import Array, array_module, gemm
-from tinygpt.kernels.cuda.compiled import REALS, Kernels, OfDefinition, compiled, fall_back
+from tinygpt.kernels.cuda.compiled import REALS, Kernels, OfDefinition, compiled, fall_back, real_of
 from tinygpt.kernels.cuda.unfinished import Product
 
 REPLACES = ("linear", "cross_entropy")
@@ -35,10 +35,10 @@ def forward(
     rows = min(N, rows or max(1, most // stride))
     targets = xp.ascontiguousarray(targets, dtype=np.int64)
     on_card, number = _denominator(denominator, targets, kernels)
-    losses, loss = xp.empty(N, x.dtype), xp.empty((), x.dtype)
+    losses, loss = xp.empty(N, kernels.real), xp.empty((), kernels.real)
     buffer = xp.empty((rows, stride), x.dtype)
     if need_grad:
-        dx, dw = xp.empty(x.shape, x.dtype), None if rows == N else xp.empty(w.shape, x.dtype)
+        dx, dw = xp.empty(x.shape, x.dtype), None if rows == N else xp.empty(w.shape, real_of(x.dtype))
     for start in range(0, N, rows or 1):
         chunk = slice(start, min(start + rows, N))
         n = chunk.stop - start
@@ -63,10 +63,14 @@ def backward(dout: Array, cache: tuple) -> tuple[Array, Array]:
     if isinstance(cache, OfDefinition):
         return _backward_of_definition(dout, cache)
     dx, dw = cache
-    dout = dout.astype(dx.dtype, copy=False) if hasattr(dout, "astype") else dout
+    dout = dout.astype(real_of(dx.dtype), copy=False) if hasattr(dout, "astype") else dout
     if isinstance(dw, Product):
-        return dx * dout, Product(dw.a, dw.b * dout)
-    return dx * dout, dw * dout
+        return _scaled(dx, dout), Product(dw.a, _scaled(dw.b, dout))
+    return _scaled(dx, dout), dw * dout
+
+
+def _scaled(x: Array, dout: Array) -> Array:
+    return (x * dout).astype(x.dtype, copy=False)  # bfloat16 times float32 is float32
 
 
 def _denominator(denominator: Any, targets: Array, kernels: Kernels) -> tuple[Array | None, float]:

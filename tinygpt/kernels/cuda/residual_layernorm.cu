@@ -12,7 +12,7 @@ __device__ inline void drop(
   for (int i = 0; i < PER_LANE; i++) a[i] *= kept(batch_key, place + column(i), threshold, scale);
 }
 
-__device__ inline void add_row(Row& v, const real* x, int C) {
+__device__ inline void add_row(Row& v, const stored* x, int C) {
   Row u;
   read_row(u, x, C);
 #pragma unroll
@@ -21,8 +21,8 @@ __device__ inline void add_row(Row& v, const real* x, int C) {
 
 // A warp adds and normalises one row. x, a, sum, out: (N, C); w: (C); b: (C) or null.
 extern "C" __global__ void __launch_bounds__(256) residual_layernorm_forward(
-    const real* x, const real* a, const real* w, const real* b, real* __restrict__ sum, real* __restrict__ out,
-    int N, int C, real eps, uint64 key, uint64 first, int T, uint32 threshold, real scale) {
+    const stored* x, const stored* a, const real* w, const real* b, stored* __restrict__ sum,
+    stored* __restrict__ out, int N, int C, real eps, uint64 key, uint64 first, int T, uint32 threshold, real scale) {
   int row = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
   if (row >= N) return;
   Row v;
@@ -38,8 +38,8 @@ extern "C" __global__ void __launch_bounds__(256) residual_layernorm_forward(
 // As layernorm_backward, with the gradient that reached the sum itself: dx = dsum + layernorm's. dsum: (N, C) or null;
 // da: (N, C), and null without dropout, where it is dx.
 extern "C" __global__ void __launch_bounds__(256) residual_layernorm_backward(
-    const real* sum, const real* w, const real* dsum, const real* dout, real* __restrict__ dx, real* __restrict__ da,
-    real* dw, real* db, int N, int C, real eps, uint64 key, uint64 first, int T, uint32 threshold, real scale) {
+    const stored* sum, const real* w, const stored* dsum, const stored* dout, stored* __restrict__ dx,
+    stored* __restrict__ da, real* dw, real* db, int N, int C, real eps, uint64 key, uint64 first, int T, uint32 threshold, real scale) {
   extern __shared__ real sums[];  // (warps, 2, C)
   real* own = zero_sums(sums, C);
   int warps = blockDim.x / WARP;

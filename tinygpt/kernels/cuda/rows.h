@@ -12,12 +12,12 @@ __device__ inline int column(int i) { return lane() + WARP * i; }
 // Whether column(i) < C, so written that each i takes a comparison with a constant, and not a register of its own too.
 __device__ inline bool is_column(int i, int C) { return WARP * i < C - lane(); }
 
-__device__ inline void read_row(Row& v, const real* x, int C) {
+__device__ inline void read_row(Row& v, const stored* x, int C) {
 #pragma unroll
-  for (int i = 0; i < PER_LANE; i++) v[i] = is_column(i, C) ? x[column(i)] : (real)0;
+  for (int i = 0; i < PER_LANE; i++) v[i] = is_column(i, C) ? (real)x[column(i)] : 0;
 }
 
-__device__ inline void write_row(real* __restrict__ x, const Row& v, int C) {
+__device__ inline void write_row(stored* __restrict__ x, const Row& v, int C) {
 #pragma unroll
   for (int i = 0; i < PER_LANE; i++) {
     if (is_column(i, C)) x[column(i)] = v[i];

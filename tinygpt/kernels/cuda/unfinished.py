@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tinygpt.backend import Array, array_module, device_module, gemm
-from tinygpt.kernels.cuda.compiled import compiled
+from tinygpt.kernels.cuda.compiled import REALS, compiled, real_of
 
 AT_ONCE = 8  # sums that one launch adds
 
@@ -40,7 +40,7 @@ class Product(Unfinished):
     """a^T @ b, a weight's gradient: cuBLAS adds it into the gradients itself. a: (N, I); b: (N, O)."""
 
     def __init__(self, a: Array, b: Array):
-        super().__init__((a.shape[1], b.shape[1]), a.dtype)
+        super().__init__((a.shape[1], b.shape[1]), real_of(a.dtype) if a.dtype.name in REALS else a.dtype)
         self.a, self.b = a, b
 
     @property
