@@ -5,7 +5,8 @@ import functools
 import numpy as np
 
 from tinygpt.backend import TF32_CARD, Array, array_module, compute_capability, products_in_tf32
-from tinygpt.kernels.cuda.compiled import REALS, OfDefinition, compiled, fall_back
+from tinygpt.kernels.cuda import flash_attention
+from tinygpt.kernels.cuda.compiled import OfDefinition, compiled, fall_back
 from tinygpt.layers import attention as definition
 from tinygpt.random import finalise
 
@@ -13,6 +14,14 @@ WIDEST = 256  # channels of a head
 WIDEST_TF32 = 160  # of which a block still holds the 64 rows that its warps need for tensor cores
 THREADS = 128  # of a block, as in tiles.h
 SHARED_BYTES = {75: 64 << 10, 80: 99 << 10}  # of shared memory that a block can have, from a card's generation on
+
+
+class OfFlash(tuple):
+    """The cache of heads that flash_attention.py takes."""
+
+
+class InFloat32(tuple):
+    """The cache of other heads in bfloat16, computed in float32: the dtype and their cache."""
 
 
 def forward(qkv: Array, n_head: int, dropout: float = 0.0, key: int = 0, row: int = 0) -> tuple[Array, tuple]:
@@ -24,7 +33,14 @@ def forward(qkv: Array, n_head: int, dropout: float = 0.0, key: int = 0, row: in
     D = width // 3 // n_head
     if 3 * n_head * D != width:
         raise ValueError(f"qkv has {width} channels, which are not three times {n_head} heads of equal size")
-    if qkv.dtype.name not in REALS or not tiles(padded(D), T, qkv.dtype.itemsize, False, compute_capability()):
+    if qkv.dtype.name == "bfloat16":
+        if flash_attention.takes(B, D):
+            out, cache = flash_attention.attend(qkv, n_head, dropout, key, row)
+            return out, OfFlash(cache)
+        out, cache = forward(qkv.astype(np.float32), n_head, dropout, key, row)
+        return out.astype(qkv.dtype), InFloat32((qkv.dtype, cache))
+    known, card = qkv.dtype.name in ("float32", "float64"), compute_capability()
+    if not known or not tiles(padded(D), T, qkv.dtype.itemsize, False, card):
         why = f"heads of {D} channels in {qkv.dtype} on this card"
         return fall_back("attention", why, definition.forward(qkv, n_head, dropout, key, row))
     qkv = xp.ascontiguousarray(qkv)
@@ -40,6 +56,11 @@ def backward(dout: Array, cache: tuple) -> Array:
     """dqkv: (B, T, 3C), as the definition."""
     if isinstance(cache, OfDefinition):
         return definition.backward(dout, cache)
+    if isinstance(cache, OfFlash):
+        return flash_attention.gradient(dout, cache)
+    if isinstance(cache, InFloat32):
+        dtype, cache = cache
+        return backward(dout.astype(np.float32), cache).astype(dtype)
     qkv, out, highest, total, numbers = cache
     xp = array_module(qkv)
     dout = xp.ascontiguousarray(dout, qkv.dtype)
@@ -47,6 +68,13 @@ def backward(dout: Array, cache: tuple) -> Array:
     _launch("attention_backward_q", 2, (qkv, out, dout, highest, total, delta, dqkv), numbers)
     _launch("attention_backward_kv", 2, (qkv, dout, highest, total, delta, dqkv), numbers)
     return dqkv
+
+
+def decode(q: Array, keys: Array, values: Array) -> Array:
+    """As the definition; of bfloat16 in float32, rounded at the end."""
+    if q.dtype.name != "bfloat16":
+        return definition.decode(q, keys, values)
+    return definition.decode(*(x.astype(np.float32) for x in (q, keys, values))).astype(q.dtype)
 
 
 def _launch(kernel: str, own: int, arrays: tuple[Array, ...], numbers: tuple) -> None:
