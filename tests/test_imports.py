@@ -9,11 +9,12 @@ import tinygpt
 
 ROOT = Path(tinygpt.__file__).parent
 ORDER = [  # a module imports only from those above it; of a room with an order of its own, likewise
-    "errors", "signals", "files", "random", "special", "backend", "device", "emulator", "layers", "kernels",
-    "sample", "parameters", "ops", "optim", "checkpoint", "models.model", "models.gpt2", "parallel", "gradcheck",
-    "tokenizer", "data.corpus", "data.addition", "data.mapped", "data.token_files", "data.token_cache", "data.load",
-    "run.config", "run.lock", "run.reading", "run.state", "run.memory", "run.saved", "run.store", "run.loop",
-    "run.metrics", "run.nanogpt", "run.screens", "train", "own_layers", "commands", "cli", "__main__",
+    "errors", "signals", "files", "random", "special", "backend", "device", "precision", "recompute", "emulator",
+    "layers", "kernels", "sample", "parameters", "ops", "optim", "checkpoint", "models.model", "models.gpt2",
+    "parallel", "gradcheck", "tokenizer", "data.corpus", "data.addition", "data.mapped", "data.token_files",
+    "data.token_cache", "data.load", "run.config", "run.lock", "run.reading", "run.state", "run.memory", "run.saved",
+    "run.store", "run.loop", "run.metrics", "run.nanogpt", "run.screens", "train", "own_layers", "commands", "cli",
+    "__main__",
 ]  # fmt: skip
 MODULES = sorted(ROOT.rglob("*.py"))
 

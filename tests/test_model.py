@@ -80,7 +80,7 @@ def test_numpys_numbers_become_pythons():
 def test_unknown_preset_dtype_and_kernels_are_named():
     with pytest.raises(UserError, match="'gpt3'.*gpt2-xl"):
         GPTConfig.preset("gpt3")
-    with pytest.raises(UserError, match="'int8'; expected float32 or float64"):
+    with pytest.raises(UserError, match="'int8'; expected float32, bfloat16 or float64"):
         GPT(SMALL, dtype="int8")
     with pytest.raises(UserError, match="'fast'; expected one of auto, reference"):
         ops.build("fast")

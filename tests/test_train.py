@@ -441,7 +441,7 @@ def test_the_bits_do_not_depend_on_how_many_threads_blas_would_take(tmp_path):
         ({"beta2": 1.0}, "--beta2 is 1.0; expected at least 0 and below 1"),
         ({"threads": 0}, "--threads is 0"),
         ({"n_embd": 10, "n_head": 4}, "n_embd is 10 and n_head is 4"),
-        ({"dtype": "bfloat16"}, "dtype is 'bfloat16'"),
+        ({"dtype": "float16"}, "dtype is 'float16'; expected auto, float32, bfloat16 or float64"),
         ({"kernels": "quick"}, "kernels is 'quick'"),
         ({"device": "tpu"}, "device is 'tpu'"),
         ({"block_size": 5000}, "--block_size=5000 needs at least 5,001"),

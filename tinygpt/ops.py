@@ -37,6 +37,11 @@ class Ops:
         setattr(self, name, leaf)
         return leaf
 
+    @property
+    def reference(self) -> bool:
+        """Whether no twin takes a definition's place."""
+        return not self._twins
+
     def fused(self, name: str) -> Any:
         """The twin that stands for several leaves at once, while every one of them is ours; else None."""
         twin = self._twins.get(name)

@@ -59,6 +59,18 @@ class Parameters(Mapping):
         """The arrays as NumPy has them, views of one transfer; on a CPU the very same."""
         return self._views_of(to_host(self.flat))
 
+    def cast(self, dtype: Any) -> Mapping[str, Array]:
+        """The arrays with those of two or more dimensions in `dtype`, copied in one pass; the very same if all are so
+        already. What has one dimension, biases and the like, stays as it is.
+        """
+        if self.dtype == dtype:
+            return self
+        matrices = self.flat[: self.n_decayed].astype(dtype)
+        return {
+            name: matrices[self._slices[name]].reshape(shape) if len(shape) >= 2 else self[name]
+            for name, shape in self.shapes.items()
+        }
+
     def zeros_like(self) -> "Parameters":
         """New arrays of the same names, shapes, dtype and device, all zero."""
         return Parameters(self.shapes, self.dtype, self.device)

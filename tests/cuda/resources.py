@@ -1,8 +1,8 @@
 """What the kernels take of a card: registers, shared memory and spills, as CUDA's compiler says without a card.
 
-Compiled are the kernels that a training step launches, with the constants and the shared memory that it gives them: a
-step on the stand-in says which, its kernels doing nothing. Occupancy follows from CUDA's rules: the warps that a
-multiprocessor can hold at once, of those it has room for.
+Compiled are the kernels that a training step and a generated token launch, with the constants and the shared memory
+that they give them: both on the stand-in say which, its kernels doing nothing. Occupancy follows from CUDA's rules: the
+warps that a multiprocessor can hold at once, of those it has room for.
 
     python -m tests.cuda.resources  # a table, in Markdown
 """
@@ -38,6 +38,7 @@ STEPS = {  # whose kernels are compiled: the preset, dtype, and whether products
     "gpt2": ("gpt2", "float32", False),
     "gpt2, TF32": ("gpt2", "float32", True),
     "gpt2, float64": ("gpt2", "float64", False),
+    "gpt2, bfloat16": ("gpt2", "bfloat16", False),
     "baby": ("baby", "float32", False),
     "baby, TF32": ("baby", "float32", True),
 }
@@ -141,6 +142,9 @@ def launched(step: str) -> dict[Source, dict[str, tuple[int, int]]]:
             grads = model.params.zeros_like()
             model.backward(cache, grads)
             AdamW(model.params).step(grads, 1e-3, max_norm=1.0)
+            for B in (1, 8):  # and to generate a token
+                x = model.decode(to_device(np.zeros((B, 1), int), "cuda"), 0, model._memory(B, 8))
+                model.logits(x[:, -1], model.params[model.head])
         finally:
             compiled.raw_module = original
             compiled._compiled.cache_clear()

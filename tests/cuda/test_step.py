@@ -19,6 +19,7 @@ def second_step(card, tmp_path, n_layer, **settings):
     config = tiny(
         tmp_path,
         device="cuda",
+        dtype="float32",
         n_layer=n_layer,
         eval_interval=100,
         log_interval=100,

@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 def add_system_flags(parser: argparse.ArgumentParser) -> None:
     """Where and how to compute."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument("--dtype", default="float32", help="float32 or float64 (default: float32)")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float64 (default: auto)")
     parser.add_argument(
         "--threads", type=at_least(1, AT_MOST["threads"]), metavar="N", help="CPU cores to use (default: all)"
     )

@@ -25,6 +25,7 @@ from tinygpt.layers.dropout import AFTER_ATTENTION, AFTER_MLP, ATTENTION
 from tinygpt.models.model import KeyValueCache, Model
 from tinygpt.parameters import Finishing
 from tinygpt.random import generator
+from tinygpt.recompute import Recomputed
 
 GELUS = {"gelu_new": "tanh", "gelu": "none"}  # Hugging Face's names, and the layer's
 GPT2_SIZES = {  # name: n_layer, n_head, n_embd
@@ -325,6 +326,7 @@ class GPT(Model):
     ops: Leaves
     block: Any = Block  # what the page makes of leaves; a reader's own takes its place here
     mlp: Any = MLP
+    recompute: str = "none"  # what backward computes again, of RECOMPUTE: less is kept, the gradients are the same
     lm_head_loss: Any = LMHeadLoss
     config_class = GPTConfig
     sizes = GPT2_SIZES
@@ -344,10 +346,14 @@ class GPT(Model):
                 self.params[name] = np.ones(shape, dtype=np.float32)
 
     def hidden(
-        self, idx: Array, dropout: float = 0.0, key: int = 0, row: int = 0, need_grad: bool = True
-    ) -> tuple[Array, tuple]:
-        """The final hidden state, (B, T) -> (B, T, C), and the caches of everything on the way."""
-        config, ops, params = self.config, self.ops, self.params
+        self, idx: Array, dropout: float = 0.0, key: int = 0, row: int = 0, need_grad: bool = True,
+        params: Mapping[str, Array] | None = None,
+    ) -> tuple[Array, tuple]:  # fmt: skip
+        """The final hidden state, (B, T) -> (B, T, C), and the caches of everything on the way. params: what
+        `computing` returned, if not the model's own.
+        """
+        config, ops, params = self.config, self.ops, self.params if params is None else params
+        layers = self.layers(params)
         approximate, eps = GELUS[config.activation_function], config.layer_norm_epsilon
         positions = device_module(self.device).arange(idx.shape[1])
         tok_emb, wte = ops.embedding.forward(idx, params["wte.weight"])  # (B, T) -> (B, T, C)
@@ -355,21 +361,21 @@ class GPT(Model):
         x, drop = ops.dropout.forward(tok_emb + pos_emb, dropout, fold_in(key, config.n_layer), row)
         if (stack := self.fused_stack) is not None:
             x, blocks = stack.forward(
-                x, self.layer_params, params["ln_f.weight"], params.get("ln_f.bias"), config.n_head, approximate, eps,
-                dropout, key, row, need_grad, ops=ops,
+                x, layers, params["ln_f.weight"], params.get("ln_f.bias"), config.n_head, approximate, eps,
+                dropout, key, row, need_grad, self.recompute, ops=ops,
             )  # fmt: skip
             return x, (wte, wpe, drop, (stack, blocks), None)
         ops = BlockOps(ops if self._blocks_are_ours else Finishing(ops), self.mlp)
-        blocks = []
+        block, blocks = Recomputed(self.block) if self.recompute == "blocks" else self.block, []
         for layer in range(config.n_layer):
-            x, block = self.block.forward(
-                x, self.layer_params[layer], config.n_head, approximate, eps, dropout, fold_in(key, layer), row,
+            x, cache = block.forward(
+                x, layers[layer], config.n_head, approximate, eps, dropout, fold_in(key, layer), row,
                 ops=ops,
             )  # fmt: skip
             if need_grad:
-                blocks.append(block)
+                blocks.append(cache)
         x, ln_f = ops.layernorm.forward(x, params["ln_f.weight"], params.get("ln_f.bias"), eps)
-        return x, (wte, wpe, drop, blocks, ln_f)
+        return x, (wte, wpe, drop, blocks, (block, ln_f))
 
     @property
     def fused_stack(self) -> Any:
@@ -383,36 +389,44 @@ class GPT(Model):
 
     def hidden_backward(self, dx: Array, cache: tuple, grads: Any) -> None:
         """Add the gradients of every parameter, but for the head's, into `grads`. dx: (B*T, C) or (B, T, C)."""
-        wte, wpe, drop, blocks, ln_f = cache
+        wte, wpe, drop, blocks, rest = cache
         ops = self.ops
         dx = dx.reshape(*wte[0].shape, self.config.n_embd)  # (B*T, C) -> (B, T, C)
-        if ln_f is None:
+        if rest is None:
             stack, blocks = blocks
             dx = stack.backward(dx, blocks, grads.add_all)
         else:
+            block, ln_f = rest
             dx, dw, db = ops.layernorm.backward(dx, ln_f)
             grads["ln_f.weight"] += dw
             if db is not None:
                 grads["ln_f.bias"] += db
             for layer in reversed(range(self.config.n_layer)):
-                dx, dparams = self.block.backward(dx, blocks[layer])
+                dx, dparams = block.backward(dx, blocks[layer])
                 for name, d in dparams.items():
                     grads[f"h.{layer}.{name}"] += d
         dx = ops.dropout.backward(dx, drop)
-        grads["wpe.weight"] += ops.embedding.backward(dx.sum(axis=0), wpe)  # one position serves all B rows
+        dpos = dx.sum(axis=0, dtype=self.precision.accumulation)
+        grads["wpe.weight"] += ops.embedding.backward(dpos, wpe)  # one position serves all B rows
         grads["wte.weight"] += ops.embedding.backward(dx, wte)  # added to the head's part: the weights are tied
 
-    def decode(self, idx: Array, start: int, memory: KeyValueCache) -> Array:
+    def decode(self, idx: Array, start: int, memory: KeyValueCache, params: Mapping[str, Array] | None = None) -> Array:
         """`hidden` of t tokens from `start` on, (B, t) -> (B, t, C); `memory` has those before and takes these in."""
-        config, ops, params = self.config, self.ops, self.params
+        config, ops, params = self.config, self.ops, self.params if params is None else params
+        layers = self.layers(params)
         approximate, eps = GELUS[config.activation_function], config.layer_norm_epsilon
         positions = device_module(self.device).arange(start, start + idx.shape[1])
         tok_emb, _ = ops.embedding.forward(idx, params["wte.weight"])
         pos_emb, _ = ops.embedding.forward(positions, params["wpe.weight"])
         x = tok_emb + pos_emb
+        if (stack := self.fused_stack) is not None and stack.decodes(x, layers, *memory):
+            return stack.decode(
+                x, layers, params["ln_f.weight"], params.get("ln_f.bias"), *memory, start, config.n_head,
+                approximate, eps,
+            )  # fmt: skip
         for layer in range(config.n_layer):
             x = self.block.decode(
-                x, self.layer_params[layer], memory.keys[layer], memory.values[layer], start, config.n_head,
+                x, layers[layer], memory.keys[layer], memory.values[layer], start, config.n_head,
                 approximate, eps, ops=BlockOps(ops, self.mlp),
             )  # fmt: skip
         x, _ = ops.layernorm.forward(x, params["ln_f.weight"], params.get("ln_f.bias"), eps)
@@ -461,7 +475,7 @@ class GPT(Model):
     def cropped(self, block_size: int) -> "GPT":
         """This model with a shorter context: it keeps the first `block_size` of the position embeddings."""
         config = replace(self.config, block_size=block_size)
-        shorter = type(self)(config, self.device, str(self.dtype), None, self.ops, self.parts)
+        shorter = type(self)(config, self.device, self.precision.computation, None, self.ops, self.parts)
         for name, array in self.params.items():
             shorter.params[name] = array[:block_size] if name == "wpe.weight" else array
         return shorter
@@ -478,18 +492,21 @@ class Cost(NamedTuple):
     activations: int
 
 
-def costs(config: GPTConfig, fused: bool = False) -> list[Cost]:
+def costs(config: GPTConfig, fused: bool = False, recompute: str = "none") -> list[Cost]:
     """All layers' costs, those of a block's times n_layer; FLOPs of matrix products, 2 for each multiply and add.
 
     fused: the activations that a card's kernels keep, in place of the definitions': of attention's weights each row's
     highest score and sum of exps, for they are computed again, of GELU x alone, of LayerNorm x in place of xhat.
+    recompute: what more is computed again, of RECOMPUTE. The FLOPs are not in the table, nor what a block that is
+    computed again holds meanwhile.
     """
     L, H, T, b = config.n_layer, config.n_head, config.block_size, int(config.bias)
     C, V = config.n_embd, config.vocab_size
     norm = C if fused else C + 1  # x; or xhat, rstd
     weights = 2 * H if fused else H * T
     gelu = 4 * C if fused else 2 * 4 * C  # x; or x and Phi(x)
-    return [
+    a = 0 if fused and recompute == "gelu" else 4 * C
+    rows = [
         Cost("wte", V * C, 0, 0),
         Cost("wpe", T * C, 0, 0),
         Cost("ln_1", L * (1 + b) * C, 0, L * norm),
@@ -499,10 +516,14 @@ def costs(config: GPTConfig, fused: bool = False) -> list[Cost]:
         Cost("ln_2", L * (1 + b) * C, 0, L * norm),
         Cost("mlp.c_fc", L * 4 * (C + b) * C, L * 2 * C * 4 * C, L * C),
         Cost("mlp.gelu", 0, 0, L * gelu),
-        Cost("mlp.c_proj", L * (4 * C + b) * C, L * 2 * 4 * C * C, L * 4 * C),
+        Cost("mlp.c_proj", L * (4 * C + b) * C, L * 2 * 4 * C * C, L * a),
         Cost("ln_f", (1 + b) * C, 0, norm),
         Cost("head (tied to wte)", 0, 2 * C * V, (1 + fused) * C),  # its input's gradient; with kernels its input, too
     ]
+    if recompute == "blocks":  # a block's input, which with kernels is the stream and ln_1 of it, up to the next ln_1
+        kept = {"ln_1": L * C, "attn.c_attn": L * C, "ln_f": 0} if fused else {"ln_1": L * C, "ln_f": norm}
+        rows = [row._replace(activations=kept.get(row.name, 0)) for row in rows[:-1]] + rows[-1:]
+    return rows
 
 
 def training_flops(config: GPTConfig) -> int:

@@ -5,7 +5,6 @@ backward up to the final hidden state, one step of decoding.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,19 +18,8 @@ from tinygpt.files import read_json
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.ops import build
 from tinygpt.parameters import Adding, Finishing, Parameters
+from tinygpt.precision import dtype_of, precision_of
 from tinygpt.random import generator
-
-
-@dataclass(frozen=True)
-class Precision:
-    """Which dtype does what in a model."""
-
-    parameters: str  # weights, their gradients and an optimiser's state
-    computation: str  # activations and their gradients
-    accumulation: str  # sums over micro-batches
-
-
-PRECISIONS = {name: Precision(name, name, name) for name in ("float32", "float64")}
 
 
 class KeyValueCache(NamedTuple):
@@ -45,10 +33,10 @@ class Model:
     """A model with its parameters on a device.
 
     params: the parameters by name, `Parameters`; config; device: "cpu" or "cuda"; precision: the entry of PRECISIONS
-    that `dtype` names, "float32" or "float64"; dtype: what it computes in; ops: the table of leaves it computes with.
-    seed: of the initialisation and of dropout; None leaves the parameters zero, for loading into. parts: by name, what
-    takes the place of something that the page makes of leaves (such as "block"), or of a rule of sampling,
-    "probabilities" or "draw".
+    that `dtype` names, "float32", "float64" or, on a card, "bfloat16"; dtype: what it computes in; ops: the table of
+    leaves it computes with. seed: of the initialisation and of dropout; None leaves the parameters zero, for loading
+    into. parts: by name, what takes the place of something that the page makes of leaves (such as "block"), or of a
+    rule of sampling, "probabilities" or "draw".
     """
 
     # What a page says of its model:
@@ -59,9 +47,9 @@ class Model:
     block: Any  # one of its layers
     lm_head_loss: Any  # the head with its loss
     initialise: Callable[[int], None]  # fill the parameters, from a seed
-    hidden: Callable[..., tuple[Array, tuple]]  # idx, dropout, key, row, need_grad -> the final hidden state, cache
+    hidden: Callable[..., tuple[Array, tuple]]  # idx, dropout, key, row, need_grad, params -> the last one, cache
     hidden_backward: Callable[[Array, tuple, Any], None]  # its gradient, cache, grads to add to
-    decode: Callable[[Array, int, KeyValueCache], Array]  # new tokens, the first one's position -> their hidden state
+    decode: Callable[..., Array]  # new tokens, the first one's position, memory, params -> their hidden state
     pretrained_tensors: Callable[[], dict[str, np.ndarray]]  # the parameters as a file holds them
     tensors_to_read: Callable[[Mapping, Path], list[str]]  # of all shapes in a file by name; they may be too large
     understand_tensors: Callable[[Mapping, Path], dict[str, np.ndarray]]  # and what was read, back
@@ -73,13 +61,10 @@ class Model:
         self, config: Any, device: str = "cpu", dtype: Any = "float32", seed: int | None = 1337,
         ops: Any = None, parts: Mapping[str, Any] | None = None,
     ):  # fmt: skip
-        name = getattr(dtype, "__name__", str(dtype))  # numpy.float32 will do as well
-        if name not in PRECISIONS:
-            raise UserError(f"dtype is {dtype!r}; expected {' or '.join(PRECISIONS)}")
         self.config = config
         self.device, _ = resolve_device(device)
-        self.precision = PRECISIONS[name]
-        self.dtype = np.dtype(self.precision.computation)
+        self.precision = precision_of(dtype, self.device, getattr(ops, "reference", False))
+        self.dtype = dtype_of(self.precision.computation)
         self.ops: Any = ops if ops is not None else build(device=self.device)
         self.parts = dict(parts or {})
         for part, own in self.parts.items():
@@ -90,12 +75,25 @@ class Model:
         needed = config.n_params * np.dtype(self.precision.parameters).itemsize
         check_memory(needed, f"{config.n_params:,} parameters", self.device)
         self.params = Parameters(config.shapes(), self.precision.parameters, self.device)
-        self.layer_params = [  # each layer's parameters by their names within the layer
-            {name[len(prefix) :]: array for name, array in self.params.items() if name.startswith(prefix)}
-            for prefix in map(self.layer_prefix.format, range(config.n_layer))
-        ]
+        self.layer_params = self._by_layer(self.params)
         if seed is not None:
             self.initialise(seed)
+
+    def computing(self) -> Mapping[str, Array]:
+        """The parameters as a forward pass takes them: `params`, or with matrices in bfloat16, cast now. Nobody keeps
+        them, so that whatever is written into `params` is seen.
+        """
+        return self.params.cast(self.dtype)
+
+    def layers(self, params: Mapping[str, Array]) -> list[dict[str, Array]]:
+        """Each layer's parameters, those of `params`, by their names within the layer."""
+        return self.layer_params if params is self.params else self._by_layer(params)
+
+    def _by_layer(self, params: Mapping[str, Array]) -> list[dict[str, Array]]:
+        return [
+            {name[len(prefix) :]: array for name, array in params.items() if name.startswith(prefix)}
+            for prefix in map(self.layer_prefix.format, range(self.config.n_layer))
+        ]
 
     def forward(self, idx: Array) -> tuple[Array, tuple]:
         """The logits of the token after each position.
@@ -103,9 +101,10 @@ class Model:
         idx: (B, T) integers in [0, vocab_size), T at most block_size. Returns logits: (B, T, V); cache, which
         `backward(cache, dout=dlogits)` takes. No dropout. Raises UserError for ids or shapes that do not fit.
         """
-        x, hidden_cache = self.hidden(self._tokens(idx))
-        logits, head_cache = self.ops.linear.forward(x, self.params[self.head].T, None)  # (B, T, C) -> (B, T, V)
-        return logits, (None, hidden_cache, head_cache)
+        params = self.computing()
+        x, hidden_cache = self.hidden(self._tokens(idx), params=params)
+        logits, head_cache = self.ops.linear.forward(x, params[self.head].T, None)  # (B, T, C) -> (B, T, V)
+        return logits.astype(self.precision.accumulation, copy=False), (None, hidden_cache, head_cache)
 
     def loss(
         self, idx: Array, targets: Array, denominator: float | None = None, need_grad: bool = True,
@@ -119,12 +118,12 @@ class Model:
         and the place of idx[0] in the whole batch. Returns loss: (), on the device; cache for `backward`.
         """
         idx, targets = self.upload(idx, targets)
-        dropout = self.config.dropout if need_grad else 0.0
-        x, hidden_cache = self.hidden(idx, dropout, fold_in(self.seed, step), row, need_grad)
+        dropout, params = self.config.dropout if need_grad else 0.0, self.computing()
+        x, hidden_cache = self.hidden(idx, dropout, fold_in(self.seed, step), row, need_grad, params)
         x, targets = x.reshape(-1, x.shape[-1]), targets.reshape(-1)  # (B, T, C) -> (B*T, C), (B, T) -> (B*T,)
         head, ours = self.head_loss, self.lm_head_loss is type(self).lm_head_loss
         ops = self.ops if ours else Finishing(self.ops)
-        loss, head_cache = head.forward(x, self.params[self.head], targets, denominator, need_grad, ops=ops)
+        loss, head_cache = head.forward(x, params[self.head], targets, denominator, need_grad, ops=ops)
         return loss, (head, hidden_cache, head_cache) if need_grad else None
 
     @property
@@ -145,7 +144,7 @@ class Model:
         totals = self.params.zeros_like() if grads is None else grads
         grads = Adding(totals) if self.device == "cuda" else totals
         if head is not None:
-            dout = device_module(self.device).ones((), dtype=self.dtype) if dout is None else dout
+            dout = device_module(self.device).ones((), self.precision.accumulation) if dout is None else dout
             dx, dw = head.backward(dout, head_cache)
         elif dout is None:
             raise UserError("backward of forward's cache needs dout, the gradient of your loss with respect to logits")
@@ -191,6 +190,7 @@ class Model:
         rng = generator(seed, "sampling") if seed is not None else np.random.default_rng()
         block_size = self.config.block_size
         tokens = new = tokens[:, -block_size:]
+        params = self.computing()
         memory, length = None, 0  # length: how many positions are remembered
         if not exact_window and hasattr(self.block, "decode"):  # a block that took the page's place may have none
             memory = self._memory(len(tokens), min(block_size, tokens.shape[1] + max_new_tokens))
@@ -200,14 +200,21 @@ class Model:
                 new = tokens if exact_window else tokens[:, -max(1, block_size // 2) :]
                 start, length = 0, new.shape[1]
             if memory is None:
-                x, _ = self.hidden(to_device(tokens[:, -length:], self.device), need_grad=False)
+                x, _ = self.hidden(to_device(tokens[:, -length:], self.device), need_grad=False, params=params)
             else:
-                x = self.decode(to_device(new, self.device), start, memory)
-            logits = x[:, -1] @ self.params[self.head].T  # (B, T, C) -> (B, V): the last position's only
+                x = self.decode(to_device(new, self.device), start, memory, params)
+            logits = self.logits(x[:, -1], params[self.head])  # (B, C) -> (B, V): the last position's only
+            logits = logits.astype(self.precision.accumulation, copy=False)
             drawn = self.draw(self.probabilities(to_host(logits), *rules, self.ops.softmax), rng)
             yield drawn
             new = drawn[:, None]
             tokens = np.concatenate([tokens, new], axis=1)[:, -block_size:]
+
+    @property
+    def logits(self) -> Callable[[Array, Array], Array]:
+        """x, w -> x @ w^T for few rows of x: a device's own kernel for that, where it has one."""
+        stack = self.ops.fused("stack")
+        return (lambda x, w: x @ w.T) if stack is None else stack.logits
 
     def _memory(self, batch_size: int, capacity: int) -> KeyValueCache:
         config, xp = self.config, device_module(self.device)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygpt.errors import UserError, brief
 from tinygpt.optim import cosine_schedule
+from tinygpt.recompute import RECOMPUTE
 from tinygpt.tokenizer import VOCAB_LIMIT
 
 MODEL_SHAPE = "block_size", "n_layer", "n_head", "n_embd", "bias", "activation_function"
@@ -75,8 +76,9 @@ class TrainConfig:
     beta2: float = option(0.99, "optimisation", "AdamW's decay of the second moment")
     grad_clip: float = option(1.0, "optimisation", "largest global gradient norm, 0 for no limit")
     device: str = option("auto", "system", "auto, cpu or cuda")
-    dtype: str = option("float32", "system", "float32 or float64")
+    dtype: str = option("auto", "system", "auto, float32, bfloat16 or float64; auto is bfloat16 on cards that have it")
     tf32: bool = option(True, "system", "on a card that can, float32 matrix products in TF32: less exact, faster")
+    recompute: str = option("none", "system", "none, gelu (on a card) or blocks: computed again, to hold less memory")
     seed: int = option(1337, "system", "of initialisation, batches and dropout")
     threads: int | None = option(None, "system", "CPU cores to use (as many as help if not given)")
     kernels: str = option("auto", "system", "auto, or reference for the definitions in tinygpt/layers alone")
@@ -97,6 +99,10 @@ class TrainConfig:
                 raise UserError(f"--{name} is {value}; expected at least {least}")
         if self.mine_unchecked and not self.mine:
             raise UserError("--mine_unchecked goes with --mine=FOLDER; give the folder with your own parts too")
+        if self.recompute not in RECOMPUTE:
+            raise UserError(
+                f"--recompute is {brief(self.recompute)}; expected {', '.join(RECOMPUTE[:-1])} or {RECOMPUTE[-1]}"
+            )
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"--{name} is {getattr(self, name)}; expected at least 0 and below 1")

@@ -1,45 +1,78 @@
 """What a training step holds on a card at once, by the table of costs, and the batch that would fit."""
 
+from dataclasses import replace
+
 from tinygpt.device import available_memory
-from tinygpt.models.gpt2 import LMHeadLoss, costs
+from tinygpt.kernels.cuda.flash_attention import HEADS
+from tinygpt.models.gpt2 import GPT, LMHeadLoss, costs
 from tinygpt.run.state import TrainState
 
 SPARE = 64 << 20  # bytes: cuBLAS's workspace, and what rounds every array up
 
 
-def step_memory(state: TrainState, batch_size: int) -> int:
+def has_kernels(model: GPT) -> bool:
+    """Whether a card's kernels compute the blocks and the head."""
+    return model.fused_stack is not None and model.head_loss is not LMHeadLoss
+
+
+def activations(model: GPT, recompute: str) -> int:
+    """How many numbers are held at once for the backward pass of one token: what is kept, and where blocks are
+    computed again, what the one at hand keeps meanwhile.
+    """
+    kept = sum(row.activations for row in costs(model.config, has_kernels(model), recompute))
+    if recompute == "blocks":
+        one = costs(replace(model.config, n_layer=1), has_kernels(model))
+        kept += sum(row.activations for row in one if row.name.startswith(("ln_1", "attn", "ln_2", "mlp")))
+    return kept
+
+
+def step_memory(state: TrainState, batch_size: int, recompute: str | None = None) -> int:
     """An upper estimate of the bytes that a step of `batch_size` sequences at a time holds at once: parameters,
     gradients and the optimiser's state, what the forward pass keeps for the backward one, the logits, and what the
-    widest of the layers computes with.
+    widest of the layers computes with. recompute: what backward computes again, as in the run if None.
     """
     config, model = state.model.config, state.model
     C, V = config.n_embd, config.vocab_size
-    fused = model.fused_stack is not None and model.head_loss is not LMHeadLoss
-    kept = sum(row.activations for row in costs(config, fused))
-    if fused:
+    kept = activations(model, recompute or model.recompute)
+    if has_kernels(model):
         kept += 12 * C + -(-V // 64) * 64
     else:
         kept += max(5 * config.n_head * config.block_size, 10 * 4 * C) + 4 * V
     fixed = model.params.flat.nbytes * (2 + len(state.optimizer.state))
+    if model.dtype != model.params.dtype:
+        fixed += model.params.n_decayed * model.dtype.itemsize  # the matrices as products take them
+        kept += 2 * config.n_head * config.n_layer  # a row's highest score and sum of exps, which stay in float32
+        if C // config.n_head not in HEADS:  # attention computes in float32, and keeps qkv and out so
+            kept += 2 * 4 * C * (1 if (recompute or model.recompute) == "blocks" else config.n_layer)
     return fixed + batch_size * config.block_size * kept * model.dtype.itemsize + SPARE
 
 
 def that_fits(state: TrainState) -> str:
-    """What to do about a step that does not fit on the card, in a clause: the largest batch that would, with as many
-    more of them accumulated as make the same step.
+    """What to do about a step that does not fit on the card, in a clause: compute the blocks again, where that is
+    enough, or take the largest batch that would fit, with as many more of them accumulated as make the same step.
     """
     config, available = state.config, available_memory(state.model.device)
+    would_fit = f"would fit into the {_size(available)} that this run can have"
+    ways = []
+    if config.recompute != "blocks" and step_memory(state, config.batch_size, "blocks") <= available:
+        ways.append("--recompute=blocks, the same step with less kept and more computed,")
+    if smaller := _smaller(state, available, config.recompute):
+        ways.append(f"{smaller}, the same step in smaller parts,")
+    if not ways and (smaller := _smaller(state, available, "blocks")):
+        ways.append(f"--recompute=blocks {smaller}, the same step in smaller parts with less kept,")
+    if ways:
+        return f"{' or '.join(ways)} {would_fit}"
+    return f"not even --batch_size=1 {would_fit}; choose a smaller --block_size or model"
+
+
+def _smaller(state: TrainState, available: int, recompute: str) -> str:
+    """The flags of the largest smaller batch that would fit; nothing if none would."""
+    config = state.config
     sequences = config.batch_size * config.gradient_accumulation_steps
     for batch_size in range(config.batch_size - 1, 0, -1):
-        if sequences % batch_size == 0 and step_memory(state, batch_size) <= available:
-            return (
-                f"--batch_size={batch_size} --gradient_accumulation_steps={sequences // batch_size}, the same step in "
-                f"smaller parts, would fit into the {_size(available)} that this run can have"
-            )
-    return (
-        f"not even --batch_size=1 would fit into the {_size(available)} that this run can have; choose a smaller "
-        "--block_size or model"
-    )
+        if sequences % batch_size == 0 and step_memory(state, batch_size, recompute) <= available:
+            return f"--batch_size={batch_size} --gradient_accumulation_steps={sequences // batch_size}"
+    return ""
 
 
 def _size(nbytes: int) -> str:

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from tinygpt.device import device_name, peak_memory
+from tinygpt.precision import resolve
 from tinygpt.run.config import PRESETS, TrainConfig
-from tinygpt.run.state import EvalRecord, Record, StepRecord, TrainState
+from tinygpt.run.state import OURS, EvalRecord, Record, StepRecord, TrainState
 from tinygpt.signals import leave
 
 
@@ -42,12 +43,13 @@ def heading(state: TrainState, remark: str = "", more: Mapping[str, str] | None 
     batch = f"{config.batch_size} sequences of {shape.block_size}"
     if config.gradient_accumulation_steps > 1:
         batch += f", {config.gradient_accumulation_steps} times"
-    computes_on = (  # the device, how much of it or its name, the dtype, the kernels
+    computes_on = (  # the device, how much of it or its name, the kernels
         model.device,
         device_name(model.device) or counted(state.threads, "thread"),
-        f"{model.dtype}" + (" with products in TF32" if state.tf32 else ""),
         f"{config.kernels} kernels",
     )
+    _, why = resolve(config.dtype, model.device, config.kernels, state.parts != OURS)
+    why = f" ({'auto: ' * (config.dtype == 'auto')}{why})" if why else ""
     rows = {
         "corpus": corpus.describe(),
         "vocabulary": f"{corpus.vocab_size:,} " + (f"({corpus.tokenizer.name})" if corpus.tokenizer else "tokens"),
@@ -55,6 +57,7 @@ def heading(state: TrainState, remark: str = "", more: Mapping[str, str] | None 
         f"{counted(shape.n_embd, 'channel')}, context {shape.block_size}, {shape.n_params:,} parameters",
         "step": f"{state.tokens_per_step:,} tokens ({batch})",
         "device": ", ".join(computes_on) + (f" ({remark.split(';')[0]})" if remark else ""),
+        "dtype": f"{model.dtype}" + " with products in TF32" * state.tf32 + why,
     }
     rows |= more or {}
     if not config.eval_only:

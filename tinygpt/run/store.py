@@ -24,17 +24,19 @@ from typing import Any
 
 import numpy as np
 
+from tinygpt import precision
 from tinygpt.checkpoint import TOKENIZER, WEIGHTS, copy_tensors, has_digest, read_tensors, write_tensors
 from tinygpt.data import Corpus, load_corpus
 from tinygpt.device import check_memory, resolve_device
 from tinygpt.errors import Note, UserError, brief
 from tinygpt.files import flush_to_disk, make_folder, read_bytes, read_json, sha256, write_atomically
-from tinygpt.models.gpt2 import GPT, GPTConfig, costs
+from tinygpt.models.gpt2 import GPT, GPTConfig
 from tinygpt.ops import build
 from tinygpt.optim import find as find_optimizer
 from tinygpt.parallel import training_threads
 from tinygpt.run.config import MODEL_SHAPE, TrainConfig
 from tinygpt.run.lock import LOCK
+from tinygpt.run.memory import activations
 from tinygpt.run.reading import rereading
 from tinygpt.run.saved import saved_config, saved_digests, saved_evaluation
 from tinygpt.run.state import OURS, Parts, TrainState
@@ -52,13 +54,23 @@ def start(config: TrainConfig, parts: Parts = OURS) -> TrainState:
     parts: what is to be used in place of the engine's own; from the command line `--mine` brings it.
     """
     if config.init_from == "scratch":
+        device, _ = resolve_device(config.device)
+        dtype = _possible(config.dtype, device, config.kernels, parts)
         corpus = load_corpus(config.dataset, config.data, config.tokenizer, config.vocab_size, parts.merge)
         shape = {name: getattr(config, name) for name in MODEL_SHAPE}
         model_config = GPTConfig(vocab_size=corpus.vocab_size, dropout=config.dropout, **shape)
-        ops = build(config.kernels, config.device).replace(**parts.leaves)
-        model = GPT(model_config, config.device, config.dtype, config.seed, ops, parts.model)
+        ops = build(config.kernels, device).replace(**parts.leaves)
+        model = GPT(model_config, device, dtype, config.seed, ops, parts.model)
         return _state(config, corpus, model, parts)
     return _state(config, *_loaded(config, config.init_from, parts), parts)
+
+
+def _possible(dtype: str, device: str, kernels: str, parts: Parts) -> str:
+    """The dtype to compute in; that it is not the one asked for is a note."""
+    name, why = precision.resolve(dtype, device, kernels, parts != OURS)
+    if dtype != "auto" and why:
+        warnings.warn(f"{why}, so this computes in {name}", Note, stacklevel=3)
+    return name
 
 
 def _loaded(config: TrainConfig, source: str | Path, parts: Parts, checked: bool = False) -> tuple[Corpus, GPT]:
@@ -103,6 +115,10 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
         config.tokenizer = corpus.tokenizer.name
         config.vocab_size = corpus.vocab_size if config.tokenizer == "bpe" else None
     corpus.cut = parts.windows_at
+    model.recompute = config.recompute
+    if config.recompute == "gelu" and model.fused_stack is None:
+        note = "--recompute=gelu saves nothing here, where no card's kernels compute the MLP; --recompute=blocks does"
+        warnings.warn(note, Note, stacklevel=2)
     own = parts.optimizers.get(config.optimizer, {})
     optimizer = find_optimizer(config.optimizer).from_config(model.params, config, **own)
     threads = training_threads(config.threads, model, config.batch_size)
@@ -117,7 +133,7 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
         needed = model.params.flat.nbytes * (2 + len(optimizer.state))
         check_memory(needed, "the model, its gradients and the optimizer's state", model.device)
         tokens = config.batch_size * model.config.block_size
-        kept = tokens * sum(row.activations for row in costs(model.config)) * model.dtype.itemsize
+        kept = tokens * activations(model, config.recompute) * model.dtype.itemsize
         sequences = f"the activations of --batch_size={config.batch_size} sequences, even a quarter of them,"
         check_memory(kept // 4, sequences, model.device)  # kernels may keep half of what the definitions do
     return state
@@ -131,10 +147,12 @@ def load_model(
     """A model and, where one is known, its tokenizer.
 
     folder: a run's (its best weights, or its last ones if none were evaluated yet), a Hugging Face GPT-2 folder, or
-    "gpt2" to "gpt2-xl". parts: see `start`. checked: True where its files are known to be whole already. Raises
-    UserError if there is no model or it is damaged; what damage there may be that cannot be told is a note.
+    "gpt2" to "gpt2-xl". dtype: that of a model, or "auto"; bfloat16 where it is not possible is float32, and a note.
+    parts: see `start`. checked: True where its files are known to be whole already. Raises UserError if there is no
+    model or it is damaged; what damage there may be that cannot be told is a note.
     """
     device, _ = resolve_device(device)
+    dtype = _possible(dtype, device, kernels, parts)
     best = Path(folder) / "best"
     if (best / WEIGHTS).exists():
         folder = best
@@ -170,10 +188,12 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
     config.threads = config.threads or meta["threads"]
     step, evaluated_step, best_val_loss = meta["step"], meta["evaluated_step"], meta["best_val_loss"]
     way_out = "leave the flag out, or start a new run with another --out_dir"
-    for name in (*MODEL_SHAPE, "dtype", "tokenizer", "vocab_size"):
-        if name in changes and changes[name] != (before := getattr(saved, name)):
-            problem = f"--{name}={changes[name]} would be another model: the run in {out_dir} has {name}={before}"
-            raise UserError(f"{problem}; {way_out}")
+    others = [n for n in (*MODEL_SHAPE, "tokenizer", "vocab_size") if getattr(config, n) != getattr(saved, n)]
+    others += ["dtype"] if precision.kind(config.dtype) != precision.kind(saved.dtype) else []
+    for name in others:
+        before = getattr(saved, name)
+        problem = f"--{name}={changes[name]} would be another model: the run in {out_dir} has {name}={before}"
+        raise UserError(f"{problem}; {way_out}")
     if config.optimizer != saved.optimizer:
         problem = f"--optimizer={config.optimizer} cannot go on from what {saved.optimizer} has kept in {out_dir}"
         raise UserError(f"{problem}; {way_out}")

@@ -3,10 +3,10 @@
 from tests.cuda.planted import Bug
 
 BUGS = [
-    Bug("forward: the other form", "if (EXACT) return (1 + erf", "if (!EXACT) return (1 + erf", "value"),
-    Bug("forward: Phi alone", "h[k] *= Phi(h[k])", "h[k] = Phi(h[k])", "value"),
-    Bug("a constant with a typing error", "0.797884560802865356", "0.797894560802865356", "value"),
-    Bug("erf of x itself", "erf(x * SQRT_HALF)", "erf(x)", "value"),
+    Bug("forward: the other form", "if (exact) return (1 + erf", "if (!exact) return (1 + erf", "value", "gelu.h"),
+    Bug("forward: Phi alone", "h[k] *= Phi(h[k], EXACT)", "h[k] = Phi(h[k], EXACT)", "value"),
+    Bug("a constant with a typing error", "0.797884560802865356", "0.797894560802865356", "value", "gelu.h"),
+    Bug("erf of x itself", "erf(x * SQRT_HALF)", "erf(x)", "value", "gelu.h"),
     Bug("cube without its 3", "3 * CUBIC", "CUBIC", "value"),
     Bug("density without du", "2 * phi * (1 - phi) * du", "2 * phi * (1 - phi)", "value"),
     Bug("density not normalised", "(SQRT_2_OVER_PI / 2)", "SQRT_2_OVER_PI", "value"),
@@ -14,7 +14,7 @@ BUGS = [
     Bug("dout forgotten", "d[k] *= phi + h[k]", "d[k] = phi + h[k]", "value"),
     Bug("backward: x read in the place of dout", "load(d, dout, i", "load(d, x, i", "value"),
     Bug("backward: no room for sums, and yet they are written", "if (!parts) return;", ""),
-    Bug("one number past the end read", "i < size ? matrix[i]", "i <= size ? matrix[i]", file="columns.h"),
+    Bug("one number past the end read", "i < size ? (real)matrix[i]", "i <= size ? matrix[i]", file="columns.h"),
     Bug("the last number not written", "i < size) matrix[i]", "i + 1 < size) matrix[i]", "value", "columns.h"),
     Bug("blocks' columns overlap", "blockIdx.x * WARP", "blockIdx.x * blockDim.y", file="columns.h"),
     Bug(
@@ -34,7 +34,7 @@ BUGS = [
     ),
     Bug(
         "not bounded when reading",
-        "column() < C && i < size ? matrix[i] : 0",
+        "column() < C && i < size ? (real)matrix[i] : 0",
         "matrix[i]",
         file="columns.h",
     ),

@@ -2,7 +2,7 @@
 
 from tests.cuda.planted import Bug
 
-FORWARD, BACKWARD = "gelu_forward(const real* x, const real* b, real* out, size_t size, int C) {\n", "real sum = 0;"
+FORWARD, BACKWARD = "gelu_forward(const stored* x, const real* b, stored* out, size_t size, int C) {\n", "real sum = 0;"
 BIAS = "  real bias = b && column() < C ? b[column()] : 0;\n"
 
 BUGS = [
@@ -15,8 +15,8 @@ BUGS = [
     Bug("forward: no bias", FORWARD + BIAS, FORWARD + "  real bias = 0;\n", "value", "gelu.cu"),
     Bug(
         "forward: no bias within Phi",
-        "h[k] += bias;\n      h[k] *= Phi(h[k])",
-        "h[k] = (h[k] + bias) * Phi(h[k])",
+        "h[k] += bias;\n      h[k] *= Phi(h[k], EXACT)",
+        "h[k] = (h[k] + bias) * Phi(h[k], EXACT)",
         "value",
         "gelu.cu",
     ),

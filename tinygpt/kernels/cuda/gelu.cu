@@ -2,14 +2,7 @@
 // Phi is computed anew on the way back: that is cheaper than to read it.
 #include "common.h"
 #include "columns.h"
-
-constexpr real SQRT_2_OVER_PI = 0.797884560802865356, SQRT_HALF = 0.707106781186547524;
-constexpr real CUBIC = 0.044715;
-
-__device__ inline real Phi(real x) {
-  if (EXACT) return (1 + erf(x * SQRT_HALF)) / 2;
-  return (1 + tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x))) / 2;
-}
+#include "gelu.h"
 
 // Phi', phi being Phi(x).
 __device__ inline real density(real x, real phi) {
@@ -19,14 +12,14 @@ __device__ inline real density(real x, real phi) {
 }
 
 // A block has 32 columns, and a warp every eighth of its part of the rows; so in backward.
-extern "C" __global__ void gelu_forward(const real* x, const real* b, real* out, size_t size, int C) {
+extern "C" __global__ void gelu_forward(const stored* x, const real* b, stored* out, size_t size, int C) {
   real bias = b && column() < C ? b[column()] : 0;
   for (size_t i = first(C); i < size; i += EACH * step(C)) {
     real h[EACH];
     load(h, x, i, size, C);
     for (int k = 0; k < EACH; k++) {
       h[k] += bias;
-      h[k] *= Phi(h[k]);
+      h[k] *= Phi(h[k], EXACT);
     }
     store(out, h, i, size, C);
   }
@@ -35,7 +28,7 @@ extern "C" __global__ void gelu_forward(const real* x, const real* b, real* out,
 // dx may be dout: a thread has read what it overwrites. parts, (gridDim.y, C) or null, gets the sums of dx over the rows
 // that the blocks of each blockIdx.y have; all of them together are b's gradient.
 extern "C" __global__ void gelu_backward(
-    const real* dout, const real* x, const real* b, real* dx, real* parts, size_t size, int C) {
+    const stored* dout, const stored* x, const real* b, stored* dx, real* parts, size_t size, int C) {
   __shared__ real of_warps[WARP][WARP];
   real bias = b && column() < C ? b[column()] : 0;
   real sum = 0;
@@ -45,7 +38,7 @@ extern "C" __global__ void gelu_backward(
     load(d, dout, i, size, C);
     for (int k = 0; k < EACH; k++) {
       h[k] += bias;
-      real phi = Phi(h[k]);
+      real phi = Phi(h[k], EXACT);
       d[k] *= phi + h[k] * density(h[k], phi);
       sum += d[k];
     }

@@ -17,17 +17,30 @@ REPLACES = ("linear", "gelu")
 
 def forward(
     x: Array, w_fc: Array, b_fc: Array | None, w_proj: Array, b_proj: Array | None,
-    approximate: str = "tanh", *, ops: Any,
+    approximate: str = "tanh", recompute: bool = False, *, ops: Any,
 ) -> tuple[Array, tuple]:  # fmt: skip
-    """As the definition, MLP in `tinygpt/models/gpt2.py`. `ops` computes only what the kernels do not take."""
-    if approximate not in FORMS or not taken(x, w_fc, b_fc, w_proj, b_proj):
+    """As the definition, MLP in `tinygpt/models/gpt2.py`. `ops` computes only what the kernels do not take.
+
+    recompute: True keeps only what GELU takes, (N, 4C), and not what it gives, which backward computes again.
+    """
+    if approximate not in FORMS or not taken(x, w_fc, w_proj, vectors=[b_fc, b_proj]):
         return _by_leaves(x, w_fc, b_fc, w_proj, b_proj, approximate, ops)
     h = product(x.reshape(-1, x.shape[-1]), w_fc)  # (..., C) -> (N, 4C), without its bias
     a = of_sum(h, b_fc, approximate)  # (N, 4C)
     out = product(a, w_proj)  # (N, 4C) -> (N, C)
     if b_proj is not None:
         add_bias(out, b_proj)
-    return out.reshape(*x.shape[:-1], w_proj.shape[1]), (x, h, a, w_fc, b_fc, w_proj, b_proj is not None, approximate)
+    kept = None if recompute else a
+    return out.reshape(*x.shape[:-1], w_proj.shape[1]), (
+        x,
+        h,
+        kept,
+        w_fc,
+        b_fc,
+        w_proj,
+        b_proj is not None,
+        approximate,
+    )
 
 
 def backward(dout: Array, cache: tuple) -> tuple[Array, Product, Sums | None, Product, Sums | None]:
@@ -35,6 +48,7 @@ def backward(dout: Array, cache: tuple) -> tuple[Array, Product, Sums | None, Pr
     if isinstance(cache, OfDefinition):
         return _by_leaves_backward(dout, cache)
     x, h, a, w_fc, b_fc, w_proj, has_b_proj, approximate = cache
+    a = of_sum(h, b_fc, approximate) if a is None else a
     drows = array_module(x).ascontiguousarray(dout, x.dtype).reshape(-1, w_proj.shape[1])  # (..., C) -> (N, C)
     db_proj = sum_columns(drows) if has_b_proj else None
     dw_proj = Product(a, drows)
