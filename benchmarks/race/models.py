@@ -21,7 +21,7 @@ def write_weights(settings: dict[str, Any], folder: str) -> str:
     return path
 
 
-def tiny_gpt(settings: dict[str, Any], device: str = "cpu") -> Any:
+def tiny_gpt(settings: dict[str, Any], device: str = "cpu", dtype: str = "float32") -> Any:
     """tinygpt's, with the weights that the settings name, or else with its own first ones."""
     from safetensors.numpy import load_file
 
@@ -30,7 +30,7 @@ def tiny_gpt(settings: dict[str, Any], device: str = "cpu") -> Any:
 
     weights = load_file(settings["weights"]) if "weights" in settings else {}
     ops = build(settings.get("kernels", "auto"), device)
-    model = GPT(gpt_config(settings), device, seed=None if weights else 1337, ops=ops)
+    model = GPT(gpt_config(settings), device, dtype, seed=None if weights else 1337, ops=ops)
     for name, array in weights.items():
         model.params[name] = array
     return model

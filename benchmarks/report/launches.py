@@ -35,7 +35,7 @@ class Call(NamedTuple):
     shape: str
     bytes: int
     flops: float
-    tensor_cores: bool = True
+    rate: str = "TF32"  # of the card's largest ones of products, the one that bounds it
 
 
 class Parameter(NamedTuple):
@@ -115,17 +115,19 @@ def kernel_call(kernels: Any, kernel: str, args: tuple) -> Call:
         flops = ATTENTION[kernel] * 2 * B * H * T * (T + 1) / 2 * D
     largest = max(arrays.values(), key=extent, default=None)
     shape = "" if largest is None else "x".join(map(str, largest.shape))
-    return Call(kernel, shape, round(total), flops, "-DTF32=1" in (getattr(kernels.module, "options", None) or ()))
+    options = getattr(kernels.module, "options", None) or ()
+    rate = "bf16" if "-DSTORED=bfloat16" in options else "TF32" if "-DTF32=1" in options else "float32"
+    return Call(kernel, shape, round(total), flops, rate)
 
 
 def product_call(a: tuple, b: tuple, out: tuple, sizes: tuple, transposed: tuple, beta: float) -> Call:
     """What a product is, by the arguments of `backend._cublas`."""
-    (M, N, K), itemsize = sizes, out[0].itemsize
+    M, N, K = sizes
     batch = out[0].size // (M * N)
     left, right = (f"{K}x{M}^T" if transposed[0] else f"{M}x{K}"), (f"{N}x{K}^T" if transposed[1] else f"{K}x{N}")
     shape = f"{batch} of " * (batch > 1) + f"{left} @ {right}" + ", added" * (beta != 0)
-    moved = batch * (M * K + K * N + M * N * (2 if beta else 1)) * itemsize
-    return Call(PRODUCT, shape, moved, 2 * M * N * K * batch)
+    moved = batch * ((M * K + K * N) * a[0].itemsize + M * N * (2 if beta else 1) * out[0].itemsize)
+    return Call(PRODUCT, shape, moved, 2 * M * N * K * batch, "bf16" if a[0].dtype.name == "bfloat16" else "TF32")
 
 
 def extent(x: Any) -> int:

@@ -25,11 +25,13 @@ def largest_rates(report: Report) -> dict[str, float]:
         return known
     from tinygpt.backend import device_module, tf32_products
     from tinygpt.device import product_rate
+    from tinygpt.precision import dtype_of
 
     rates = {}
     for kind, (dtype, tf32, _) in KINDS.items():
         with tf32_products(tf32, "cuda"):
             rates[kind] = product_rate("cuda", dtype, 0.02 if report.stand_in else 1.0)
+    rates["bf16"] = product_rate("cuda", dtype_of("bfloat16"), 0.02 if report.stand_in else 1.0)
     cupy, size = device_module("cuda"), 1 << (20 if report.stand_in else 30)
     x = cupy.zeros((2, size), dtype=np.uint8)
     rates["copies"] = 2 * size / event_seconds(functools.partial(x.__setitem__, 0, x[1]), 10)
@@ -39,7 +41,7 @@ def largest_rates(report: Report) -> dict[str, float]:
         with contextlib.suppress(subprocess.SubprocessError, ValueError):
             command = [sys.executable, SCRIPT, "--worker=rate"]
             out = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True, timeout=30)
-            rates["bf16"] = float(out.stdout)
+            rates["bf16"] = max(rates["bf16"], float(out.stdout))
     return rates
 
 

@@ -43,6 +43,15 @@ class Report:
         self.found["checks"].append(check)
         self.save()
 
+    def demand(self, what: str, value: float, must: float, aim: float) -> None:
+        """A check, and beside it what is aimed at; where `aim` is above `must`, more is better."""
+        at_least = aim > must
+        self.check(what, value, must, at_least)
+        reached = "aim" if (value >= aim if at_least else value <= aim) else "must" * self.found["checks"][-1]["right"]
+        row = {"": what, "is": f"{value:.4g}", "must": f"{must:g}", "aim": f"{aim:g}", "reached": reached or "NEITHER"}
+        self.found["tables"].setdefault("Demanded", []).append(row)
+        self.save()
+
     def raw(self, name: str, value: Any) -> None:
         """Something for the JSON file alone, and for later sections."""
         self.found["raw"][name] = value

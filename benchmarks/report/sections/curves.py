@@ -21,8 +21,8 @@ def run(report: Report) -> None:
     for name, device, tf32 in (("CPU", "cpu", False), ("float32", "cuda", False), ("TF32", "cuda", True)):
         with tempfile.TemporaryDirectory() as folder:
             config = train.TrainConfig(
-                data=report.corpus, device=device, tf32=tf32, max_iters=steps, log_interval=1, eval_iters=1,
-                eval_interval=10**9, out_dir=folder, **small,
+                data=report.corpus, device=device, dtype="float32", tf32=tf32, max_iters=steps, log_interval=1,
+                eval_iters=1, eval_interval=10**9, out_dir=folder, **small,
             )  # fmt: skip
             records = list(train.train(train.start(config)))
         losses[name] = np.array([record.loss for record in records if isinstance(record, train.StepRecord)])

@@ -26,7 +26,7 @@ STEPS = 5
 
 
 def run(report: Report) -> None:
-    ours = Ours(tf32=True)
+    ours = Ours("bf16")
     ahead = Ahead(report.stand_in)
     answers = []
     for config, dropout in (("gpt2, B=12", 0.0), ("baby", 0.2)):
@@ -70,13 +70,13 @@ def by_kernel(report: Report, ours: Ours, ahead: Ahead, config: str, dropout: fl
     ]
     rows = [{heading: row.get(heading) for heading in rows[0]} for row in rows]
     tokens = "{batch_size}x{block_size}".format(**configurations(report.stand_in)[config])
-    report.table(f"A step of {config} in TF32, {tokens} tokens, dropout {dropout}", rows)
+    report.table(f"A step of {config} in bf16, {tokens} tokens, dropout {dropout}", rows)
     gap_table(report, config, [seen for _, seen in timed])
     report.say(
         f"The step of {config} takes {report.number(whole, 'ms')} with these events and {report.number(plain, 'ms')} "
         f"without; to queue it takes the host {report.number(of_host, 'ms')}, and where that is more, the card waits. "
-        "The floor is the larger of FLOPs over the measured rate of TF32 products and of bytes (each array of a kernel "
-        "once) over the measured rate of copies."
+        "The floor is the larger of FLOPs over the measured rate of products in their dtype and of bytes (each array "
+        "of a kernel once) over the measured rate of copies."
     )
     ours.release(everything=True)
     over = report.number(known / floor, "x")
@@ -116,7 +116,7 @@ def kernel_rows(
         of_call.setdefault(call, []).append((on_card, queued))
     rows = []
     for call, times in of_call.items():
-        least = {"FLOPs": call.flops / rates["TF32"], "bytes": call.bytes / rates["copies"]}
+        least = {"FLOPs": call.flops / rates[call.rate], "bytes": call.bytes / rates["copies"]}
         bound = max(least, key=lambda what: least[what])
         took, queued = (sum(column) for column in zip(*times, strict=True))
         floor = least[bound] * len(times) * 1e3
