@@ -14,13 +14,13 @@ BUDGET = {  # launches of a step of one micro-batch, products included
 }  # fmt: skip
 
 
-def second_step(card, tmp_path, n_layer, **settings):
+def second_step(card, tmp_path, n_layer, dtype="float32", **settings):
     """Train two steps and leave in `card` what the second asked for."""
     config = tiny(
         tmp_path,
         device="cuda",
-        dtype="float32",
         n_layer=n_layer,
+        dtype=dtype,
         eval_interval=100,
         log_interval=100,
         max_iters=3,
@@ -36,10 +36,11 @@ def second_step(card, tmp_path, n_layer, **settings):
     return counted
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("preset", "what"), BUDGET)
-def test_a_step_queues_few_kernels(card, tmp_path, preset, what):
+def test_a_step_queues_few_kernels(card, tmp_path, preset, what, dtype):
     extras = {"bias": True, "dropout": 0.2} if what == "biases, dropout" else {"bias": False, "dropout": 0.0}
-    counted = second_step(card, tmp_path, LAYERS[preset], **extras)
+    counted = second_step(card, tmp_path, LAYERS[preset], dtype=dtype, n_embd=64, **extras)
     assert counted.total() <= BUDGET[preset, what], counted.most_common()
 
 
