@@ -352,7 +352,7 @@ class GPT(Model):
         """The final hidden state, (B, T) -> (B, T, C), and the caches of everything on the way. params: what
         `computing` returned, if not the model's own.
         """
-        config, ops, params = self.config, self.ops, self.params if params is None else params
+        config, ops, params = self.config, self.ops, self.computing() if params is None else params
         layers = self.layers(params)
         approximate, eps = GELUS[config.activation_function], config.layer_norm_epsilon
         positions = device_module(self.device).arange(idx.shape[1])
@@ -412,7 +412,7 @@ class GPT(Model):
 
     def decode(self, idx: Array, start: int, memory: KeyValueCache, params: Mapping[str, Array] | None = None) -> Array:
         """`hidden` of t tokens from `start` on, (B, t) -> (B, t, C); `memory` has those before and takes these in."""
-        config, ops, params = self.config, self.ops, self.params if params is None else params
+        config, ops, params = self.config, self.ops, self.computing() if params is None else params
         layers = self.layers(params)
         approximate, eps = GELUS[config.activation_function], config.layer_norm_epsilon
         positions = device_module(self.device).arange(start, start + idx.shape[1])

@@ -17,7 +17,7 @@ REPLACES = ("linear", "gelu")
 
 def forward(
     x: Array, w_fc: Array, b_fc: Array | None, w_proj: Array, b_proj: Array | None,
-    approximate: str = "tanh", recompute: bool = False, *, ops: Any,
+    approximate: str = "tanh", *, ops: Any, recompute: bool = False,
 ) -> tuple[Array, tuple]:  # fmt: skip
     """As the definition, MLP in `tinygpt/models/gpt2.py`. `ops` computes only what the kernels do not take.
 

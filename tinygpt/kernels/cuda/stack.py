@@ -74,7 +74,7 @@ class Block:
         )
         m, mlp_cache = mlp.forward(
             m, params["mlp.c_fc.weight"], get("mlp.c_fc.bias"), params["mlp.c_proj.weight"], get("mlp.c_proj.bias"),
-            approximate, recompute_gelu, ops=ops,
+            approximate, recompute=recompute_gelu, ops=ops,
         )  # fmt: skip
         out, ln_next = residual_layernorm.forward(x, m, w, b, eps, dropout, fold_in(key, AFTER_MLP), row, ops=ops)
         return out, (c_attn, attention, c_proj, ln_2, mlp_cache, ln_next, residual_layernorm, mlp, ops)
