@@ -22,6 +22,16 @@ from tinygpt.precision import dtype_of, precision_of
 from tinygpt.random import generator
 
 
+class Computing(dict):
+    """Parameters by name as a forward pass takes them where that is not as they are kept; and `layers`, each layer's by
+    their names within it.
+    """
+
+    def __init__(self, params: Mapping[str, Array], layers: list[dict[str, Array]]):
+        super().__init__(params)
+        self.layers = layers
+
+
 class KeyValueCache(NamedTuple):
     """The keys and values of all positions so far, which generation need not compute again: (n_layer, B, H, S, D)."""
 
@@ -83,11 +93,12 @@ class Model:
         """The parameters as a forward pass takes them: `params`, or with matrices in bfloat16, cast now. Nobody keeps
         them, so that whatever is written into `params` is seen.
         """
-        return self.params.cast(self.dtype)
+        params = self.params.cast(self.dtype)
+        return params if params is self.params else Computing(params, self._by_layer(params))
 
-    def layers(self, params: Mapping[str, Array]) -> list[dict[str, Array]]:
-        """Each layer's parameters, those of `params`, by their names within the layer."""
-        return self.layer_params if params is self.params else self._by_layer(params)
+    def layers(self, params: Any) -> list[dict[str, Array]]:
+        """Each layer's parameters by their names within the layer. params: what `computing` returned."""
+        return self.layer_params if params is self.params else params.layers
 
     def _by_layer(self, params: Mapping[str, Array]) -> list[dict[str, Array]]:
         return [
