@@ -61,7 +61,7 @@ def compiled(name: str, dtype: Any, **constants: int) -> Kernels:
 def _compiled(cupy: Any, name: str, dtype: str, constants: tuple) -> Kernels:
     macros = {"REAL": REALS[dtype]} | ({"STORED": STORED[dtype]} if dtype in STORED else {}) | dict(constants)
     options = [f"-D{macro}={value}" for macro, value in macros.items()]
-    return Kernels(raw_module(source(f"{name}.cu"), options), np.float64 if REALS[dtype] == "double" else np.float32)
+    return Kernels(raw_module(source(f"{name}.cu"), options), real_of(dtype).type)
 
 
 def source(name: str) -> str:

@@ -59,8 +59,8 @@ class RowSums(Unfinished):
             kernels.launch("embedding_join", (chunks - 1, columns), threads, ordered, pieces, dw, C)
 
 
-def _kernels(ids: Array, w: Array) -> Kernels:
-    return compiled("embedding", w.dtype, ID_BITS=8 * ids.dtype.itemsize, CHUNK=CHUNK, RANKED=RANKED)
+def _kernels(ids: Array, rows: Array) -> Kernels:
+    return compiled("embedding", rows.dtype, ID_BITS=8 * ids.dtype.itemsize, CHUNK=CHUNK, RANKED=RANKED)
 
 
 def _not_taken(idx: Array, w: Array) -> str:

@@ -4,10 +4,10 @@ import numpy as np
 
 from tinygpt.backend import Array, array_module, compute_capability
 from tinygpt.kernels.cuda.compiled import compiled
+from tinygpt.precision import BFLOAT16_CARD
 from tinygpt.random import finalise
 
 HEADS = 32, 64, 128  # sizes of heads
-CARD = 80  # the oldest generation of cards that has these tensor cores
 THREADS = 128  # of a block, as in flash_attention.cu
 PADDED = 128  # to a multiple of this, rows have statistics
 MOST_BLOCKS = 65535  # along a grid's second axis
@@ -15,7 +15,7 @@ MOST_BLOCKS = 65535  # along a grid's second axis
 
 def takes(B: int, D: int) -> bool:
     """Whether these kernels are for a batch of B sequences and heads of size D, on this card."""
-    return D in HEADS and B <= MOST_BLOCKS and compute_capability() >= CARD
+    return D in HEADS and B <= MOST_BLOCKS and compute_capability() >= BFLOAT16_CARD
 
 
 def attend(qkv: Array, n_head: int, dropout: float, key: int, row: int) -> tuple[Array, tuple]:

@@ -30,17 +30,8 @@ def forward(
     out = product(a, w_proj)  # (N, 4C) -> (N, C)
     if b_proj is not None:
         add_bias(out, b_proj)
-    kept = None if recompute else a
-    return out.reshape(*x.shape[:-1], w_proj.shape[1]), (
-        x,
-        h,
-        kept,
-        w_fc,
-        b_fc,
-        w_proj,
-        b_proj is not None,
-        approximate,
-    )
+    cache = x, h, None if recompute else a, w_fc, b_fc, w_proj, b_proj is not None, approximate
+    return out.reshape(*x.shape[:-1], w_proj.shape[1]), cache
 
 
 def backward(dout: Array, cache: tuple) -> tuple[Array, Product, Sums | None, Product, Sums | None]:

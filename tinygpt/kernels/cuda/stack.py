@@ -91,10 +91,8 @@ class Block:
         d: dict[str, Array | None] = {}
         dx, dm, d[after + "weight"], d[after + "bias"] = residual_layernorm.backward(douts, ln_next)
         dm, dw_fc, d[here + "mlp.c_fc.bias"], dw_proj, d[here + "mlp.c_proj.bias"] = mlp.backward(dm, mlp_cache)
-        add(
-            {here + "mlp.c_fc.weight": dw_fc, here + "mlp.c_proj.weight": dw_proj}
-        )  # now: what they are made of is large
-        del dw_fc, dw_proj
+        add({here + "mlp.c_fc.weight": dw_fc, here + "mlp.c_proj.weight": dw_proj})
+        del dw_fc, dw_proj  # what they are made of is large
         dx, da, d[here + "ln_2.weight"], d[here + "ln_2.bias"] = residual_layernorm.backward((dx, dm), ln_2)
         da, dw_proj, d[here + "attn.c_proj.bias"] = ops.linear.backward(da, c_proj)
         dqkv = ops.attention.backward(da, attention)  # (B, T, C) -> (B, T, 3C)
