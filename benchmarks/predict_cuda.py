@@ -16,13 +16,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import numpy as np
 from race.settings import LEARNING_RATE, MAX_NORM, batch, gpt_config
 from report import ROOT
-from report.launches import ATTENTION, PRODUCT, Call, Launches, extent, kernel_call
+from report.launches import ATTENTION, PRODUCT, Call, Launches, extent
 from report.training import configurations
 
 sys.path.insert(0, str(ROOT))
@@ -222,6 +220,8 @@ KERNELS = {  # the part of a step that a kernel belongs to
     "residual_layernorm_forward": "LayerNorm forward", "layernorm_backward": "LayerNorm backward",
     "residual_layernorm_backward": "LayerNorm backward", "attention_forward": "attention forward",
     "attention_backward_q": "attention backward", "attention_backward_kv": "attention backward",
+    "flash_forward": "attention forward", "flash_backward_q": "attention backward",
+    "flash_backward_kv": "attention backward",
     "gelu_forward": "c_fc, GELU", "gelu_backward": "mlp c_proj dx, dw, GELU", "cross_entropy": "classifier",
     "count_targets": "classifier", "sum_losses": "classifier", "sum_squares": "norm, AdamW", "adamw": "norm, AdamW",
 }  # fmt: skip
@@ -271,52 +271,12 @@ def counted(settings: dict[str, Any], dropout: float, executed: bool = False, dt
         for number in range(2):
             idx, targets = batch(settings, number)
             launches = Launches(executed=executed)
-            flash = nullcontext() if executed else flash_attention(launches)
-            with launches as seen, noting(card, operations, peaks), flash:
+            with launches as seen, noting(card, operations, peaks):
                 operations.clear()
                 grads.flat[...] = 0
                 workers.gradients(model, *model.upload(idx, targets), grads, idx.size, step=number)
                 optimizer.step(grads, LEARNING_RATE, MAX_NORM, workers.map)
         return Step(seen.calls, operations, card.total, peaks[-1], kept)
-
-
-@contextmanager
-def flash_attention(seen: Launches) -> Iterator[None]:
-    """Within it, attention in bfloat16 is noted as what kernels that read and write it as it is would launch, with one
-    statistic of each row and no float32 copies.
-    """
-    from tinygpt.backend import array_module
-    from tinygpt.kernels.cuda import attention
-
-    originals = attention.forward, attention.backward
-    kernels = SimpleNamespace(module=SimpleNamespace(options=["-DSTORED=bfloat16"]))
-
-    def note(kernel: str, *args: Any) -> None:
-        seen.calls.append(kernel_call(kernels, kernel, args))
-
-    def forward(qkv: Any, n_head: int, dropout: float = 0.0, key: int = 0, row: int = 0) -> tuple[Any, tuple]:
-        if qkv.dtype.name != "bfloat16":
-            return originals[0](qkv, n_head, dropout, key, row)
-        xp, (B, T, width) = array_module(qkv), qkv.shape
-        out, statistic = xp.empty((B, T, width // 3), qkv.dtype), xp.empty((B, n_head, T), np.float32)
-        numbers = T, n_head, width // 3 // n_head, 1.0, np.uint64(key), np.uint64(row), np.uint32(0), 1.0
-        note("attention_forward", qkv, out, statistic, None, *numbers)
-        return out, (qkv, out, statistic, numbers, kernels)
-
-    def backward(dout: Any, cache: tuple) -> Any:
-        if cache[-1] is not kernels:
-            return originals[1](dout, cache)
-        qkv, out, statistic, numbers, _ = cache
-        dqkv, delta = array_module(qkv).empty_like(qkv), array_module(qkv).empty_like(statistic)
-        note("attention_backward_q", qkv, out, dout, statistic, None, delta, dqkv, *numbers)
-        note("attention_backward_kv", qkv, dout, statistic, None, delta, dqkv, *numbers)
-        return dqkv
-
-    attention.forward, attention.backward = forward, backward
-    try:
-        yield
-    finally:
-        attention.forward, attention.backward = originals
 
 
 @contextmanager

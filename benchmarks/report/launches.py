@@ -20,11 +20,16 @@ UPDATED = {  # what kernels read of that which they write, by their parameters' 
 PARTLY: dict[tuple[str, str], Callable[[dict[str, int]], float]] = {  # of the bytes of a kernel's arrays, by name
     ("attention_backward_q", "dqkv"): lambda size: size["dqkv"] / 3,
     ("attention_backward_kv", "dqkv"): lambda size: size["dqkv"] * 2 / 3,
+    ("flash_backward_q", "dqkv"): lambda size: size["dqkv"] / 3,
+    ("flash_backward_kv", "dqkv"): lambda size: size["dqkv"] * 2 / 3,
     ("embedding_forward", "w"): lambda size: min(size["w"], size["out"]),  # a row for each id, at most
     ("embedding_runs", "dw"): lambda size: 2 * min(size["dw"], size["dout"]),
     ("embedding_join", "dw"): lambda size: min(2 * size["dw"], size["pieces"]),
 }
-ATTENTION = {"attention_forward": 2, "attention_backward_q": 3, "attention_backward_kv": 4}  # products of (T, T, D)
+ATTENTION = {  # products of (T, T, D)
+    "attention_forward": 2, "attention_backward_q": 3, "attention_backward_kv": 4,
+    "flash_forward": 2, "flash_backward_q": 3, "flash_backward_kv": 4,
+}  # fmt: skip
 PRODUCT = "product"
 
 
@@ -111,8 +116,8 @@ def kernel_call(kernels: Any, kernel: str, args: tuple) -> Call:
         total += of_part(size) if of_part else bytes_ * (2 if name in updated else 1)
     flops = 0.0
     if kernel in ATTENTION:
-        (B, T, _), H, D = named["qkv"].shape, named["H"], named["D"]
-        flops = ATTENTION[kernel] * 2 * B * H * T * (T + 1) / 2 * D
+        B, T, width = named["qkv"].shape  # three times all heads' channels
+        flops = ATTENTION[kernel] * 2 * B * T * (T + 1) / 2 * width / 3
     largest = max(arrays.values(), key=extent, default=None)
     shape = "" if largest is None else "x".join(map(str, largest.shape))
     options = getattr(kernels.module, "options", None) or ()

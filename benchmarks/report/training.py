@@ -16,8 +16,8 @@ def configurations(stand_in: bool) -> dict[str, dict[str, Any]]:
     baby, gpt2 = CONFIGS["baby"] | {"batch_size": 64}, CONFIGS["gpt2"] | {"block_size": 1024}
     sizes = {12: 12, 4: 4}
     if stand_in:
-        baby |= dict(n_layer=1, n_head=2, n_embd=32, block_size=32, batch_size=4)
-        gpt2 |= dict(n_layer=2, n_head=3, n_embd=48, block_size=32, vocab_size=257)
+        baby |= dict(n_layer=1, n_head=2, n_embd=64, block_size=32, batch_size=4)  # heads as small as tensor cores take
+        gpt2 |= dict(n_layer=2, n_head=2, n_embd=64, block_size=32, vocab_size=257)
         sizes = {12: 3, 4: 1}
     found = {"baby": baby} | {f"gpt2, B={name}": gpt2 | {"batch_size": size} for name, size in sizes.items()}
     more = {"activation_function": "gelu_new", "bias": False, "threads": os.cpu_count()}
