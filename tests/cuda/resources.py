@@ -41,6 +41,7 @@ STEPS = {  # whose kernels are compiled: the preset, dtype, and whether products
     "gpt2, bfloat16": ("gpt2", "bfloat16", False),
     "baby": ("baby", "float32", False),
     "baby, TF32": ("baby", "float32", True),
+    "baby, bfloat16": ("baby", "bfloat16", False),
 }
 VOCABULARY = {"gpt2": 8192, "baby": 65}  # of GPT-2's tokens enough for as large blocks
 OPTIONS = ("-std=c++17", "-ftz=true")  # CuPy adds the second (cupy/cuda/compiler.py)

@@ -224,7 +224,13 @@ def test_memory_that_runs_out_is_one_sentence_and_costs_no_checkpoint(card, tmp_
 
 @pytest.mark.parametrize(
     ("kernels", "dtype", "share"),
-    [("auto", "float64", 0.25), ("auto", "float64", 0.7), ("reference", "float64", 0.25), ("auto", "bfloat16", 0.7)],
+    [
+        ("auto", "float64", 0.25),
+        ("auto", "float64", 0.7),
+        ("reference", "float64", 0.25),
+        ("auto", "bfloat16", 0.7),
+        ("auto", "bfloat16", 0.25),
+    ],  # fmt: skip
 )
 def test_where_memory_runs_out_the_batch_that_is_named_fits(card, tmp_path, capsys, monkeypatch, kernels, dtype, share):
     """And it is the same step: rows are numbered in the whole of it."""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tinygpt.device import available_memory
-from tinygpt.kernels.cuda.flash_attention import HEADS
+from tinygpt.kernels.cuda.flash_attention import HEADS, PADDED
 from tinygpt.models.gpt2 import GPT, LMHeadLoss, costs
 from tinygpt.run.state import TrainState
 
@@ -39,12 +39,23 @@ def step_memory(state: TrainState, batch_size: int, recompute: str | None = None
     else:
         kept += max(5 * config.n_head * config.block_size, 10 * 4 * C) + 4 * V
     fixed = model.params.flat.nbytes * (2 + len(state.optimizer.state))
+    extra = 0  # bytes of a sequence
     if model.dtype != model.params.dtype:
         fixed += model.params.n_decayed * model.dtype.itemsize  # the matrices as products take them
-        kept += 2 * config.n_head * config.n_layer  # a row's highest score and sum of exps, which stay in float32
-        if C // config.n_head not in HEADS:  # attention computes in float32, and keeps qkv and out so
-            kept += 2 * 4 * C * (1 if (recompute or model.recompute) == "blocks" else config.n_layer)
-    return fixed + batch_size * config.block_size * kept * model.dtype.itemsize + SPARE
+        extra = _beside_bfloat16(model, 1 if (recompute or model.recompute) == "blocks" else config.n_layer)
+    return fixed + batch_size * (config.block_size * kept * model.dtype.itemsize + extra) + SPARE
+
+
+def _beside_bfloat16(model: GPT, layers: int) -> int:
+    """Bytes of a sequence's attention in so many layers that are no bfloat16: a number for each row of weights and,
+    with dropout, a bit for each weight; or qkv and out in float32, two numbers for each row, and once their gradients.
+    """
+    config = model.config
+    T, heads = config.block_size, config.n_head
+    if config.n_embd // heads not in HEADS:
+        return layers * 4 * T * (4 * config.n_embd + 2 * heads) + 4 * T * 4 * config.n_embd
+    rows = -(-T // PADDED) * PADDED
+    return layers * heads * (4 * rows + (rows * rows // 8 if config.dropout else 0))
 
 
 def that_fits(state: TrainState) -> str:
