@@ -22,6 +22,9 @@ PARTLY: dict[tuple[str, str], Callable[[dict[str, int]], float]] = {  # of the b
     ("attention_backward_kv", "dqkv"): lambda size: size["dqkv"] * 2 / 3,
     ("flash_backward_q", "dqkv"): lambda size: size["dqkv"] / 3,
     ("flash_backward_kv", "dqkv"): lambda size: size["dqkv"] * 2 / 3,
+    ("flash_forward", "mask"): lambda size: size["mask"] / 2,  # of the causal half
+    ("flash_backward_q", "mask"): lambda size: size["mask"] / 2,
+    ("flash_backward_kv", "mask"): lambda size: size["mask"] / 2,
     ("embedding_forward", "w"): lambda size: min(size["w"], size["out"]),  # a row for each id, at most
     ("embedding_runs", "dw"): lambda size: 2 * min(size["dw"], size["dout"]),
     ("embedding_join", "dw"): lambda size: min(2 * size["dw"], size["pieces"]),

@@ -20,7 +20,7 @@ def outcomes(cupy: Any) -> Iterator[tuple]:
     import ml_dtypes
 
     rng = np.random.default_rng(0)
-    for (B, T, H, D), dropout in (((2, 200, 2, 32), DROPOUT), ((1, 150, 1, 128), ()), ((1, 70, 2, 64), DROPOUT)):
+    for (B, T, H, D), dropout in (((2, 200, 2, 32), DROPOUT), ((1, 150, 1, 128), DROPOUT), ((1, 70, 2, 64), ())):
         qkv, dout = (
             rng.standard_normal(shape).astype(ml_dtypes.bfloat16) for shape in ((B, T, 3 * H * D), (B, T, H * D))
         )
@@ -43,9 +43,8 @@ STREAM = (
 )
 FORWARD = "    if (s + ROWS - 1 <= t) attend<false, M, N>"
 KEYS = "  stream(0, (min(at.first + C::OWN, T) + ROWS - 1) / ROWS, fetch, [&](int j) {\n    const int s = j * ROWS;\n" \
-    "    const uint32 k = at.tile(j, 0), v = at.tile(j, 1);\n"  # fmt: skip
+    "    const uint32 k = at.tile(j, 0), v = at.tile(j, 1);\n    uint32* bits = mask + at.bit(t, s);\n"  # fmt: skip
 LESS = KEYS.replace("(min(at.first + C::OWN, T) + ROWS - 1) / ROWS", "min(at.first + C::OWN, T) / ROWS")
-ALONE = "keep(t + row_of(m, e), s + column_of(n, e))"
 LDSM_NT = "      ldsm_x4(b, (first ^ 32 * k) + 16 * n * ROW);"
 LDSM_NN = "      ldsm_x4_t(b, (first ^ 32 * n) + 16 * k * ROW);"
 PACKED = "p[m][i] = pack(a[m][2 * k + i / 2][i % 2 * 2], a[m][2 * k + i / 2][i % 2 * 2 + 1])"
@@ -73,16 +72,16 @@ BUGS = [
     # Masks and tiles left out
     Bug("forward: a query sees the key after it", "if (right_of(m, n, e, t - s)) weights",
         "if (right_of(m, n, e, t - s + 1)) weights", "value"),
-    Bug("dq: a query sees the key after it", "if (DIAGONAL && right_of(m, n, e, t - s)) weight = 0",
-        "if (DIAGONAL && right_of(m, n, e, t - s + 1)) weight = 0", "value"),
+    Bug("dq: a query sees the key after it", "if (DIAGONAL && right_of(m, n, e, distance)) weight = 0",
+        "if (DIAGONAL && right_of(m, n, e, distance + 1)) weight = 0", "value"),
     Bug("dk, dv: a query does not see itself", "!right_of(m, n, e, s - t - 1)", "!right_of(m, n, e, s - t)", "value"),
     Bug("forward: a diagonal tile is taken for an interior one", FORWARD, FORWARD.replace("<= t)", "<= t + 32)"),
         "value"),
-    Bug("forward: a diagonal tile is left out", "else if (s < t + 16 * M) attend", "else if (s < t) attend", "value"),
+    Bug("forward: a diagonal tile is left out", "else if (s < t + 16 * M) attend", "else if (s < t) attend"),
     Bug("dq: a diagonal tile is left out", "else if (s < t + 16 * M) add_dq", "else if (s < t) add_dq", "value"),
     Bug("dk, dv: a diagonal tile is taken for an interior one", "if (t >= s + 16 * M - 1)", "if (t >= s)", "value"),
     Bug("dk, dv: a diagonal tile is left out", "else if (t + ROWS > s) add", "else if (t > s) add", "value"),
-    Bug("forward: the last keys are left out", KEYS + FORWARD, LESS + FORWARD, "value"),
+    Bug("forward: the last keys are left out", KEYS + FORWARD, LESS + FORWARD),
     Bug("dk, dv: the last queries are left out", "(T + ROWS - 1) / ROWS, fetch", "T / ROWS, fetch", "value"),
     # The ends of arrays
     Bug("reads past the last row", "i * STEP < rows_left);", "true);"),
@@ -166,9 +165,21 @@ BUGS = [
     # Dropout
     Bug("dropout: the same bits in every sequence", "row_key(key, row + at.b)", "row_key(key, row)", "value"),
     Bug("dropout: the same bits in every head", "first((uint32)at.h * at.T * at.T)", "first(0)", "value"),
-    Bug("dropout: transposed in dk and dv", "z = keep(t + column_of(n, e), s + row_of(m, e))",
-        "z = keep(s + row_of(m, e), t + column_of(n, e))", "value"),
-    Bug("dropout: dweights are not dropped", f"if (DROPOUT) dscores[m][n][e] *= {ALONE};", "", "value"),
+    Bug("dropout: a row's bits from one lane of its four", "bits |= __shfl_xor_sync(ALL_LANES, bits, j + 1);", "",
+        "value"),
+    Bug("dropout: bits in another row", "mask[row_of(m, 2 * i) * words] = bits", "mask[row_of(m, i) * words] = bits"),
+    Bug("dropout: dq with bits of another row", "bits[m][i] = mask[row_of(m, 2 * i) * words]",
+        "bits[m][i] = mask[row_of(m, 0) * words]", "value"),
+    Bug("dropout: dq with bits of another key", "bits[m][e / 2] >> column_of(n, e)",
+        "bits[m][e / 2] >> column_of(n, 0)", "value"),
+    Bug("dropout: dk, dv with bits of another query", "mask[column_of(n, e) * words]", "mask[column_of(n, 0) * words]",
+        "value"),
+    Bug("dropout: dk, dv with bits of another key", "bits[n][e % 2] >> row_of(m, e)", "bits[n][e % 2] >> row_of(0, e)",
+        "value"),
+    Bug("dropout: dk, dv with bits of the first keys of 32", ">> s % 32;", ">> 0;", "value"),
+    Bug("dropout: words overwrite each other", "words() + s / 32;", "words() + s / 64;", "value"),
+    Bug("dropout: dweights are not dropped", "if (DROPOUT) dscores[m][n][e] *= bits",
+        "if (false) dscores[m][n][e] *= bits", "value"),
     Bug("dropout: dv of weights that were not dropped", "weights[m][n][e] = z * weight;", "weights[m][n][e] = weight;",
         "value"),
     Bug("dropout: compared the other way", ">= threshold ?", "< threshold ?", "value", "common.h"),

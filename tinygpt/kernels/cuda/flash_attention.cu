@@ -6,7 +6,8 @@
 // backward pass is two kernels that compute the weights once more each: so nothing is added up in a changing order.
 //
 // Heads are read where they lie in qkv, (B, T, 3, H, D), and out, (B, T, H, D). Of each row of weights, lse is
-// log2(sum(exp(scores))), and delta the sum of dweights * weights: (B, H, T rounded up to 128).
+// log2(sum(exp(scores))), and delta the sum of dweights * weights: (B, H, T rounded up to 128). Of each row and 32 keys
+// mask is a word, in whose bits the forward pass writes down which weights dropout keeps.
 #include "common.h"
 
 #define EACH(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
@@ -24,7 +25,7 @@ template <int m, int rows, bool held, int blocks, int own_tiles> struct Cut {
   static constexpr int STREAM = own_tiles * OWN * ROW, STAGE = 2 * ROWS * ROW;  // where stages begin, bytes of one
   static constexpr int SUMS = STREAM + 2 * STAGE;  // then lse and delta of each stage
 };
-typedef Cut<2, D == 128 || (D == 64 && DROPOUT) ? 32 : 64, D == 32 || (D == 64 && !DROPOUT), 2, 1> Forward;
+typedef Cut<2, D == 128 || DROPOUT ? 32 : 64, D == 32 || (D == 64 && !DROPOUT), 2, 1> Forward;
 typedef Cut<D == 128 ? 1 : 2, 32, D == 128 || !DROPOUT, D == 32 && !DROPOUT ? 3 : 2, 2> BackwardQ;
 typedef Cut<D == 128 ? 1 : 2, 32, false, 2, 2> BackwardKV;
 
@@ -176,6 +177,9 @@ template <class C> struct Place {
   __device__ size_t packed(int part, int t) const { return ((size_t)b * T + t) * stride + (part * H + h) * D; }
   __device__ size_t plain(int t) const { return (((size_t)b * T + t) * H + h) * D; }
   __device__ size_t sums(int t) const { return ((size_t)b * H + h) * ((T + 127) / 128 * 128) + t; }
+  // Weight (t, s) is in this word of mask, which has so many in a row
+  __device__ size_t bit(int t, int s) const { return sums(t) * words() + s / 32; }
+  __device__ int words() const { return (T + 127) / 128 * 4; }
   __device__ uint32 own(int which) const { return shared + which * C::OWN * ROW; }
   __device__ uint32 tile(int j, int which) const {
     return shared + C::STREAM + j % 2 * C::STAGE + which * C::ROWS * ROW;
@@ -200,7 +204,7 @@ struct Keep {
 // there something to mask. A tile may raise a row's highest score so far; then what was added up is corrected.
 template <bool DIAGONAL, int M, int N, class A>
 __device__ inline void attend(float (&o)[M][D / 8][4], float (&highest)[M][2], float (&sum)[M][2], const A& q, uint32 k,
-                              uint32 v, int t, int s, const Keep& keep) {
+                              uint32 v, int t, int s, const Keep& keep, uint32* mask, int words) {
   float weights[M][N][4] = {};
   product_nt(weights, q, k);  // scores = q k^T
   if (DIAGONAL) EACH(m, M) EACH(n, N) EACH(e, 4) if (right_of(m, n, e, t - s)) weights[m][n][e] = LOWEST;
@@ -217,13 +221,22 @@ __device__ inline void attend(float (&o)[M][D / 8][4], float (&highest)[M][2], f
     sum[m][i] = sum[m][i] * shrink + total;
     highest[m][i] = top;
   }
-  if (DROPOUT) EACH(m, M) EACH(n, N) EACH(e, 4) weights[m][n][e] *= keep(t + row_of(m, e), s + column_of(n, e));
+  if (DROPOUT) EACH(m, M) EACH(i, 2) {
+    uint32 bits = 0;  // the row's word, since with dropout a tile has 32 keys
+    EACH(n, N) EACH(e, 2) {
+      const float z = keep(t + row_of(m, 2 * i), s + column_of(n, e));
+      weights[m][n][2 * i + e] *= z;
+      bits |= (uint32)(z != 0) << column_of(n, e);
+    }
+    EACH(j, 2) bits |= __shfl_xor_sync(ALL_LANES, bits, j + 1);  // from the four lanes that share the row
+    if (lane() % 4 == 0) mask[row_of(m, 2 * i) * words] = bits;
+  }
   product_nn(o, weights, v);  // exps v
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, Forward::BLOCKS) flash_forward(
-    const stored* qkv, stored* out, float* lse, int T, int H, uint64 key, uint64 first_row, uint32 threshold,
-    float keep_scale) {
+    const stored* qkv, stored* out, float* lse, uint32* mask, int T, int H, uint64 key, uint64 first_row,
+    uint32 threshold, float keep_scale) {
   typedef Forward C;
   constexpr int M = C::M, N = C::N, ROWS = C::ROWS;
   extern __shared__ __align__(1024) unsigned char shared[];
@@ -243,8 +256,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, Forward::BLOCKS) flash_for
   stream(0, (min(at.first + C::OWN, T) + ROWS - 1) / ROWS, fetch, [&](int j) {
     const int s = j * ROWS;
     const uint32 k = at.tile(j, 0), v = at.tile(j, 1);
-    if (s + ROWS - 1 <= t) attend<false, M, N>(o, highest, sum, q, k, v, t, s, keep);
-    else if (s < t + 16 * M) attend<true, M, N>(o, highest, sum, q, k, v, t, s, keep);
+    uint32* bits = mask + at.bit(t, s);
+    if (s + ROWS - 1 <= t) attend<false, M, N>(o, highest, sum, q, k, v, t, s, keep, bits, at.words());
+    else if (s < t + 16 * M) attend<true, M, N>(o, highest, sum, q, k, v, t, s, keep, bits, at.words());
   });
   EACH(m, M) EACH(i, 2) {
     const float total = row_sum(sum[m][i]), inverse = 1 / total;
@@ -272,27 +286,29 @@ __device__ inline float row_delta(const uint4 (&out)[D / 8], uint32 tile, int ro
 
 template <bool DIAGONAL, int M, int N, class A>
 __device__ inline void add_dq(float (&dq)[M][D / 8][4], const float (&lse)[M][2], const float (&delta)[M][2],
-                              const A& q, const A& g, uint32 k, uint32 v, int t, int s, const Keep& keep) {
+                              const A& q, const A& g, uint32 k, uint32 v, int distance, const uint32* mask, int words,
+                              float scale) {
   float weights[M][N][4] = {}, dscores[M][N][4] = {};
+  uint32 bits[M][2];
+  if (DROPOUT) EACH(m, M) EACH(i, 2) bits[m][i] = mask[row_of(m, 2 * i) * words];
   product_nt(weights, q, k);  // scores = q k^T
   product_nt(dscores, g, v);  // dweights = dout v^T
   EACH(m, M) EACH(n, N) EACH(e, 4) {
     float weight = ex2(weights[m][n][e] * SCALE_2 - lse[m][e / 2]);
-    if (DIAGONAL && right_of(m, n, e, t - s)) weight = 0;
-    if (DROPOUT) dscores[m][n][e] *= keep(t + row_of(m, e), s + column_of(n, e));
+    if (DIAGONAL && right_of(m, n, e, distance)) weight = 0;
+    if (DROPOUT) dscores[m][n][e] *= bits[m][e / 2] >> column_of(n, e) & 1 ? scale : 0;
     dscores[m][n][e] = weight * (dscores[m][n][e] - delta[m][e / 2]);  // dscores = weights (dweights - delta)
   }
   product_nn(dq, dscores, k);  // dq = dscores k
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BackwardQ::BLOCKS) flash_backward_q(
-    const stored* qkv, const stored* out, const stored* dout, const float* lse, float* delta, stored* dqkv, int T,
-    int H, uint64 key, uint64 first_row, uint32 threshold, float keep_scale) {
+    const stored* qkv, const stored* out, const stored* dout, const float* lse, const uint32* mask, float* delta,
+    stored* dqkv, int T, int H, float keep_scale) {
   typedef BackwardQ C;
   constexpr int M = C::M, N = C::N, ROWS = C::ROWS;
   extern __shared__ __align__(1024) unsigned char shared[];
   const Place<C> at(shared, T, H, gridDim.z - 1 - blockIdx.z);
-  const Keep keep(at, key, first_row, threshold, keep_scale);
   const int t = at.first + at.row, me = threadIdx.x;
   uint4 my_out[D / 8] = {};
   EACH(c, D / 8) if (me < C::OWN && at.first + me < T) my_out[c] = ((const uint4*)(out + at.plain(at.first + me)))[c];
@@ -312,9 +328,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, BackwardQ::BLOCKS) flash_b
   EACH(m, M) EACH(i, 2) my_delta[m][i] = delta[at.sums(t + row_of(m, 2 * i))];
   stream(0, (min(at.first + C::OWN, T) + ROWS - 1) / ROWS, fetch, [&](int j) {
     const int s = j * ROWS;
-    const uint32 k = at.tile(j, 0), v = at.tile(j, 1);
-    if (s + ROWS - 1 <= t) add_dq<false, M, N>(dq, my_lse, my_delta, q, g, k, v, t, s, keep);
-    else if (s < t + 16 * M) add_dq<true, M, N>(dq, my_lse, my_delta, q, g, k, v, t, s, keep);
+    const uint32 k = at.tile(j, 0), v = at.tile(j, 1), *bits = mask + at.bit(t, s);
+    const int words = at.words();
+    if (s + ROWS - 1 <= t) add_dq<false, M, N>(dq, my_lse, my_delta, q, g, k, v, t - s, bits, words, keep_scale);
+    else if (s < t + 16 * M) add_dq<true, M, N>(dq, my_lse, my_delta, q, g, k, v, t - s, bits, words, keep_scale);
   });
   EACH(m, M) EACH(n, D / 8) EACH(e, 4) dq[m][n][e] *= SCALE;
   store(dqkv + at.packed(0, t), at.stride, T - t, at.own(0), at.row, dq);
@@ -324,14 +341,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, BackwardQ::BLOCKS) flash_b
 
 template <bool DIAGONAL, int M, int N, class A>
 __device__ inline void add_dkv(float (&dk)[M][D / 8][4], float (&dv)[M][D / 8][4], const A& k, const A& v, uint32 q,
-                               uint32 g, const float* lse, const float* delta, int s, int t, const Keep& keep) {
+                               uint32 g, const float* lse, const float* delta, int s, int t, const uint32* mask,
+                               int words, float scale) {
   float weights[M][N][4] = {}, dscores[M][N][4] = {};
+  uint32 bits[N][2];
+  if (DROPOUT) EACH(n, N) EACH(e, 2) bits[n][e] = mask[column_of(n, e) * words] >> s % 32;
   product_nt(weights, k, q);  // scores^T = k q^T
   product_nt(dscores, v, g);  // dweights^T = v dout^T
   EACH(m, M) EACH(n, N) EACH(e, 4) {
     float weight = ex2(weights[m][n][e] * SCALE_2 - lse[column_of(n, e)]), z = 1;
     if (DIAGONAL && !right_of(m, n, e, s - t - 1)) weight = 0;
-    if (DROPOUT) z = keep(t + column_of(n, e), s + row_of(m, e));
+    if (DROPOUT) z = bits[n][e % 2] >> row_of(m, e) & 1 ? scale : 0;
     weights[m][n][e] = z * weight;  // dropped = weights * keep / (1 - dropout)
     dscores[m][n][e] = weight * (z * dscores[m][n][e] - delta[column_of(n, e)]);
   }
@@ -340,13 +360,12 @@ __device__ inline void add_dkv(float (&dk)[M][D / 8][4], float (&dv)[M][D / 8][4
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BackwardKV::BLOCKS) flash_backward_kv(
-    const stored* qkv, const stored* dout, const float* lse, const float* delta, stored* dqkv, int T, int H, uint64 key,
-    uint64 first_row, uint32 threshold, float keep_scale) {
+    const stored* qkv, const stored* dout, const float* lse, const uint32* mask, const float* delta, stored* dqkv,
+    int T, int H, float keep_scale) {
   typedef BackwardKV C;
   constexpr int M = C::M, N = C::N, ROWS = C::ROWS;
   extern __shared__ __align__(1024) unsigned char shared[];
   const Place<C> at(shared, T, H, blockIdx.z);  // those with most queries begin
-  const Keep keep(at, key, first_row, threshold, keep_scale);
   const int first = at.first, s = first + at.row, me = threadIdx.x;
   Copier<C::OWN>(qkv + at.packed(1, first), at.stride, T - first).copy(at.own(0));
   Copier<C::OWN>(qkv + at.packed(2, first), at.stride, T - first).copy(at.own(1));
@@ -364,10 +383,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BackwardKV::BLOCKS) flash_
   float dk[M][D / 8][4] = {}, dv[M][D / 8][4] = {};
   stream(first / ROWS, (T + ROWS - 1) / ROWS, fetch, [&](int j) {
     const int t = j * ROWS;
-    const uint32 q = at.tile(j, 0), g = at.tile(j, 1);
+    const uint32 q = at.tile(j, 0), g = at.tile(j, 1), *bits = mask + at.bit(t, s);
     const float *its_lse = (float*)shared_pointer(at.tile_sums(j, 0)), *its_delta = its_lse + ROWS;
-    if (t >= s + 16 * M - 1) add_dkv<false, M, N>(dk, dv, k, v, q, g, its_lse, its_delta, s, t, keep);
-    else if (t + ROWS > s) add_dkv<true, M, N>(dk, dv, k, v, q, g, its_lse, its_delta, s, t, keep);
+    const int words = at.words();
+    if (t >= s + 16 * M - 1) add_dkv<false, M, N>(dk, dv, k, v, q, g, its_lse, its_delta, s, t, bits, words, keep_scale);
+    else if (t + ROWS > s) add_dkv<true, M, N>(dk, dv, k, v, q, g, its_lse, its_delta, s, t, bits, words, keep_scale);
   });
   EACH(m, M) EACH(n, D / 8) EACH(e, 4) dk[m][n][e] *= SCALE;
   store(dqkv + at.packed(1, s), at.stride, T - s, at.own(0), at.row, dk);

@@ -19,25 +19,30 @@ def takes(B: int, D: int) -> bool:
 
 
 def attend(qkv: Array, n_head: int, dropout: float, key: int, row: int) -> tuple[Array, tuple]:
-    """out and the cache; in this are not the weights, but log2 of each of their rows' sum of exps."""
+    """out and the cache; in this are not the weights, but log2 of each of their rows' sum of exps, and a bit for each
+    that says whether dropout keeps it, which a hash would say again more slowly.
+    """
     xp = array_module(qkv)
     B, T, width = qkv.shape
     qkv = _aligned(qkv)
     out = xp.empty((B, T, width // 3), qkv.dtype)
-    lse = xp.empty((B, n_head, -(-T // PADDED) * PADDED), np.float32)
-    numbers = T, n_head, np.uint64(finalise(key)), np.uint64(row), np.uint32(dropout * 2**32), 1 / (1 - dropout)
-    _launch("flash_forward", (qkv, out, lse), numbers)
-    return out, (qkv, out, lse, numbers)
+    rows = -(-T // PADDED) * PADDED
+    lse = xp.empty((B, n_head, rows), np.float32)
+    mask: Array = xp.empty((B, n_head, rows, rows // 32), np.uint32) if dropout else None
+    bits = np.uint64(finalise(key)), np.uint64(row), np.uint32(dropout * 2**32)
+    rescale = 1 / (1 - dropout)
+    _launch("flash_forward", (qkv, out, lse, mask), (T, n_head, *bits, rescale))
+    return out, (qkv, out, lse, mask, (T, n_head, rescale))
 
 
 def gradient(dout: Array, cache: tuple) -> Array:
     """dqkv: (B, T, 3C)."""
-    qkv, out, lse, numbers = cache
+    qkv, out, lse, mask, numbers = cache
     xp = array_module(qkv)
     dout = _aligned(dout.astype(qkv.dtype, copy=False))
     dqkv, delta = xp.empty_like(qkv), xp.empty_like(lse)
-    _launch("flash_backward_q", (qkv, out, dout, lse, delta, dqkv), numbers)
-    _launch("flash_backward_kv", (qkv, dout, lse, delta, dqkv), numbers)
+    _launch("flash_backward_q", (qkv, out, dout, lse, mask, delta, dqkv), numbers)
+    _launch("flash_backward_kv", (qkv, dout, lse, mask, delta, dqkv), numbers)
     return dqkv
 
 
@@ -61,7 +66,7 @@ def cut(kernel: str, D: int, dropout: bool) -> tuple[int, int]:
     of two tiles, and in the backward pass two statistics of each of their rows.
     """
     if kernel == "flash_forward":
-        rows = 32 if D == 128 or (D == 64 and dropout) else 64
+        rows = 32 if D == 128 or dropout else 64
         return 128, 2 * D * (128 + 4 * rows)
     own, rows = 64 if D == 128 else 128, 32
     return own, 2 * D * (2 * own + 4 * rows) + 16 * rows
