@@ -135,7 +135,7 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
         tokens = config.batch_size * model.config.block_size
         kept = tokens * activations(model, config.recompute) * model.dtype.itemsize
         sequences = f"the activations of --batch_size={config.batch_size} sequences, even a quarter of them,"
-        check_memory(kept // 4, sequences, model.device)  # kernels may keep half of what the definitions do
+        check_memory(kept // 4, sequences, model.device)  # a CPU's fast twins keep less than what is counted
     return state
 
 

@@ -22,7 +22,7 @@ PLACE, SECONDS = 70, 160
 FLOAT32_AT = "baby", "gpt2, B=12"
 # Must, aim: times the speed of PyTorch in bf16, with flash attention and compiled; of its peak memory
 SPEED = {"gpt2, B=12": (1.0, 1.15), "gpt2, B=4": (1.15, 1.4), "baby": (1.5, 2.5)}
-MEMORY = 0.75, 0.6
+MEMORY = {"gpt2, B=12": (0.75, 0.6)}
 ROUNDS, TURN_SECONDS = 4, 0.4
 
 
@@ -75,8 +75,8 @@ def demands(report: Report, config: str, sides: dict[str, dict[str, Any]]) -> No
     if over := compiled.get("ours over it, x"):
         report.demand(f"{config}: speed over {COMPILED}", over, *SPEED[config])
     ours, theirs = (side.get("peak memory, MiB") for side in (sides[OURS], compiled))
-    if ours and theirs:
-        report.demand(f"{config}: peak memory over {COMPILED}'s", ours / theirs, *MEMORY)
+    if ours and theirs and config in MEMORY:
+        report.demand(f"{config}: peak memory over {COMPILED}'s", ours / theirs, *MEMORY[config])
 
 
 def play(

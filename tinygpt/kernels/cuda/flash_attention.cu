@@ -290,13 +290,13 @@ __device__ inline void add_dq(float (&dq)[M][D / 8][4], const float (&lse)[M][2]
                               float scale) {
   float weights[M][N][4] = {}, dscores[M][N][4] = {};
   uint32 bits[M][2];
-  if (DROPOUT) EACH(m, M) EACH(i, 2) bits[m][i] = mask[row_of(m, 2 * i) * words];
+  if (DROPOUT) EACH(m, M) EACH(i, 2) bits[m][i] = mask[row_of(m, 2 * i) * words] >> lane() % 4 * 2;
   product_nt(weights, q, k);  // scores = q k^T
   product_nt(dscores, g, v);  // dweights = dout v^T
   EACH(m, M) EACH(n, N) EACH(e, 4) {
     float weight = ex2(weights[m][n][e] * SCALE_2 - lse[m][e / 2]);
     if (DIAGONAL && right_of(m, n, e, distance)) weight = 0;
-    if (DROPOUT) dscores[m][n][e] *= bits[m][e / 2] >> column_of(n, e) & 1 ? scale : 0;
+    if (DROPOUT) dscores[m][n][e] *= bits[m][e / 2] >> 8 * n + e % 2 & 1 ? scale : 0;
     dscores[m][n][e] = weight * (dscores[m][n][e] - delta[m][e / 2]);  // dscores = weights (dweights - delta)
   }
   product_nn(dq, dscores, k);  // dq = dscores k
@@ -344,14 +344,15 @@ __device__ inline void add_dkv(float (&dk)[M][D / 8][4], float (&dv)[M][D / 8][4
                                uint32 g, const float* lse, const float* delta, int s, int t, const uint32* mask,
                                int words, float scale) {
   float weights[M][N][4] = {}, dscores[M][N][4] = {};
-  uint32 bits[N][2];
-  if (DROPOUT) EACH(n, N) EACH(e, 2) bits[n][e] = mask[column_of(n, e) * words] >> s % 32;
+  uint32 bits = 0;  // of each word four, eight apart: the thread's keys
+  if (DROPOUT) EACH(n, N) EACH(e, 2)
+    bits |= (mask[column_of(n, e) * words] >> s % 32 + lane() / 4 & 0x01010101) << 2 * n + e;
   product_nt(weights, k, q);  // scores^T = k q^T
   product_nt(dscores, v, g);  // dweights^T = v dout^T
   EACH(m, M) EACH(n, N) EACH(e, 4) {
     float weight = ex2(weights[m][n][e] * SCALE_2 - lse[column_of(n, e)]), z = 1;
     if (DIAGONAL && !right_of(m, n, e, s - t - 1)) weight = 0;
-    if (DROPOUT) z = bits[n][e % 2] >> row_of(m, e) & 1 ? scale : 0;
+    if (DROPOUT) z = bits >> 16 * m + e / 2 * 8 + 2 * n + e % 2 & 1 ? scale : 0;
     weights[m][n][e] = z * weight;  // dropped = weights * keep / (1 - dropout)
     dscores[m][n][e] = weight * (z * dscores[m][n][e] - delta[column_of(n, e)]);
   }
