@@ -99,6 +99,7 @@ def test_a_small_entry_among_large_ones_is_looked_at_by_itself():
     assert gradient_check(forward, lambda dout, x: 5 * x**4 * dout, {"x": x}).passed
     report = gradient_check(forward, lambda dout, x: 5 * x**4 * dout * [1, 0], {"x": x})
     assert not report.passed and report.rows[0].place == (1,)
+    assert report.rows[0].problem == "WRONG: small entries among larger ones"
 
 
 def test_integers_and_none_and_numbers_are_passed_on_as_they_are(rng):
@@ -246,26 +247,28 @@ def test_writing_over_forwards_output_or_a_cached_mapping_is_no_ones_loss():
         return out, out
 
     report = gradient_check(forward, lambda dout, out: np.multiply(out, dout, out=out), {"x": X})
-    assert report.problems == ["backward wrote to forward's output, which the next layer may have kept"]
+    assert report.warnings == ["backward wrote to forward's output, which the next layer may have kept"]
     params = {"w": X + 1}
     forward = lambda x, p: (x * p["w"], (x, p))  # noqa: E731
     backward = lambda dout, cache: (dout * cache[1].pop("w"), {"w": dout * cache[0]})  # noqa: E731
     assert gradient_check(forward, backward, {"x": X, "p": params}).passed and params.keys() == {"w"}
 
 
-def test_writing_to_what_is_not_its_own_is_reported():
+def test_writing_to_what_is_not_its_own_is_a_warning_where_the_numbers_are_right():
     def forward(x):
         x += 1
-        return x * x, x.copy()
+        return x * x, x
 
     def backward(dout, x):
         dout *= 2 * x
         return dout
 
     report = gradient_check(square, backward, {"x": X})
-    assert not report.passed and report.problems == ["backward wrote to dout"]
-    with pytest.raises(UserError, match="forward wrote to its input x; it must leave"):
-        gradient_check(forward, square_backward, {"x": X})
+    assert report.passed and report.warnings == ["backward wrote to dout"] and not report.problems
+    report = gradient_check(forward, square_backward, {"x": X})
+    assert report.passed and report.warnings == ["forward wrote to its input x"]
+    report = gradient_check(forward, lambda dout, x: dout, {"x": X})
+    assert not report.passed and report.problems == ["forward wrote to its input x"]
 
 
 def test_what_is_not_differentiated_is_watched_too():
@@ -276,7 +279,7 @@ def test_what_is_not_differentiated_is_watched_too():
         return embedding.backward(dout, cache)
 
     report = gradient_check(embedding.forward, backward, {"idx": idx, "w": w})
-    assert report.problems == ["wrote to its input idx"] and report.rows[0].problem == "WRONG"
+    assert report.problems == ["backward wrote to its input idx"] and report.rows[0].problem == "WRONG"
     np.testing.assert_array_equal(idx, [0, 2, 2])
 
 
@@ -300,8 +303,16 @@ def test_what_cannot_be_compared_is_said(backward, problem):
     [
         (lambda x: x, square_backward, {"x": X}, "forward returned one ndarray; expected two things, out and cache"),
         (lambda x: (x, x, x), square_backward, {"x": X}, "forward returned a tuple of 3; expected two"),
-        (lambda x: (x > 0, x), square_backward, {"x": X}, "forward's output is bool; expected float64"),
-        (lambda x: (x.astype("f4"), x), square_backward, {"x": X}, "forward's output is float32; expected float64"),
+        (lambda x: (x > 0, x), square_backward, {"x": X}, "forward's output is bool; expected an array of floats"),
+        (lambda x: (x + 0j, x), square_backward, {"x": X}, "forward's output is complex128; a derivative by complex"),
+        (square, square_backward, {"x": X + 0j}, "x is complex128; a derivative by complex numbers is not checked"),
+        (square, square_backward, {"x": X * [1, np.nan, 1]}, r"x is NaN at \[0, 1\]; expected numbers"),
+        (
+            lambda x: (np.where(x < -1, np.nan, x), x),
+            square_backward,
+            {"x": X},
+            r"forward's output is NaN at \[0, 1\], though no input",
+        ),
         (lambda x: ((), x), square_backward, {"x": X}, "forward returned no outputs"),
         (
             square,
@@ -326,6 +337,11 @@ def test_a_mistake_in_the_contract_is_one_sentence(forward, backward, inputs, se
         gradient_check(forward, backward, inputs)
 
 
+def test_a_gradient_that_is_none_names_the_way_out():
+    (dx, dy) = gradient_check(lambda x, y: (x * y, y), lambda dout, y: (dout * y, None), {"x": X, "y": X + 1}).rows
+    assert not dx.problem and dy.problem == "None, where a gradient was expected; constant=['y'] if it has none"
+
+
 def test_an_input_of_minus_infinity_has_derivative_zero():
     x = np.array([[0.5, -np.inf, 1.0], [0.1, 0.2, -np.inf]])
     assert gradient_check(softmax.forward, softmax.backward, {"x": x}).passed
@@ -345,31 +361,6 @@ def test_a_mistake_among_entries_that_were_not_chosen_shows_along_the_direction(
             return dx
 
         assert not gradient_check(square, backward, {"x": x}, max_entries=10, seed=seed).passed
-
-
-@pytest.mark.parametrize("width", [2, 3, 8])
-def test_a_forward_that_bends_sharply_raises_no_alarm(rng, width):
-    x = 1 + 1e-3 * rng.standard_normal((4, width))  # LayerNorm of almost equal numbers
-    report = gradient_check(layernorm.forward, layernorm.backward, [x, np.ones(width)])
-    assert report.passed, report
-
-
-@pytest.mark.parametrize(
-    ("forward", "derivative", "x"),
-    [
-        (np.log, lambda x: 1 / x, np.array([5e-4, 0.3, 7.0])),  # where the first step leaves the domain
-        (np.sqrt, lambda x: 0.5 / np.sqrt(x), np.array([4e-4, 1.0])),
-        (np.sin, np.cos, np.array([1e4, -1e4, 0.5])),  # where it is a radian
-        (lambda x: np.sin(x * 1e5), lambda x: 1e5 * np.cos(x * 1e5), np.array([1e-5, -3e-5, 2e-5])),
-        (lambda x: np.exp(20 * x), lambda x: 20 * np.exp(20 * x), np.array([1.0, -1.0, 0.1])),
-        (lambda x: np.maximum(x, 0), lambda x: (x > 0) * 1.0, np.array([1e-5, -1e-5, 2.0])),
-    ],
-    ids=["log", "sqrt", "sin far away", "sin of small numbers", "exp", "relu"],
-)
-def test_a_step_that_does_not_suit_forward_raises_no_alarm(forward, derivative, x):
-    report = gradient_check(lambda x: (forward(x), x), lambda dout, x: derivative(x) * dout, {"x": x})
-    assert report.passed, report
-    assert not gradient_check(lambda x: (forward(x), x), lambda dout, x: 1.0001 * derivative(x) * dout, {"x": x}).passed
 
 
 def test_the_definition_tells_a_consistent_layer_from_the_right_one(rng):
@@ -399,11 +390,3 @@ def test_a_wrong_shape_of_the_output_is_a_sentence(rng):
     flat = lambda qkv, n_head: (attention.forward(qkv, n_head)[0].reshape(2, 12), None)  # noqa: E731
     with pytest.raises(UserError, match=r"forward's output has shape \(2, 12\); expected \(2, 3, 4\)"):
         gradient_check(flat, attention.backward, inputs, definition=attention.forward)
-
-
-def test_the_report_prints_as_a_table():
-    text = str(gradient_check(square, lambda dout, x: 2 * x * dout * [[1, 1, 1], [1, 2, 1]], {"x": X}, title="mine"))
-    title, head, row, note = text.splitlines()
-    assert title == "mine" and head.split()[:3] == ["shape", "entries", "error"]
-    assert row.startswith("dx  (2, 3)        6") and "[1, 1]" in row and row.endswith("WRONG")
-    assert note == "forward was taken as it is: there is no definition to compare it with"

@@ -2,6 +2,7 @@
 
 import functools
 import pkgutil
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -109,6 +110,98 @@ def test_another_seed_draws_other_numbers_and_sizes():
     assert len(shapes) > 5
     again = cases("linear", 3)[0].inputs["x"], cases("linear", 3)[0].inputs["x"]
     np.testing.assert_array_equal(*again)
+
+
+# Candidates that do less than the layer
+
+
+def standing_in(layer, forward, **others):
+    return SimpleNamespace(forward=forward, backward=definition(layer).backward, **others)
+
+
+mlp = definition("mlp").forward
+
+
+def softmax_without_masked_rows(x):
+    with np.errstate(invalid="ignore"):
+        exps = np.exp(x - x.max(axis=-1, keepdims=True))
+    out = exps / exps.sum(axis=-1, keepdims=True)
+    return out, (out,)
+
+
+@pytest.mark.parametrize(
+    ("layer", "forward", "unsupported"),
+    [
+        ("gelu", lambda x: definition("gelu").forward(x), ["gelu, exact"]),
+        ("gelu", lambda x: definition("gelu").forward(x, "none"), ["gelu, tanh"]),
+        ("attention", lambda qkv, n_head: definition("attention").forward(qkv, n_head), ["attention, dropout"]),
+        ("layernorm", lambda a, b, c: definition("layernorm").forward(a, b, c), ["layernorm, two axes, large eps"]),
+        ("softmax", softmax_without_masked_rows, ["softmax, a row all masked"]),
+        ("linear", lambda x, w: definition("linear").forward(x, w), ["linear"]),
+        (
+            "mlp",
+            lambda x, w, b, v, c: definition("mlp").forward(x, w, b, v, c, ops=DEFINITIONS),
+            ["mlp, exact, no biases"],
+        ),
+    ],
+)
+def test_only_the_cases_that_a_candidate_was_written_for_are_checked(layer, forward, unsupported):
+    right, wrong = standing_in(layer, forward), standing_in(layer, forward)
+    reports = check_layer(layer, right)
+    assert reports.passed and reports[-1].unsupported == unsupported and len(reports) == len(cases(layer)) - 1
+    assert f"not supported: {unsupported[0]}" in str(reports)
+    wrong.backward = lambda dout, cache: double(right.backward(dout, cache))
+    assert not any(report.passed for report in check_layer(layer, wrong))
+
+
+def double(gradients):
+    return (
+        tuple(map(double, gradients)) if isinstance(gradients, tuple) else None if gradients is None else 2 * gradients
+    )
+
+
+@pytest.mark.parametrize(
+    ("layer", "forward"),
+    [
+        ("gelu", lambda x: definition("gelu").forward(1.01 * x)),  # neither of the two forms
+        ("attention", lambda qkv: definition("attention").forward(qkv, 1)),
+        ("dropout", lambda x, p: definition("dropout").forward(x, p)),
+        ("softmax", lambda x: (np.exp(x), (x,))),
+    ],
+)
+def test_a_candidate_that_does_not_do_what_the_layer_is_for_is_wrong(layer, forward):
+    reports = check_layer(layer, standing_in(layer, forward))
+    assert not reports[0].passed and reports[0].title.startswith(layer)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ZeroDivisionError("by zero"), "raised ZeroDivisionError: by zero (.*test_suite.py, line"),
+        (SystemExit(), "raised SystemExit"),
+        (NotImplementedError(), "raised NotImplementedError"),
+    ],
+)
+def test_what_a_candidate_raises_is_a_problem_of_its_case(error, says):
+    def forward(x):
+        if x.ndim == 3:
+            raise error
+        return definition("softmax").forward(x)
+
+    first, *others = check_layer("softmax", standing_in("softmax", forward))
+    assert re.match(says.replace("(.", r"\(."), first.problems[0]) and all(others)
+    assert all(
+        "no function backward" in report.problems[0] for report in check_layer("gelu", SimpleNamespace(forward=abs))
+    )
+
+
+def test_a_candidate_in_float32_passes_where_a_tolerance_says_so():
+    def forward(x, w, b=None, eps=1e-5):
+        lower = [None if array is None else array.astype(np.float32) for array in (x, w, b)]
+        return definition("layernorm").forward(*lower, eps)
+
+    assert not any(check_layer("layernorm", standing_in("layernorm", forward)))
+    assert all(check_layer("layernorm", standing_in("layernorm", forward), tolerance=1e-4))
 
 
 SMALL = GPTConfig(block_size=6, vocab_size=11, n_layer=2, n_head=2, n_embd=8)

@@ -5,11 +5,11 @@ Matrices have variance 1/fan_in, not GPT-2's 0.02, at which attention is uniform
 as small as a right one. Token ids repeat, targets are ignored, and the smallest cases (B=1, T=1, one head) are there.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygpt.gradcheck.trees import mapped as mapped
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.random import generator
 
@@ -19,11 +19,6 @@ class Case(NamedTuple):
 
     title: str
     inputs: dict[str, Any]
-
-
-def mapped(change: Callable[[Any], Any], tree: Any) -> Any:
-    """`tree` with every leaf of its nested mappings changed."""
-    return {name: mapped(change, x) for name, x in tree.items()} if isinstance(tree, Mapping) else change(tree)
 
 
 class Draw:

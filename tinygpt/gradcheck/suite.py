@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -13,9 +14,10 @@ from tinygpt.errors import UserError
 from tinygpt.gradcheck.cases import Draw
 from tinygpt.gradcheck.differences import FIVE_POINTS, ROUNDING, relative
 from tinygpt.gradcheck.experiment import Experiment
-from tinygpt.gradcheck.library import cases, definition
+from tinygpt.gradcheck.library import FILES, cases, definition
 from tinygpt.gradcheck.models import gpt2
-from tinygpt.gradcheck.report import Report, Row
+from tinygpt.gradcheck.report import Report, Reports, Row
+from tinygpt.gradcheck.support import split
 from tinygpt.models.gpt2 import GPT, GPTConfig
 from tinygpt.ops import DEFINITIONS, Ops
 from tinygpt.random import generator
@@ -24,17 +26,21 @@ LAYER_TOLERANCE, MODEL_TOLERANCE, DIRECTION_TOLERANCE = 1e-9, 1e-8, 1e-6
 
 
 class Trial(NamedTuple):
-    """One case of a layer or model: its numerical derivatives, and what makes a forward and backward of a candidate."""
+    """One case of a layer or model: its numerical derivatives, and what makes a forward and backward of a candidate.
+
+    special: a candidate may do without it.
+    """
 
     title: str
     experiment: Experiment
     functions: Callable[[Any], tuple[Callable, Callable]]
     tolerance: float
+    special: bool = False
 
-    def judge(self, candidate: Any, forward_alone: bool = False) -> Report:
-        """Hold a candidate against the definition."""
+    def judge(self, candidate: Any, forward_alone: bool = False, strict: bool = True) -> Report:
+        """Hold a candidate against the definition. strict: as for `Experiment.judge`."""
         forward, backward = self.functions(candidate)
-        return self.experiment.judge(forward, None if forward_alone else backward, self.tolerance, self.title)
+        return self.experiment.judge(forward, None if forward_alone else backward, self.tolerance, self.title, strict)
 
 
 def trials(layer: str, seed: int = 0, device: str = "cpu", initial: bool = False, **options: Any) -> Iterator[Trial]:
@@ -46,6 +52,8 @@ def trials(layer: str, seed: int = 0, device: str = "cpu", initial: bool = False
         for case in gpt2.CASES:
             yield model_trial(case, seed, device, initial, **options)
         return
+
+    special = getattr(FILES[layer], "SPECIAL", ())
 
     def functions(candidate: Any) -> tuple[Callable, Callable]:
         for name in ("forward", "backward"):
@@ -61,7 +69,7 @@ def trials(layer: str, seed: int = 0, device: str = "cpu", initial: bool = False
 
     for title, inputs in cases(layer, seed, device, initial):
         experiment = Experiment(original.forward, inputs, seed=seed, **options)
-        yield Trial(f"{layer}, {title}" if title else layer, experiment, functions, LAYER_TOLERANCE)
+        yield Trial(f"{layer}, {title}" if title else layer, experiment, functions, LAYER_TOLERANCE, title in special)
 
 
 def _by_position(layer: str, forward: Callable) -> Callable:
@@ -82,23 +90,54 @@ def _by_position(layer: str, forward: Callable) -> Callable:
     return called
 
 
-def check_layer(layer: str, candidate: Any = None, **options: Any) -> list[Report]:
+def check_layer(layer: str, candidate: Any = None, **options: Any) -> Reports:
     """Hold a candidate for a layer's place against its definition, case by case; None for the definition itself.
 
     A candidate is anything with the layer's forward and backward; for "model", a class like GPT. Forward is compared
     with the definition's to 1e-12, then backward with the numerical derivatives of the definition's forward: to 1e-9
-    for a layer, to 1e-8 for the model. options: seed, device and max_entries, as for `gradient_check`. A report is true
-    if it passed, so `all(check_layer("softmax", mine))` is the verdict.
+    for a layer, to 1e-8 for the model. options: seed, device and max_entries, as for `gradient_check`, and tolerance,
+    which lets a candidate compute in float32 too. Cases that a candidate was not written for are left out, and named in
+    `Report.unsupported`. What it raises is a problem of that case's. A report is true if it passed, so
+    `all(check_layer("softmax", mine))` is the verdict; printed, there is a line for each case.
     """
-    return list(reports(layer, candidate, **options))
+    return Reports(reports(layer, candidate, **options))
 
 
-def reports(layer: str, candidate: Any = None, title: str = "", **options: Any) -> Iterator[Report]:
+def reports(
+    layer: str, candidate: Any = None, title: str = "", tolerance: float | None = None, **options: Any
+) -> Iterator[Report]:
     """The reports of `check_layer` one by one as they are made. title: what they call the candidate."""
-    for trial in trials(layer, **options):
-        report = trial.judge(definition(layer) if candidate is None else candidate)
-        report.title = title + trial.title.removeprefix(layer) if title else trial.title
-        yield report
+    if tolerance is not None and not tolerance > 0:
+        raise UserError(f"tolerance is {tolerance}; expected a number above 0, such as 1e-9")
+    candidate = definition(layer) if candidate is None else candidate
+    made: Iterable[Trial] = trials(layer, **options)
+    left_out: list[Trial] = []
+    if candidate is not definition(layer) and layer != "model":
+        candidate, made, left_out = split(layer, candidate, list(made))
+    last: Report | None = None
+    for trial in made:
+        if last is not None:
+            yield last
+        allowed = trial.tolerance if tolerance is None else tolerance
+        last = _judged(trial._replace(tolerance=allowed), candidate, strict=tolerance is None)
+        last.title = title + trial.title.removeprefix(layer) if title else trial.title
+    if last is not None:
+        last.unsupported = [trial.title for trial in left_out]
+        yield last
+
+
+def _judged(trial: Trial, candidate: Any, strict: bool) -> Report:
+    """A report in any case: what the candidate raises is a problem of its own."""
+    try:
+        return trial.judge(candidate, strict=strict)
+    except UserError as error:
+        problem = str(error)
+    except (Exception, SystemExit) as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        problem = (
+            f"raised {type(error).__name__}: {' '.join(str(error).split())} ({frame.filename}, line {frame.lineno})"
+        )
+    return Report(trial.title, problems=[problem], tolerance=trial.tolerance)
 
 
 @functools.cache
