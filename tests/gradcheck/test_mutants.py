@@ -36,6 +36,10 @@ def test_a_wrong_forward_comes_with_its_own_derivative(mutant):
     """Or a check of consistency would find it, and the comparison with the definition would prove nothing."""
     for trial in trials(mutant.layer, seed=4, max_entries=ENTRIES):
         forward, backward = trial.functions(mutant.stand_in())
+        with np.errstate(all="ignore"):
+            out = forward(**trial.experiment.inputs)[0]
+        if not np.isfinite(out).all():  # it has no derivative there
+            continue
         report = gradient_check(
             forward, backward, trial.experiment.inputs, max_entries=ENTRIES, tolerance=trial.tolerance
         )

@@ -1,19 +1,17 @@
 """A candidate for a layer's place beside the definition, case by case: what both give."""
 
 import copy
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygpt.backend import to_host
 from tinygpt.errors import UserError
+from tinygpt.gradcheck.gradients import Compared, Gradients, difference, same
 from tinygpt.gradcheck.library import FILES, definition
 from tinygpt.gradcheck.suite import Trial
-
-SAME = 1e-6  # relative: beyond any rounding in float64, below any mistake
-
-Gradients = Mapping[str, np.ndarray]
 
 
 class Run:
@@ -41,7 +39,8 @@ class Run:
     def results(self, candidate: Any, dout: Sequence[np.ndarray] | None = None) -> tuple[Gradients, Gradients]:
         """Outputs and gradients of any candidate, attention's as the three they are; dout: another than the case's."""
         forward, backward = self.trial.functions(candidate)
-        outs, gradients, _ = self.trial.experiment.run(forward, backward, dout)
+        with np.errstate(all="ignore"):  # what overflows is seen in the numbers
+            outs, gradients, _ = self.trial.experiment.run(forward, backward, dout)
         named = {name: np.asarray(to_host(g), dtype=np.float64) for name, g in gradients.items() if g is not None}
         if "qkv" in named and named["qkv"].shape == self.inputs["qkv"].shape:
             B, T, width = named["qkv"].shape
@@ -49,11 +48,31 @@ class Run:
             named |= {part: heads[:, :, number].transpose(0, 2, 1, 3) for number, part in enumerate("qkv")}
         return {f"out {number}" if number else "out": to_host(out) for number, out in enumerate(outs)}, named
 
-    def alone(self, name: str) -> "Run":
-        """This case with one of its gradients."""
+    def with_only(self, *names: str) -> "Run":
+        """This case with some of its gradients, which have their inputs' shapes."""
         lone = copy.copy(self)
-        lone.right_gradients, lone.gradients = {name: self.right_gradients[name]}, {name: self.gradients[name]}
+        lone.right_gradients, lone.gradients = (
+            {name: g[name] for name in names if name in g} for g in (self.right_gradients, self.gradients)
+        )
+        lone.problem = ""
         return lone
+
+    @property
+    def compared(self) -> Compared:
+        """This case as `relations` take it."""
+        return Compared(
+            self.gradients, self.right_gradients, self.dout, self.inputs, self.trial.title, self.sizes(),
+            lambda dout: self.results(definition(self.layer), dout)[1],
+        )  # fmt: skip
+
+    @property
+    def finite(self) -> bool:
+        """Whether what was given is finite wherever it should be."""
+        sides = (self.out, self.right_out), (self.gradients, self.right_gradients)
+        return all(
+            np.isfinite(given[name]).all() or not np.isfinite(right.get(name, given[name])).all()
+            for given, right in sides for name in given
+        )  # fmt: skip
 
     @property
     def wrong(self) -> bool:
@@ -71,6 +90,7 @@ class Run:
         for name, shape in ((name, np.shape(self.inputs[name])) for name in axes if name in self.inputs):
             sizes |= {letter: float(n) for letter, n in zip(axes[name][::-1], shape[::-1], strict=False)}
             if name == next(iter(axes)):
+                sizes[f"len({name})"] = float(shape[0]) if shape else 1.0
                 sizes["the number of rows"] = float(np.prod(shape if name == "idx" else shape[:-1]))
         if "n_head" in self.inputs:
             sizes["C"] = sizes.get("C", sizes.get("3C", 0) / 3)
@@ -89,22 +109,19 @@ class Run:
 def raised(error: BaseException) -> str:
     """What was raised, in one line."""
     message = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
-    return f"raised {type(error).__name__}" + (f": {message}" if message else "")
+    return f"raised {type(error).__name__}" + (f": {message}{_lost_axis(message)}" if message else "")
 
 
-def same(a: Gradients, b: Gradients) -> bool:
-    """Whether two sets of gradients hold the same numbers."""
-    return a.keys() == b.keys() and all(difference(a[name], b[name]) < SAME for name in a)
-
-
-def difference(a: np.ndarray, b: np.ndarray) -> float:
-    """norm(a - b) / max(norm(a), norm(b)), 0 where both are rounding; 1 for different shapes, infinite for a NaN."""
-    if a.shape != b.shape:
-        return 1.0
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return 0.0 if np.array_equal(a, b) else np.inf
-    error = float(np.linalg.norm(a - b))
-    return 0.0 if error < 1e-12 else error / float(max(np.linalg.norm(a), np.linalg.norm(b)))
+def _lost_axis(message: str) -> str:
+    """Of two shapes that do not fit each other, that one is the other without its last axis; "" if it is not."""
+    shapes = [tuple(re.findall(r"\d+", shape)) for shape in re.findall(r"\(([\d, ]+)\)", message)]
+    if "broadcast" not in message or len(shapes) != 2:
+        return ""
+    shorter, longer = sorted(shapes, key=len)
+    if len(longer) < 2 or shorter != longer[:-1]:
+        return ""
+    names = [f"({','.join(shape)}{',' * (len(shape) == 1)})" for shape in (shorter, longer)]
+    return f"; {names[0]} is {names[1]} without its last axis, which keepdims=True would keep"
 
 
 def mean_difference(a: Sequence[Gradients], b: Sequence[Gradients]) -> float:

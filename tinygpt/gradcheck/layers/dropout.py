@@ -25,4 +25,8 @@ MISTAKES = [
     ("passed_through", "mask", (_KEPT, "dout * 1"), "dx is dout, as if nothing had been dropped"),
     ("forward_not_scaled", "forward", ("x * keep / (1 - p)", "x * keep"), (_KEPT, "dout * keep"),
      "forward does not scale up what it keeps"),
+    ("forward_scaled_by_p", "forward", ("x * keep / (1 - p)", "x * keep / p"), (_KEPT, "dout * keep / p"),
+     "forward divides what it keeps by p, where 1 - p belongs"),
+    ("forward_mask_inverted", "forward", ("... >= xp.uint32(...)", "... < xp.uint32(...)"),
+     "forward keeps what should be dropped, and drops the rest"),
 ]

@@ -41,4 +41,6 @@ MISTAKES = [
     ("db_not_computed", "zero", ("drows.sum(axis=0)", "drows.sum(axis=0) * 0"), "db is zero"),
     ("forward_without_bias", "forward", ("out = out + b", ""), ("drows.sum(axis=0)", "drows.sum(axis=0) * 0"),
      "forward leaves out the bias"),
+    ("dw_of_x_reshaped", "layout", ("rows.T @ drows", "rows.reshape(rows.shape[::-1]) @ drows"),
+     "dw takes x reshaped to (I, N), where the transpose of the rows (N, I) belongs"),
 ]

@@ -34,6 +34,9 @@ MISTAKES = [
      "dx and dw do not multiply by dout, the gradient from above"),
     ("dx_times_rows", "scale", (_RETURN, "return dx * len(dx), dw_transposed.T"),
      "dx is multiplied by the number of rows"),
+    ("forward_denominator_ignored", "forward",
+     ("ops.cross_entropy.forward(logits, targets, denominator)", "ops.cross_entropy.forward(logits, targets)"),
+     "forward does not use the denominator that it is given"),
 ]
 MISTAKES_OF_TWIN = twin, [
     ("last_chunk_only", "accumulation", ("rows or max(...)", "rows or 2"),

@@ -54,4 +54,6 @@ MISTAKES = [
      "forward adds its input to the output: the residual path stands in the block"),
     ("forward_without_gelu", "forward", ("ops.gelu.forward(...)", "(h, None)"), (_GELU, "dh = da"),
      "forward has no GELU between its two products"),
+    ("forward_always_exact", "forward", ("ops.gelu.forward(h, ...)", "ops.gelu.forward(h, 'none')"),
+     "forward takes the exact GELU, whatever approximate says"),
 ]

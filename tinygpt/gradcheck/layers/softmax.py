@@ -5,6 +5,7 @@ import numpy as np
 from tinygpt.gradcheck.cases import Case, Draw, far_from_zero
 
 AXES = {"x": "BTV"}
+SPECIAL = ("a row all masked",)  # which a candidate may not know
 NAMES = {"forward": "x xp largest exps total out", "backward": "dout cache out"}
 
 
@@ -12,10 +13,12 @@ def cases(draw: Draw) -> list[Case]:
     B, T, V = draw.sizes(3, least=3)
     masked = draw.product(T, V, fan_in=V)
     masked[0, 1:] = masked[1, 0] = -np.inf
-    masked[-1] = -np.inf  # all of a row
+    row = masked.copy()
+    row[-1] = -np.inf
     return [
         Case("", {"x": draw.product(B, T, V, fan_in=V) * 2}),
         Case("masked", {"x": masked}),
+        Case("a row all masked", {"x": row}),
         Case("far from zero", {"x": draw.product(T, V, fan_in=V) + far_from_zero(T)}),
     ]
 
@@ -43,4 +46,31 @@ MISTAKES = [
      ("exps.sum(...)", "exps.sum(axis=-2, keepdims=True)"),
      ("(dout * out).sum(...)", "(dout * out).sum(axis=-2, keepdims=True)"),
      "forward normalises over the rows, where the last axis belongs"),
+    ("forward_over_first_axis", "forward", ("x.max(...)", "x.max(axis=0, keepdims=True)"),
+     ("exps.sum(...)", "exps.sum(axis=0, keepdims=True)"), ("(dout * out).sum(...)", "(dout * out).sum(axis=0)"),
+     "forward normalises over the first axis, where the last belongs"),
+    ("forward_over_everything", "forward", ("x.max(...)", "x.max()"), ("exps.sum(...)", "exps.sum()"),
+     ("(dout * out).sum(...)", "(dout * out).sum()"),
+     "forward divides by the sum over the whole array, where each row has its own"),
+    ("forward_without_maximum", "forward", ("x - xp.where(...)", "x"),
+     "forward does not subtract the maximum before exp, which overflows far from zero"),
+    ("forward_maximum_of_everything", "forward", ("x.max(...)", "x.max()"),
+     "forward subtracts the maximum of the whole array, where each row has its own: exp of the other rows vanishes"),
+    ("forward_nothing_but_minus_inf", "forward", ("xp.where(total == 0, 1, total)", "total"),
+     "a row of nothing but -inf gives NaN in forward, where zeros belong"),
+    ("sum_over_first_axis", "axis", ("(dout * out).sum(...)", "(dout * out).sum(axis=0)"),
+     "dout * out is summed over the first axis, where the sum over the last belongs"),
+    ("of_log_softmax", "formula", ("return out * ...", "return dout - out * dout.sum(axis=-1, keepdims=True)"),
+     "dx is that of the logarithm of softmax"),
+    ("forward_not_normalised", "forward", ("exps / ...", "exps"),
+     ("return out * ...", "return out * dout - (out == 1) * (dout * out).sum(axis=-1, keepdims=True)"),
+     "forward does not divide by the sum"),
+    ("sum_without_the_factor", "formula",
+     ("return out * ...", "return out * dout - (dout * out).sum(axis=-1, keepdims=True)"),
+     "the term through the normalising sum lacks the factor out: it is out * (dout - sum), not out * dout - sum"),
+    ("forward_sum_over_everything", "forward", ("exps.sum(...)", "exps.sum()"),
+     ("(dout * out).sum(...)", "(dout * out).sum()"),
+     ("return out * ...", "dx = out * ...\nreturn dx - (out == out.max(axis=-1, keepdims=True)) "
+      "* dx.sum(axis=-1, keepdims=True)"),
+     "forward divides by the sum over the whole array, where each row has its own"),
 ]
