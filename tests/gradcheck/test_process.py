@@ -165,6 +165,27 @@ def test_no_answer_is_obeyed(change, file, monkeypatch, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    ("answer", "change"),
+    [
+        ("things", "{'value': {'tuple': [['a'] * 10**4, {'dict': [['tolerance', 'x']]}]}}"),
+        ("things", "{'value': {'tuple': [[], {'dict': []}]}}"),
+        ("things", "{'value': {'tuple': [[''], {'dict': [[3, 3]]}]}}"),
+        ("adapt", "{'value': {'dict': [['inputs', 3]]}}"),
+        ("adapt", "{'value': {'dict': [['inputs', {'dict': []}]]}}"),
+        ("adapt", "{'value': [1, 2, 3]}"),
+    ],
+)
+def test_no_answer_about_what_is_in_a_file_is_obeyed(answer, change, tmp_path, capsys):
+    path, number = tmp_path / "mine.py", {"things": 2, "adapt": 3}[answer]
+    text = FORGED.replace(', approximate="tanh"', "").replace("return 0 * x", "return x").replace("0 * dout", "dout")
+    text = text.format(change=f"calls.append(1)\n    header = {change} if len(calls) == {number} else header")
+    path.write_text(f"calls = []\ninputs = [[1.0]]\n{text}", encoding="utf-8")
+    assert main(["gradcheck", str(path), "--seconds=5"]) == 1
+    out, error = capsys.readouterr()
+    assert error.startswith("error: ") and "right" not in out and len(out + error) < 2000, (out, error)
+
+
 def test_what_a_file_has_us_compute_counts_for_its_time(tmp_path, monkeypatch):
     monkeypatch.setattr(judge, "FUNCTION_SECONDS", 2)
     path = tmp_path / "numerical_gradient.py"
@@ -347,7 +368,9 @@ def test_numbers_lists_and_what_a_file_does_to_them_come_back(tmp_path):
 
 
 def test_a_missing_file_or_function_is_a_sentence(tmp_path):
-    with pytest.raises(UserError, match="there is no such file; expected a Python file with forward and backward"):
+    with pytest.raises(
+        UserError, match="there is no such file; expected the path of a Python file with forward and backward"
+    ):
         OwnFile(tmp_path / "none.py", ("forward", "backward"), 5)
     (tmp_path / "some.py").write_text("forward = 1")
     (tmp_path / "empty.py").write_text("")

@@ -14,10 +14,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "what", nargs="*", metavar="LAYER | model | gpt2 | FILE.py",
-        help="layers by name, model, a size of GPT-2, or your own file, which is run, with forward and backward, and "
+        help="layers by name, model, a size of GPT-2, or your own file, which is run, with functions or a class, and "
         "with inputs, a dict of forward's arguments, if it is no layer (default: all layers and the model)",
     )  # fmt: skip
     add("--as", dest="layer", type=_layer, metavar="LAYER", help="the layer that FILE.py implements")
+    add("--class", dest="class_", metavar="NAME", help="the class in FILE.py that is to be checked")
+    add("--function", metavar="NAME", help="the pair NAME_forward and NAME_backward, or a loss with its gradients")
     add("--mutants", action="store_true", help="measure the checker on a library of wrong layers instead")
     add("--all_entries", action="store_true", help="every entry of the model's parameters (default: some)")
     add("-v", "--verbose", action="store_true", help="a row for every gradient of every check")
@@ -26,7 +28,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="of computing that FILE.py may take before it is ended (default: 60)",
     )  # fmt: skip
     add("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    add("--seed", type=at_least(0), default=0, metavar="N", help="of the inputs and sizes (default: 0)")
+    add(
+        "--seed",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="of all that is drawn: inputs, sizes, dout (default: 0)",
+    )
 
 
 def run(arguments: argparse.Namespace, _: str) -> int:
@@ -36,6 +44,9 @@ def run(arguments: argparse.Namespace, _: str) -> int:
         if arguments.device != "cpu" or arguments.all_entries or arguments.layer or arguments.verbose:
             raise UserError("--mutants goes with names of layers and --seed only; leave the other flags out")
         return 0 if gradcheck.measure_checker(arguments.what, arguments.seed) else 1
+    if arguments.class_ and arguments.function or arguments.layer and (arguments.class_ or arguments.function):
+        raise UserError("--as, --class and --function each say what of a file is to be checked; give one of them")
+    asked = ("class", arguments.class_) if arguments.class_ else ("function", arguments.function or "")
     device, remark = resolve_device(arguments.device)
     if remark:
         print(f"note: {remark}")
@@ -48,6 +59,7 @@ def run(arguments: argparse.Namespace, _: str) -> int:
             arguments.layer,
             arguments.verbose,
             arguments.seconds,
+            asked if asked[1] else ("", ""),
         )
     return 0 if right else 1
 

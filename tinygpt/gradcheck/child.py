@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from tinygpt.gradcheck import own_file, wire
+from tinygpt.gradcheck.adapters import files
 from tinygpt.gradcheck.experiment import call_with_fixed_random_numbers
 from tinygpt.models.gpt2 import BlockOps
 from tinygpt.ops import DEFINITIONS
-from tinygpt.random import generator
 
 MEMORY = 4 << 30  # bytes that the file may have, where the system can see to it
 MESSAGE = 500  # characters of what it raises
@@ -37,6 +37,7 @@ class Child:
         self.kept: dict[int, tuple[Any, list]] = {}  # and the arrays and lists that came and went with a cache
         self.numbers = iter(range(1 << 62))
         self.file = ModuleType("")
+        self.functions: dict[str, Callable] = {}  # of what was adapted
         self.path = ""
         self.before: dict[str, Any] = {}
 
@@ -58,21 +59,22 @@ class Child:
         self.before = _of_others()
         sys.path.insert(0, os.path.dirname(os.path.abspath(path)))  # for its neighbours
         self.file = own_file.load(path, source.tobytes(), functions)
-        names = {name: _parameters(getattr(self.file, name)) for name in functions}
-        return self.value({"functions": names, "inputs": hasattr(self.file, "inputs")})
+        return self.value({name: _parameters(getattr(self.file, name)) for name in functions})
 
-    def inputs(self, _: list, seed: int) -> tuple[Any, bytes]:
-        given = self.file.inputs
-        if callable(given):
-            given = given(generator(seed, "inputs")) if inspect.signature(given).parameters else given()
-        return self.value(given)
+    def things(self, _: list, kind: str, name: str) -> tuple[Any, bytes]:
+        return self.value((files.chosen(self.file, kind, name), files.options(self.file)))
+
+    def adapt(self, _: list, kind: str, name: str, seed: int) -> tuple[Any, bytes]:
+        found = files.adapted(self.file, name, seed, kind)
+        self.functions = {"forward": found.forward, "backward": found.backward}
+        return self.value({"inputs": found.inputs, **dict(zip(found._fields[3:], found[3:], strict=True))})
 
     def hello(self, _: list) -> tuple[Any, bytes]:
         return self.value(None)
 
     def call(self, seen: list, name: str, arguments: tuple, named: dict, cache: int | None) -> tuple[Any, bytes]:
         """Call a function; what it changed is sent back too. cache: the number of the one that it is called with."""
-        function = getattr(self.file, name)
+        function = self.functions.get(name) or getattr(self.file, name)
         seen += self.kept[cache][1] if cache is not None else []
         before = [_print(x) for x in seen]
         error = None

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def load(path: str | Path, source: bytes, functions: Sequence[str]) -> ModuleTyp
     return module
 
 
-def judge(trial: Trial, module: OwnFile, layer: str, path: Path) -> Report:
+def judge(trial: Trial, module: Any, layer: str, path: Path) -> Report:
     """The report of one case; what the file raises is a problem of that case's, and so is what it has not written."""
     try:
         report = trial.judge(module)
@@ -70,16 +71,19 @@ def what_is_wrong(layer: str, module: OwnFile, reports: Sequence[Report], seed: 
             return UNWRITTEN.format(name)
     failed = [report for report in reports if not report.passed]
     raising = [report for report in failed if not report.rows]
-    says = []
+    diagnosis, says = diagnose(layer, module, seed), list[str]()
     if raising:  # the same line with other sizes says no more
         where = f"in all {len(reports)} cases" if len(raising) == len(reports) else f"in {raising[0].title}"
         says.append(f"{raising[0].problems[0]} ({where})")
-    if len(raising) < len(failed):
-        diagnosis = diagnose(layer, module, seed)
+        if diagnosis:
+            diagnosis.raised = []  # which is the same without the line
+    if diagnosis:
+        says += filter(None, [str(diagnosis)])
+    elif len(raising) < len(failed):
         problems = dict.fromkeys(problem for report in failed if report.rows for problem in report.problems)
-        if not diagnosis and any(row.problem for report in failed for row in report.rows if row.name[0] != "d"):
+        if any(row.problem for report in failed for row in report.rows if row.name[0] != "d"):
             problems["forward agrees to six digits, not to twelve: a rounded constant, or a small number added?"] = None
-        says.append(str(diagnosis) if diagnosis else "\n".join(problems) or "every gradient agrees to six digits")
+        says.append("\n".join(problems) or "every gradient agrees to six digits")
     return "\n".join(says)
 
 

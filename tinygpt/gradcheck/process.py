@@ -27,6 +27,8 @@ import numpy as np
 from tinygpt.errors import UserError
 from tinygpt.files import read_bytes
 from tinygpt.gradcheck import wire
+from tinygpt.gradcheck.adapters import files
+from tinygpt.gradcheck.adapters.functions import Adapted
 from tinygpt.models.gpt2 import BlockOps
 from tinygpt.ops import DEFINITIONS, Ops
 
@@ -64,7 +66,8 @@ class OwnFile:
     def __init__(self, path: Path, functions: Sequence[str], seconds: float, seed: int = 0, device: str = "cpu"):
         self.path, self.seconds = path, seconds
         if not path.is_file():
-            raise UserError(f"there is no such file; expected a Python file with {' and '.join(functions)}")
+            of = f" with {' and '.join(functions)}" * bool(functions)
+            raise UserError(f"there is no such file; expected the path of a Python file{of}")
         self.source, self.device = read_bytes(path, LONGEST), device
         self.left, self.clock_runs, self.at = float(START_SECONDS), True, "at its start"
         self.freed: list[int] = []
@@ -78,9 +81,8 @@ class OwnFile:
             self.left, self.at = seconds, "while it was loaded"
             with self._readable():
                 loaded = self._ask("load", str(path), np.frombuffer(self.source, np.uint8), list(functions))
-                self.has_inputs = bool(loaded["inputs"])
                 for name in functions:
-                    setattr(self, name, self._function(name, loaded["functions"][name]))
+                    setattr(self, name, self._function(name, loaded[name]))
         except BaseException:
             self.close()
             raise
@@ -94,19 +96,37 @@ class OwnFile:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def inputs(self, seed: int) -> Any:
-        """What the file says that its forward is to be called with. Raises UserError if it is more than can be checked:
-        more numbers than a message holds in float64, or more names than a table.
+    def things(self, kind: str, name: str) -> tuple[list[str], dict[str, Any]]:
+        """The names of what there is to check, and what the file says of how. kind: "class" or "function" if one is
+        asked for by its name. Raises UserError if there is nothing, or nothing says which.
         """
-        given = self._ask("inputs", seed)
-        arrays = [x for x in (given.values() if isinstance(given, dict) else ()) if isinstance(x, np.ndarray)]
+        with self._readable():
+            names, options = self._ask("things", kind, name)
+            said = files.options(SimpleNamespace(**options))
+            if not names:
+                raise ValueError("nothing")
+            return [wire.short(name) for name in names[: wire.NAMES]], said
+
+    def adapted(self, kind: str, name: str, seed: int) -> tuple[Callable, Callable, Adapted]:
+        """The forward and backward of one of its things, and what they were adapted to. Raises UserError if these
+        cannot be called, or if the inputs are more than can be checked: more numbers than a message holds in float64,
+        or more names than a table.
+        """
+        self.at = "in forward"
+        found = self._ask("adapt", kind, name, seed)
+        with self._readable():
+            given = dict(found["inputs"])
+            said = [tuple(wire.short(x, 1000) for x in found[key][: wire.NAMES]) for key in Adapted._fields[3:]]
+        arrays = [x for x in given.values() if isinstance(x, np.ndarray)]
         if (size := sum(x.size for x in arrays)) * 8 > wire.LARGEST[1]:
             raise UserError(f"inputs holds {size:,} numbers; expected at most {wire.LARGEST[1] // 8:,}")
-        if isinstance(given, dict) and (len(given) > wire.NAMES or any(len(str(name)) > wire.NAMES for name in given)):
+        if len(given) > wire.NAMES or any(len(str(name)) > wire.NAMES for name in given):
             raise UserError(
                 f"inputs should be at most {wire.NAMES} arguments, with names of at most {wire.NAMES} characters"
             )
-        return given
+        forward = self._function("forward", [["inputs", int(inspect.Parameter.VAR_KEYWORD), False]])
+        backward = self._function("backward", None)
+        return forward, backward, Adapted(forward, backward, given, *said)
 
     def left_behind(self) -> list[str]:
         """What the file has changed that is not its own, in words."""

@@ -2,7 +2,9 @@
 
 import difflib
 import functools
+import inspect
 import itertools
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -12,15 +14,24 @@ from typing import Any
 import numpy as np
 
 from tinygpt.errors import UserError
+from tinygpt.gradcheck import adapters
 from tinygpt.gradcheck.diagnosis import diagnose
 from tinygpt.gradcheck.edits import StaleEdit
-from tinygpt.gradcheck.experiment import gradient_check
 from tinygpt.gradcheck.library import LAYERS
 from tinygpt.gradcheck.measure import USUAL_CHECKS, false_alarms, verdicts
 from tinygpt.gradcheck.own_file import blame, judge, meddling, what_is_wrong
 from tinygpt.gradcheck.process import NoAnswer, OwnFile
-from tinygpt.gradcheck.report import Report
-from tinygpt.gradcheck.suite import DIRECTION_TOLERANCE, candidates, check_directions, random_model, reports, trials
+from tinygpt.gradcheck.report import Report, wrapped
+from tinygpt.gradcheck.suite import (
+    DIRECTION_TOLERANCE,
+    Trial,
+    candidates,
+    check_directions,
+    random_model,
+    reports,
+    trials,
+)
+from tinygpt.gradcheck.support import split
 from tinygpt.gradcheck.wire import RaisedThere
 from tinygpt.models.gpt2 import GPT2_SIZES, GPTConfig
 from tinygpt.random import generator
@@ -31,12 +42,18 @@ SAY = functools.partial(print, flush=True)
 
 
 def check_named(
-    names: list[str], device: str, all_entries: bool, seed: int, layer: str | None, verbose: bool, seconds: float
-) -> bool:
-    """Check layers, "model", GPT-2's sizes or files by name, all layers and the model if none; True if all is right."""
+    names: list[str], device: str, all_entries: bool, seed: int, layer: str | None, verbose: bool, seconds: float,
+    asked: tuple[str, str] = ("", ""),
+) -> bool:  # fmt: skip
+    """Check layers, "model", GPT-2's sizes or files by name, all layers and the model if none; True if all is right.
+
+    asked: what of a file, ("class", "LayerNorm") or ("function", "affine"), if it is not to be found.
+    """
     refuse_unknown([name for name in names if not name.endswith(".py")])
     if layer is not None and not any(name.endswith(".py") for name in names):
         raise UserError(f"--as={layer} says what a file is; give the file too, such as mine.py")
+    if asked[0] and not any(name.endswith(".py") for name in names):
+        raise UserError(f"--{asked[0]}={asked[1]} says what of a file; give the file too, such as mine.py")
     verdicts = []
     if layers := [name for name in names or LAYERS if name in LAYERS]:
         verdicts.append(all(overview(_check_layers(layers, device, all_entries, seed), SAY, verbose)))
@@ -44,7 +61,7 @@ def check_named(
         if name in GPT2_SIZES:
             verdicts.append(_check_size(name, device, seed))
         elif name.endswith(".py"):
-            verdicts.append(_check_file(Path(name), layer, device, all_entries, seed, verbose, seconds))
+            verdicts.append(_check_file(Path(name), layer, device, all_entries, seed, verbose, seconds, asked))
     return all(verdicts)
 
 
@@ -72,14 +89,16 @@ def overview(made: Iterable[Report], say: Callable[[str], Any], verbose: bool = 
     for report in made:
         done.append(report)
         entries = sum(row.entries for row in report.gradients)
-        line = f"{report.title:<45}{len(report.gradients):9}{entries:9,}{report.error:9.1e}"
+        error = f"{report.error:9.1e}" if math.isfinite(report.error) else " " * 9
+        line = f"{report.title:<45}{len(report.gradients):9}{entries:9,}{error}"
         say(f"{report}\n" if verbose else line + ("" if report.passed else "  WRONG"))
     wrong = [report for report in done if not report.passed]
     if not verbose:
         say("\n".join([*(f"\n{report}" for report in wrong), ""]))
     for tolerance in sorted({report.tolerance for report in done}):
-        errors = [report.error for report in done if report.tolerance == tolerance]
-        say(f"worst relative error {max(errors):.1e}, where {tolerance:.0e} is allowed ({len(errors)} checks)")
+        errors = [report.error for report in done if report.tolerance == tolerance and math.isfinite(report.error)]
+        if errors:
+            say(f"worst relative error {max(errors):.1e}, where {tolerance:.0e} is allowed ({len(errors)} checks)")
     verdict = f"{len(wrong)} of {len(done)} checks WRONG" if wrong else f"all {len(done)} checks right"
     say(f"{verdict}, in {time.perf_counter() - began:.0f} s")
     return done
@@ -106,16 +125,24 @@ def _check_size(preset: str, device: str, seed: int) -> bool:
 
 
 def _check_file(
-    path: Path, layer: str | None, device: str, all_entries: bool, seed: int, verbose: bool, seconds: float
-) -> bool:
+    path: Path, layer: str | None, device: str, all_entries: bool, seed: int, verbose: bool, seconds: float,
+    asked: tuple[str, str],
+) -> bool:  # fmt: skip
     """A reader's own module: against the definition of the layer it is named after, or by itself."""
-    layer = layer or (path.stem if path.stem in LAYERS and path.stem != "model" else None)
+    named = layer is None and not asked[0] and path.stem in LAYERS and path.stem != "model"
+    layer = path.stem if named else layer
     try:
-        with OwnFile(path, ("forward", "backward"), seconds, seed, device) as file:
+        with OwnFile(path, ("forward", "backward") if layer else (), seconds, seed, device) as file:
             if layer is None:
-                return _check_by_itself(path, file, None if all_entries else FILE_ENTRIES, seed)
-            made = (judge(trial, file, layer, path) for trial in trials(layer, seed, device))
-            done = overview(made, SAY, verbose)
+                return _check_by_itself(path, file, None if all_entries else FILE_ENTRIES, seed, asked)
+            candidate, kept, left_out = split(layer, file, list(trials(layer, seed, device)))
+            done = overview((judge(trial, candidate, layer, path) for trial in kept), SAY, verbose)
+            if left_out:
+                print(
+                    "\n".join(
+                        wrapped(f"not supported: {'; '.join(_asked_for(trial, layer, file) for trial in left_out)}")
+                    )
+                )
             wrong = "" if all(done) else what_is_wrong(layer, file, done, seed)
             wrong = wrong or meddling(file)
             if wrong:
@@ -126,24 +153,32 @@ def _check_file(
     except StaleEdit:
         raise
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        hint = "; or say with --class or --function what to check" if named and "no function" in str(error) else ""
+        raise UserError(f"{path}: {error}{hint}") from error
     except RaisedThere as error:
         raise UserError(blame(path, error)) from error
 
 
-def _check_by_itself(path: Path, file: OwnFile, max_entries: int | None, seed: int) -> bool:
-    if not file.has_inputs:
-        raise UserError(
-            "the file is not named after a layer, so there is nothing to compare it with; say which layer it is with "
-            f"--as={'|'.join(LAYERS[:-1])}, or give it inputs, a dict of forward's arguments or a function of a "
-            f"numpy Generator that returns one"
-        )
-    options: dict[str, Any] = {"max_entries": max_entries, "seed": seed, "title": str(path)}
-    report = gradient_check(file.forward, file.backward, file.inputs(seed), **options)
-    if wrong := meddling(file):
-        report.problems.append(wrong)
-    print(report)
-    return report.passed
+def _asked_for(trial: Trial, layer: str, file: OwnFile) -> str:
+    """A case's title; of the plain one, what it has that a file's forward does not take."""
+    if trial.title != layer:
+        return trial.title
+    taken = inspect.signature(file.forward).parameters
+    return f"{layer} with {' and '.join(name for name in trial.experiment.inputs if name not in taken)}"
+
+
+def _check_by_itself(path: Path, file: OwnFile, max_entries: int | None, seed: int, asked: tuple[str, str]) -> bool:
+    """What is in a file: whether each backward is the derivative of its forward."""
+    names, said = file.things(*asked)
+    options: dict[str, Any] = {"max_entries": max_entries} | said
+    made = []
+    for name in names:
+        title = f"{path}, {name}" if name not in ("", "make") else str(path)
+        made.append(adapters.report(functools.partial(file.adapted, asked[0], name), title, seed, **options))
+        if name == names[-1] and (wrong := meddling(file)):
+            made[-1].problems.append(wrong)
+        print(made[-1], flush=True)
+    return all(made)
 
 
 def measure_checker(names: list[str], seed: int, seeds: int = 100) -> bool:
