@@ -13,9 +13,10 @@ from tinygpt.errors import UserError
 from tinygpt.gradcheck import own_file
 from tinygpt.gradcheck.cases import mapped
 from tinygpt.gradcheck.differences import relative
+from tinygpt.gradcheck.gradients import difference
 from tinygpt.gradcheck.library import CASES, FILES, definition
 from tinygpt.gradcheck.process import NoAnswer, OwnFile
-from tinygpt.gradcheck.runs import difference, raised
+from tinygpt.gradcheck.runs import raised
 from tinygpt.gradcheck.suite import trials
 from tinygpt.gradcheck.terminal import overview
 from tinygpt.gradcheck.wire import RaisedThere
@@ -24,6 +25,7 @@ from tinygpt.own_layers.outcomes import FUNCTIONS
 
 AGREES = 1e-6  # relative: what central differences are good for
 SINGLE_AGREES = 1e-2  # relative: far beyond what rounding does to float32
+WORDS_SEED = 0  # of the numbers that what is wrong is looked for with, so that the words are the same in every check
 FUNCTION_SECONDS, LAYER_SECONDS = 10, 30  # that a file may compute in a check: a hundred times what it does
 
 
@@ -104,19 +106,24 @@ def _check_layer(part: Part, module: OwnFile, path: Path, seed: int) -> Checked:
             return Checked(False, "\n".join([*table, "", no_backward]), no_backward, written=False)
         return _failed(f"{path}: forward is right in all {len(made)} cases; {no_backward}", written=False)
     if not all(made):  # without rows nothing could be compared, and there is no table to show
-        wrong = own_file.what_is_wrong(part.name, module, made, seed)
+        same = [own_file.judge(trial, module, part.name, path) for trial in trials(part.name, WORDS_SEED)]
+        wrong = own_file.what_is_wrong(part.name, module, made if all(same) else same, WORDS_SEED)
         return _failed(wrong, table if any(report.rows for report in made) else ())
-    try:
-        with np.errstate(all="ignore"):  # what overflows is seen in the numbers
-            wrong = _breach(part, module, seed)
-    except (Exception, SystemExit) as error:
-        wrong = f"with float32 {_where(path, error)}"
-    if wrong:
-        return _failed(wrong, table)
+    if wrong := _breach(part, module, path, seed):
+        return _failed(_breach(part, module, path, WORDS_SEED) or wrong, table)
     return Checked(True, "\n".join(table + _second_opinion(part, module, path, seed)))
 
 
-def _breach(part: Part, module: OwnFile, seed: int) -> str:
+def _breach(part: Part, module: OwnFile, path: Path, seed: int) -> str:
+    """What of the layers' contract a file with the right numbers does not keep, or what it raises there."""
+    try:
+        with np.errstate(all="ignore"):  # what overflows is seen in the numbers
+            return _contract(part, module, seed)
+    except (Exception, SystemExit) as error:
+        return f"with float32 {_where(path, error)}"
+
+
+def _contract(part: Part, module: OwnFile, seed: int) -> str:
     """What of the layers' contract a file with the right numbers does not keep: another form or dtype of out or
     gradients, something kept outside the cache, numbers that overflow, a value that it should refuse. "" if nothing.
     """
@@ -195,9 +202,12 @@ def _form(name: str, given: Any, right: Any) -> str:
         pairs = enumerate(zip(given, right, strict=True), start=1)
         return next((wrong for n, pair in pairs if (wrong := _form(f"gradient {n} of {len(right)}", *pair))), "")
     if isinstance(right, dict):
-        if given.keys() != right.keys():
-            names = sorted(given.keys() ^ right.keys())
-            return f"{name} should hold the names of those parameters that are there, but differs in {', '.join(names)}"
+        if strange := sorted(given.keys() - right.keys()):
+            if all(given[key] is None for key in strange):
+                return f"{name}: leave out gradients that are None, here {', '.join(strange)}"
+            return f"{name} holds {', '.join(strange)}, which is no parameter here"
+        if missing := sorted(right.keys() - given.keys()):
+            return f"{name} lacks the gradient of {', '.join(missing)}"
         return next((wrong for key in right if (wrong := _form(f"d{key}", given[key], right[key]))), "")
     if not hasattr(given, "dtype"):
         return f"{name} is {_kind(given)}, where {_kind(right)} belongs"
@@ -249,28 +259,37 @@ def _second_opinion(part: Part, module: OwnFile, path: Path, seed: int) -> list[
 
 def _check_function(part: Part, module: OwnFile, path: Path, seed: int) -> Checked:
     (name,) = part.functions
+    try:
+        lines, wrong = _called(part, module, path, seed)
+        if not wrong:
+            return Checked(True, "\n".join([*lines, "", f"all {len(lines)} checks right"]))
+        says = outcomes.diagnose(part.name, getattr(module, name), WORDS_SEED)
+        if not says:
+            first, title = next(iter((_called(part, module, path, WORDS_SEED)[1] or wrong).items()))
+            says = first + (f" ({title})" if title else "")
+    except NotImplementedError:
+        return _failed(f"{path}: {own_file.UNWRITTEN.format(name)}", written=False)
+    return _failed(says, lines)
+
+
+def _called(part: Part, module: OwnFile, path: Path, seed: int) -> tuple[list[str], dict[str, str]]:
+    """A line for each call of a function, and what is wrong, with the title of the call in which it was first."""
+    (name,) = part.functions
     candidate, right = getattr(module, name), part.definition
     names = list(inspect.signature(right).parameters)
     lines: list[str] = []
-    wrong: dict[str, str] = {}  # what is wrong, and of which call first
-    try:
-        for call in outcomes.calls(part.name, seed):
-            given = outcomes.outcome(candidate, call)
-            problem = outcomes.difference(call, names, given, outcomes.outcome(right, call))
-            if given.error is not None and problem:  # with the line in their file, if it is there that it was raised
-                problem = _where(path, given.error)
-            title = f"{name}, {call.title}" if call.title else name
-            lines.append(f"{title:<48} {'WRONG' if problem else 'right'}")
-            if problem:
-                lines.append(f"    {problem}" if problem not in wrong else "    the same")
-                wrong.setdefault(problem, call.title)
-    except NotImplementedError:
-        return _failed(f"{path}: {own_file.UNWRITTEN.format(name)}", written=False)
-    if not wrong:
-        return Checked(True, "\n".join([*lines, "", f"all {len(lines)} checks right"]))
-    first, title = next(iter(wrong.items()))
-    says = outcomes.diagnose(part.name, candidate, seed) or first + (f" ({title})" if title else "")
-    return _failed(says, lines)
+    wrong: dict[str, str] = {}
+    for call in outcomes.calls(part.name, seed):
+        given, theirs = outcomes.outcome(candidate, call), outcomes.outcome(right, call)
+        problem = outcomes.difference(call, names, given, theirs)
+        if given.error is not None and problem:  # with the line in their file, if it is there that it was raised
+            problem = "; ".join(filter(None, (_where(path, given.error), outcomes.expected(theirs))))
+        title = f"{name}, {call.title}" if call.title else name
+        lines.append(f"{title:<48} {'WRONG' if problem else 'right'}")
+        if problem:
+            lines.append(f"    {problem}" if problem not in wrong else "    the same")
+            wrong.setdefault(problem, call.title)
+    return lines, wrong
 
 
 def _where(path: Path, error: BaseException) -> str:

@@ -27,4 +27,10 @@ MISTAKES = [
      ("rng.random(...) * ...", "rng.random((len(probs), 1))")),
     ("the token after the right one is taken", ("(cumulative > threshold).argmax(...)",
       "np.minimum((cumulative > threshold).argmax(...) + 1, probs.shape[-1] - 1)")),
+    ("the comparison is the wrong way round: the first token whose cumulative probability is above the number is drawn",
+     ("cumulative > threshold", "cumulative < threshold")),
+    ("the token after the right one is taken",
+     ("(cumulative > threshold).argmax(...)", "(cumulative > threshold).argmax(...) + 1")),
+    ("the probabilities are added up over the rows, where each row is added up by itself",
+     ("probs.cumsum(...)", "probs.cumsum(axis=0)")),
 ]

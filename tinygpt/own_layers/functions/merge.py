@@ -32,4 +32,6 @@ MISTAKES = [
      ("(ids[i], ids[i + 1]) == pair", "sorted((ids[i], ids[i + 1])) == sorted(pair)")),
     ("every token of the pair is replaced, wherever it stands",
      ("i + 1 < len(ids) and ...", "ids[i] in pair"), ("i += 2", "i += 1")),
+    ("only the first token of the pair is looked at", ("i + 1 < len(ids) and ...", "ids[i] == pair[0]")),
+    ("no pair is ever replaced: pair is a tuple, and no list is equal to one", ("... == pair", "False")),
 ]

@@ -26,9 +26,16 @@ MISTAKES = [
     ("the difference is one-sided, (f(x) - f(x - h)) / h, whose error is of the order of h: use both sides",
      ("x[place] = kept + h", "x[place] = kept"), ("2 * h", "h")),
     ("f(x + h) and f(x - h) are 2h apart, but the difference is divided by h", ("2 * h", "h")),
+    ("/ 2 * h divides by 2 and multiplies by h: write / (2 * h)", ("... / (2 * h)", "... / 2 * h")),
+    ("range(len(x)) goes over the first axis alone, so that whole rows are moved at once: go over every entry, with "
+     "np.ndindex(x.shape)", ("np.ndindex(x.shape)", "range(len(x))"), ("float(x[place])", "x[place].copy()")),
     ("the difference is not divided by 2h", ("... / (2 * h)", "...")),
+    ("it is 0 everywhere: are the entries of x itself moved, or those of a copy, as of x.flatten()?",
+     ("above - below", "above - above")),
     ("the sign is wrong: it is f(x + h) - f(x - h)", ("above - below", "below - above")),
     ("an entry is not put back before the next one is moved", ("x[place] = kept", "")),
     ("its numbers are those of a step of 1e-5, whatever h it is given",
      ("kept + h", "kept + 1e-5"), ("kept - h", "kept - 1e-5"), ("2 * h", "2e-5")),
+    ("below is f at x, where x - h belongs: after x[place] += h, to take h away leads back to x",
+     ("x[place] = kept - h", "x[place] = kept")),
 ]

@@ -31,4 +31,12 @@ MISTAKES = [
     ("the windows begin one place too late", ("np.arange(block_size)", "np.arange(1, block_size + 1)"),
      ("tokens[places + 1]", "tokens[np.minimum(places + 1, len(tokens) - 1)]"),
      ("tokens[places]", "tokens[np.minimum(places, len(tokens) - 1)]")),
+    ("idx and targets stand in each other's place",
+     ("return tokens[places].astype(...), tokens[places + 1].astype(...)",
+      "return tokens[places + 1].astype(np.int64), tokens[places].astype(np.int64)")),
+    ("the windows begin one place too late", ("np.arange(block_size)", "np.arange(1, block_size + 1)")),
+    ("targets are the window that follows, block_size places on, where the tokens one place on belong",
+     ("places + 1", "places + block_size")),
+    ("targets are the window that follows, block_size places on, where the tokens one place on belong",
+     ("tokens[places + 1]", "np.stack([tokens[s + block_size : s + 2 * block_size] for s in starts])")),
 ]
