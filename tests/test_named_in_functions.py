@@ -194,3 +194,7 @@ def test_of_zeros_no_two_mistakes_are_made_up():
         "it is 0 everywhere: are the entries of x itself moved, or those of a copy, as of x.flatten()?"
     )
     assert outcomes.diagnose("probabilities", lambda logits, *rules: np.zeros_like(logits)) == ""
+
+
+def test_results_of_several_arrays_are_no_zeros():
+    assert outcomes.diagnose("windows_at", lambda tokens, starts, size: (np.zeros((2, 3)), np.zeros(2))) == ""

@@ -173,4 +173,6 @@ MISTAKES = [
     ("sees_the_next_token", "mask", ("xp = array_module(dout)", "xp = array_module(dout)\n" + _FULL.replace(
       "full = xp.exp", "full = xp.where(xp.arange(T) <= xp.arange(T)[:, None] + 1, full, -xp.inf)\nfull = xp.exp")
       + "weights = full"), "backward computes the weights with a mask off by one: each position sees the next one too"),
+    ("packed_by_reshape", "layout", ("dqkv.transpose(1, 3, 0, 2, 4)", "dqkv"),
+     "dqkv is packed by reshape alone: (q/k/v, B, H, T, D) is first to be transposed to (B, T, q/k/v, H, D)"),
 ]

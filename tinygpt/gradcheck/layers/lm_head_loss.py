@@ -37,6 +37,9 @@ MISTAKES = [
     ("forward_denominator_ignored", "forward",
      ("ops.cross_entropy.forward(logits, targets, denominator)", "ops.cross_entropy.forward(logits, targets)"),
      "forward does not use the denominator that it is given"),
+    ("forward_reshape_for_transpose", "forward", ("w.T", "w.reshape(w.shape[::-1])"),
+     (_RETURN, "return dx, dw_transposed.reshape(dw_transposed.shape[::-1])"),
+     "forward reshapes w to (C, V), which is not its transpose"),
 ]
 MISTAKES_OF_TWIN = twin, [
     ("last_chunk_only", "accumulation", ("rows or max(...)", "rows or 2"),

@@ -50,4 +50,6 @@ MISTAKES = [
      ("bmm(_causal_softmax(scores), values)", "bmm(_causal_softmax(scores), keys)")),
     ("the scores are divided by sqrt(S), the root of the number of keys, where sqrt(D) belongs",
      ("bmm(q, keys, ...) * ...", "bmm(q, keys, ...) * keys.shape[2] ** -0.5")),
+    ("there is no softmax: the scores stand in the place of the weights",
+     ("bmm(_causal_softmax(scores), values)", "bmm(scores, values)")),
 ]
