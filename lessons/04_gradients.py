@@ -349,6 +349,7 @@ print(f"{len(MUTANTS)} mutants, {sum(m.family == 'forward' for m in MUTANTS)} of
 # %%
 for name, usual in USUAL_CHECKS.items():
     print(f"{name}: {usual.says}")
+forwards: list[bool] = []
 print(f"\n{'':<15}mutants   survive the check   survive {'   '.join(USUAL_CHECKS)}")
 for layer in ("embedding", "linear", "softmax", "cross_entropy"):
     found = list(verdicts(layer))
@@ -358,15 +359,17 @@ for layer in ("embedding", "linear", "softmax", "cross_entropy"):
     for v in found:
         if v.passes["atol 1e-4"] == 1 and v.mutant.family != "forward":
             print(f"    survives the first habit: {v.mutant.says}")
-    assert all(set(v.passes.values()) == {1} for v in found if v.mutant.family == "forward")
+    forwards += [set(v.passes.values()) == {1} for v in found if v.mutant.family == "forward"]
+print(f"wrong forwards that survive both habits: {sum(forwards)} of {len(forwards)}")
+assert sum(forwards) > 0.6 * len(forwards)
 
 # %% [markdown]
 # The tenths come from the second habit's luck: it looks at one random entry, and was given ten draws.
 #
-# The mutants with a wrong forward survive both habits, every one of them, for a reason that is worth keeping in
-# mind. They bring their own, right derivative. A gradient check says that backward is the derivative of *this*
-# forward, not that this forward is what you wanted. Against that there is only a definition to compare with, and
-# when you ask `python -m lessons check`, that comes first.
+# Most mutants with a wrong forward survive both habits, for a reason that is worth keeping in mind. They bring their
+# own derivative. A gradient check says that backward is the derivative of *this* forward, not that this forward is
+# what you wanted. Against that there is only a definition to compare with, and when you ask
+# `python -m lessons check`, that comes first.
 #
 # ## What it costs
 #

@@ -197,7 +197,7 @@ def measure_checker(names: list[str], seed: int, seeds: int = 100) -> bool:
         rows += found
     for title, forward in (("backwards", False), ("forwards", True)):
         print(_counts(title, [row for row in rows if row[0] == forward]))
-    print("\nforwards: wrong ones with their own right derivative, which a habit cannot see")
+    print("\nforwards: wrong ones with their own derivative, of which a habit sees few")
     print("named: told from all other mutants by the diagnosis, which says what is wrong")
     for name, usual in USUAL_CHECKS.items():
         print(f"{name}: {usual.says}" + (f" (mean of {usual.seeds})" if usual.seeds > 1 else ""))
