@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygpt.gradcheck.adapters.functions import Adapted, slots
 from tinygpt.gradcheck.adapters.libraries import changed
+from tinygpt.gradcheck.differences import FIVE_POINTS
 from tinygpt.gradcheck.experiment import Experiment, call_with_fixed_random_numbers
 from tinygpt.gradcheck.gradients import Compared
 from tinygpt.gradcheck.relations import explain
@@ -16,7 +17,6 @@ CASES = 3  # other numbers each, so that nothing is said that is true by chance
 ENTRIES = 600  # of all inputs together: more would take long to differentiate
 SHORT = 3  # places of the shortest axis, where there are more than so many entries
 EXACT = 1e-8  # relative: the derivatives here are good to less than that
-POINTS = ((-2, 1 / 12), (-1, -8 / 12), (1, 8 / 12), (2, -1 / 12))  # as in `differences.py`, with one step for all
 
 Made = tuple[Callable, Callable, Adapted]
 
@@ -110,7 +110,7 @@ def _jacobian(experiment: Experiment, x: np.ndarray) -> np.ndarray:
     for place, kept in enumerate(flat.tolist()):
         h = 2.0 ** np.round(np.log2(3e-4 * max(1.0, abs(kept)))) if np.isfinite(kept) else 0.0
         row: Any = 0.0
-        for k, weight in POINTS:
+        for k, weight in FIVE_POINTS:
             flat[place] = kept + k * h
             out, _ = call_with_fixed_random_numbers(experiment.definition, experiment.inputs, experiment.seed)[0]
             outs = [np.asarray(o, np.float64).reshape(-1) for o in (out if isinstance(out, tuple) else (out,))]
