@@ -18,7 +18,7 @@ from tinygpt.gradcheck.report import Row
 ENTRY_TOLERANCE = 1e-4  # of every single entry, relative to itself: a norm does not see the small among the large
 
 
-class Compared(NamedTuple):
+class Entries(NamedTuple):
     """The places checked, what stands there, the numerical derivatives, the relative error, which entries are wrong,
     and which were left out because forward has a kink there.
     """
@@ -81,7 +81,7 @@ def gradient_row(
 
 
 def _doubts(
-    derivatives: Derivatives, name: str, compared: Compared, computed: Precision, allowed: float,
+    derivatives: Derivatives, name: str, compared: Entries, computed: Precision, allowed: float,
     tolerance: float | None, said: list[str],
 ) -> None:  # fmt: skip
     """What a right gradient leaves open."""
@@ -98,7 +98,7 @@ def _doubts(
         said.append(f"d{name} is of {computed.name}'s precision, so {allowed:.0e} was allowed")
 
 
-def _compare(derivatives: Derivatives, name: str, flat: np.ndarray, tolerance: float) -> Compared:
+def _compare(derivatives: Derivatives, name: str, flat: np.ndarray, tolerance: float) -> Entries:
     entries, first = derivatives.numerical(name)
     analytic, values, noise = flat[entries], first.values, first.noise
     counts = np.ones(len(entries), bool)  # what is at no kink
@@ -125,7 +125,7 @@ def _compare(derivatives: Derivatives, name: str, flat: np.ndarray, tolerance: f
                 verdict = _verdict(analytic, values, noise, counts, zero, tolerance, most)
         if verdict.right or step == 1 and _settled(first, again, analytic, verdict.off):
             break  # or ten times shorter steps say the same
-    return Compared(entries[counts], analytic[counts], values[counts], verdict.error, verdict.wrong[counts],
+    return Entries(entries[counts], analytic[counts], values[counts], verdict.error, verdict.wrong[counts],
                     entries[~counts], verdict.hidden)  # fmt: skip
 
 
