@@ -306,7 +306,7 @@ print("dx for dout = 1:", np.abs(layernorm.backward(np.ones((N, C)), cache1)[0])
 #
 # For C = 128, that is about 2 against 192. LayerNorm has almost nothing to compute and is bound by memory: the way to
 # make it fast is to touch every number once, which `tinygpt/kernels/cpu/layernorm.py` does in blocks that stay in the
-# cache. Lesson 16 measures it.
+# cache. Lesson 17 measures it.
 
 # %%
 stated("2.3", 7 / 3)

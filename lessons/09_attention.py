@@ -400,7 +400,7 @@ for length, operations, size in (("64", "524,288", "16,384"), ("128", "2,097,152
 # the cache needs one array only.
 #
 # The engine's attention has this softmax written into it, so `--mine` uses your file where a softmax stands alone:
-# in sampling, where the probabilities of the next token are made (lesson 15).
+# in sampling, where the probabilities of the next token are made (lesson 16).
 
 # %% [markdown]
 # ## Questions to think about

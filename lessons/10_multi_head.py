@@ -373,10 +373,10 @@ stated("50,331,648", 12 * 1024**2 * 4)
 # Asked for are forward, backward and the causal softmax, all heads at once, without a loop; `split_heads` and
 # `merge_heads` are given. A product of the last two axes is `bmm(a, b, transpose_a, transpose_b)` from
 # `tinygpt.backend`, on NumPy and CuPy alike. The causal softmax's docstring speaks of t queries that are the last
-# of S positions: here t = S always, and lesson 15 is about the other case.
+# of S positions: here t = S always, and lesson 16 is about the other case.
 #
 # One thing is new. With `dropout` = p above 0, forward sets each weight to 0 with probability p, after the softmax,
-# and divides the others by 1 − p, so that the mean stays. (Lesson 14 is about why.) Which ones, a hash of `key` and
+# and divides the others by 1 − p, so that the mean stays. (Lesson 15 is about why.) Which ones, a hash of `key` and
 # of the place decides: the same every time, so that it can be checked like everything else.
 
 # %%

@@ -34,7 +34,7 @@ assert 0.5**24 < 1e-7
 # **3. The keys and values of earlier positions**, for the new token looks at all of them. Their queries are not
 # needed: a query makes its own position's output and nothing else. And no earlier output has changed, since none
 # may look at the new token. So a model that writes keeps keys and values, and computes one position at a time
-# (lesson 15).
+# (lesson 16).
 
 # %%
 rng = np.random.default_rng(11)

@@ -569,7 +569,7 @@ stated("2.0", GPTConfig().n_params * 4 * 4 / 1e9)
 # 3. A run is resumed from its weights alone: m and v are zero again. What is the first step if the count of steps
 #    goes on from a thousand, and what is it if the count begins again at 1?
 #
-# They are answered at the beginning of lesson 14.
+# They are answered at the beginning of lesson 15.
 #
 # ## To read on
 #

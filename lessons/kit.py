@@ -84,7 +84,7 @@ class _Nowhere:
         return self
 
 
-TINY: dict[str, Any] = {  # the model that lesson 14 trains, and later lessons use
+TINY: dict[str, Any] = {  # the model that lesson 15 trains, and later lessons use
     "data": str(TEXT_FILE), "out_dir": str(OUT / "tiny-gpt"), "n_layer": 2, "n_head": 2, "n_embd": 48, "block_size": 48,
     "batch_size": 8, "max_iters": 600, "eval_interval": 100, "eval_iters": 8, "warmup_iters": 20, "learning_rate": 1e-2,
     "sample_length": 0, "log_interval": 5, "seed": 1, "threads": 1, "device": "cpu", "bias": True,
@@ -92,7 +92,7 @@ TINY: dict[str, Any] = {  # the model that lesson 14 trains, and later lessons u
 
 
 def tiny_gpt() -> tuple[GPT, Tokenizer | None]:
-    """The model that lesson 14 trains on the lessons' text, trained now (seconds) if it has not been yet."""
+    """The model that lesson 15 trains on the lessons' text, trained now (seconds) if it has not been yet."""
     from tinygpt.run.store import load_state
     from tinygpt.train import TrainConfig, load_model, start, train
 

@@ -17,7 +17,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from tinygpt.gradcheck.edits import StaleEdit, edited, renamed
-from tinygpt.gradcheck.library import FILES, definition
+from tinygpt.gradcheck.library import FILES, LAYERS, definition
 
 FAMILIES = {  # what kind of mistake it is
     "scale": "a constant factor too many or too few", "sign": "a wrong sign", "term": "a term too many or too few",
@@ -98,9 +98,9 @@ def mutants(layer: str) -> tuple[Mutant, ...]:
     return tuple(made)
 
 
-MUTANTS = [mutant for layer in FILES for mutant in mutants(layer)]
+MUTANTS = [mutant for layer in LAYERS for mutant in mutants(layer)]
 
 
 def find(layer: str, name: str) -> Mutant:
     """The mutant of that layer and name. Raises KeyError if there is none."""
-    return {(mutant.layer, mutant.name): mutant for mutant in MUTANTS}[layer, name]
+    return {mutant.name: mutant for mutant in mutants(layer)}[name]

@@ -14,7 +14,7 @@ from tinygpt.gradcheck import own_file
 from tinygpt.gradcheck.cases import mapped
 from tinygpt.gradcheck.differences import relative
 from tinygpt.gradcheck.gradients import difference
-from tinygpt.gradcheck.library import CASES, FILES, definition
+from tinygpt.gradcheck.library import CASES, FILES, STEPS, definition
 from tinygpt.gradcheck.process import NoAnswer, OwnFile
 from tinygpt.gradcheck.runs import raised
 from tinygpt.gradcheck.suite import trials
@@ -52,7 +52,7 @@ class Part:
         return own.__name__ if isinstance(own, ModuleType) else own.__module__
 
 
-PARTS = {name: Part(name, definition(name)) for name in CASES}
+PARTS = {name: Part(name, definition(name)) for name in (*CASES, *STEPS)}
 PARTS |= {name: Part(name, file.DEFINITION) for name, file in FUNCTIONS.items()}
 
 

@@ -1,7 +1,7 @@
 # %% [markdown]
-# # 15. Sampling
+# # 16. Sampling
 #
-# The model of lesson 14 gives 49 probabilities for the next character, and that is all it gives. To write, you
+# The model of lesson 15 gives 49 probabilities for the next character, and that is all it gives. To write, you
 # choose one, put it behind the text, and ask again.
 #
 # **Which one do you choose?** Always the likeliest is the obvious answer and a bad one. And each time you ask
@@ -25,7 +25,7 @@ from tinygpt.ops import DEFINITIONS
 from tinygpt.parallel import blas_threads
 from tinygpt.sample import draw, probabilities
 
-trained, tokenizer = tiny_gpt()  # float32, from lesson 14's run; trained now if that has not been done
+trained, tokenizer = tiny_gpt()  # float32, from lesson 15's run; trained now if that has not been done
 
 
 def same_weights(**changes):
@@ -50,7 +50,7 @@ model = same_weights()
 #    dropout, with a fifth of the activations gone, and the evaluation without. (It is also computed before the
 #    step.)
 # 2. *Why not validate on windows picked at random?* Windows of the training text would overlap them nearly
-#    everywhere. The model would be examined in what it has learned by heart, and the gap of lesson 14 would not
+#    everywhere. The model would be examined in what it has learned by heart, and the gap of lesson 15 would not
 #    show.
 # 3. *Which measurement shows that a model sees the future?* Change the last token of an input and look at the
 #    logits before it. In a causal model they cannot move. Keep this one in mind, the second half of the lesson
@@ -427,7 +427,7 @@ with plot("cache") as axes:
 # %% [markdown]
 # The same tokens, and one line rises, and the other does not. The ratio is smaller than that of the operations.
 # With memory each weight is fetched for one vector and used for 2 operations, 0.5 for each byte of float32, while
-# recomputing uses it for S vectors: fewer operations, done less well (lesson 16). This is why serving a model to
+# recomputing uses it for S vectors: fewer operations, done less well (lesson 17). This is why serving a model to
 # many at once is cheaper than to each alone: their vectors share the fetch. On a longer context:
 #
 # ```recorded
@@ -439,9 +439,9 @@ with plot("cache") as axes:
 # ## Your turn: probabilities, attention_decode
 #
 # ```
-# python -m lessons start 15       writes probabilities.py and attention_decode.py
-# python -m lessons check 15       holds both against the engine's, on new numbers
-# python -m lessons hint 15        if you are stuck: a hint for each
+# python -m lessons start 16       writes probabilities.py and attention_decode.py
+# python -m lessons check 16       holds both against the engine's, on new numbers
+# python -m lessons hint 16        if you are stuck: a hint for each
 # ```
 #
 # `probabilities` takes (B, V) logits and all three rules, with no loop over rows or tokens. It must stand a
@@ -469,7 +469,7 @@ stated("1.56", xl.n_params / 1e9)
 # 3. GPT-2 XL has 48 layers, 1,600 channels and 1.56 billion weights. In float16, after how many tokens of context
 #    does the memory of keys and values weigh as much as the model?
 #
-# They are answered at the beginning of lesson 16.
+# They are answered at the beginning of lesson 17.
 #
 # ## To read on
 #

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 17. On a CUDA card
+# # 18. On a CUDA card
 #
 # A graphics card multiplies matrices tens or hundreds of times as fast as a core, and has a memory of its own,
 # which is faster too. The layers that you wrote run on it as they are: CuPy is a library with NumPy's functions for
@@ -398,7 +398,7 @@ print("one call, the same numbers:", np.allclose(scores, np.reshape(one_by_one, 
 # A card adds in another order, so its sums differ in the last digits, as those of two CPUs may. Random numbers are
 # a harder matter: a generator on the card gives other ones than NumPy's, and then a run with dropout can no longer
 # be compared. So weights, batches and draws come from NumPy on the host, and dropout's masks are computed where
-# they are needed, as a hash of key and place in integers (lesson 14). Integers have no last digits to differ in.
+# they are needed, as a hash of key and place in integers (lesson 15). Integers have no last digits to differ in.
 
 # %%
 whole = random_bits((8, 3), key=5, first_row=0, xp=xp)
@@ -444,7 +444,7 @@ assert off["float32"] < 1e-6 < 1e-4 < off["TF32"] < 1e-3 and 0.9 * 2**-11 < wors
 # ## What to measure
 #
 # 1. *Agreement* first: loss and gradients against the CPU's, in the same dtype. Speed comes after.
-# 2. *The roof* (lesson 16): a large product, and an addition of large arrays.
+# 2. *The roof* (lesson 17): a large product, and an addition of large arrays.
 # 3. *The bus* both ways, the launch of a tiny kernel, and what a read costs.
 # 4. *A step*, of the size that you mean to train, after a first one. If it takes hardly longer with twice the
 #    batch, the card is waiting for launches.
@@ -452,7 +452,7 @@ assert off["float32"] < 1e-6 < 1e-4 < off["TF32"] < 1e-3 and 0.9 * 2**-11 < wors
 #    card measures that at its start, in a second, and shows the share; the maker's table says what no program reaches.
 #
 # This cell does that on whatever device the lesson runs on. Where that is a card, it also writes what it printed to
-# `lessons/out/17_cuda.txt`.
+# `lessons/out/18_cuda.txt`.
 
 
 # %%
@@ -513,7 +513,7 @@ with blas_threads(1):
 
 if device == "cuda":
     OUT.mkdir(exist_ok=True)
-    (OUT / "17_cuda.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (OUT / "18_cuda.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 # %% [markdown]
 # On a card, a large one in a virtual machine, it gave:
@@ -557,7 +557,7 @@ if device == "cuda":
 #    uint16?
 # 3. Generating text waits for the card at each token. Where does the engine wait, and what would it take not to?
 #
-# They are answered at the beginning of lesson 18.
+# They are answered at the beginning of lesson 19.
 #
 # ## To read on
 #

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 16. Where the time goes
+# # 17. Where the time goes
 #
 # Count the multiplications and additions of a training step, divide by what this computer can do in a second, and
 # you have the time that the step should take. It takes longer. The layers that hardly compute, LayerNorm and GELU,
@@ -494,7 +494,7 @@ print(f"speed {times['one'] / times['several']:.2f}, on {cpu_count()} cores that
 #    do two cores share?
 # 3. The twin of GELU computes the derivative in forward. When is that a bad bargain?
 #
-# They are answered at the beginning of lesson 17.
+# They are answered at the beginning of lesson 18.
 #
 # ## To read on
 #

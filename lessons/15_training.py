@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 14. A real training run
+# # 15. A real training run
 #
 # Everything is there: the text as tokens, the model, every gradient, the optimiser. This lesson trains a GPT on the
 # lessons' own text, with the engine's training loop, and keeps it: later lessons sample from it and train it on.
@@ -496,9 +496,9 @@ assert 0.8 < rule / per_token < 1.2
 # ## Your turn: dropout
 #
 # ```
-# python -m lessons start 14     writes lessons/work/dropout.py
-# python -m lessons check 14     against the definition and numerical derivatives
-# python -m lessons hint 14      if you are stuck
+# python -m lessons start 15     writes lessons/work/dropout.py
+# python -m lessons check 15     against the definition and numerical derivatives
+# python -m lessons hint 15      if you are stuck
 # ```
 #
 # The file is the engine's own with the two bodies left out. Three things are asked that the code above does not do:
@@ -519,7 +519,7 @@ assert 0.8 < rule / per_token < 1.2
 # 3. The run that was too good has excellent losses on both texts. Which single measurement on the finished model
 #    shows what it does, without a look at its code?
 #
-# They are answered at the beginning of lesson 15.
+# They are answered at the beginning of lesson 16.
 #
 # ## To read on
 #

@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 18. GPT-2
+# # 19. GPT-2
 #
 # In 2019 OpenAI published GPT-2's weights. You have written every function that uses them.
 #
 # **What is still missing between your model and GPT-2?** And if it is only numbers: how do they get in, and how do
 # you make them write like your own text?
 #
-# The real weights are half a gigabyte on the network, and this course needs no network. So the model of lesson 14,
+# The real weights are half a gigabyte on the network, and this course needs no network. So the model of lesson 15,
 # saved in the very same format, stands in for them. All that is done with it here is done with GPT-2 in the same
 # way, by the commands near the end.
 
@@ -261,7 +261,7 @@ except UserError as error:
 # (The last line: a character that the model has no row for cannot be learned by fine-tuning. GPT-2's byte pairs
 # know every text.)
 #
-# The loop is that of lesson 14, as short as it can be. It measures the test's loss on the way.
+# The loop is that of lesson 15, as short as it can be. It measures the test's loss on the way.
 
 
 # %%
@@ -317,7 +317,7 @@ with plot("tuning") as axes:
 #   its old text, which was about 1.6. This is called forgetting: the weights serve both texts, and nobody asks for
 #   the old.
 # - The run is short. Sixty batches have read each day of the book about seventeen times, and going on would be
-#   learning it by heart (lesson 14).
+#   learning it by heart (lesson 15).
 #
 # For GPT-2 itself a common choice is 3e-5, as in nanoGPT's example: larger models want smaller steps.
 
@@ -380,7 +380,7 @@ stated("1,991", 4 * 4 * gpt2.n_params / 1e6)
 stated("0.28", sum(row.flops for row in costs(gpt2)) / 1e9)
 stated("17", 1e3 * 4 * gpt2.n_params / 30e9)
 
-recorded = FOLDER / "recorded" / "18_gpt2.txt"
+recorded = FOLDER / "recorded" / "19_gpt2.txt"
 if recorded.exists():
     print("recorded with the real weights:\n\n" + recorded.read_text(encoding="utf-8"))
 else:
@@ -390,7 +390,7 @@ else:
     print("     python train.py --init_from=gpt2 --data=lessons/text.txt --batch_size=4 --block_size=64 \\")
     print("         --learning_rate=3e-5 --warmup_iters=5 --max_iters=60 --eval_interval=20 --out_dir=out-tuned")
     print('     tinygpt sample --out_dir=out-tuned --start="The old man" --max_new_tokens=80 --seed=1) \\')
-    print("         | tee lessons/recorded/18_gpt2.txt")
+    print("         | tee lessons/recorded/19_gpt2.txt")
 
 # %% [markdown]
 # ## What you now have
