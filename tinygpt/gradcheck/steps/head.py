@@ -19,10 +19,11 @@ class Head:
 
         q: (..., T, D); k: (..., S, D); v: (..., S, E). Returns out: (..., T, E), cache.
         """
-        scores = bmm(q, k, transpose_b=True) * q.shape[-1] ** -0.5  # (..., T, D) @ (..., D, S) -> (..., T, S)
+        scale = q.shape[-1] ** -0.5
+        scores = bmm(q, k, transpose_b=True) * scale  # (..., T, D) @ (..., D, S) -> (..., T, S)
         weights, softmax_cache = softmax.forward(scores)
         out = bmm(weights, v)  # (..., T, S) @ (..., S, E) -> (..., T, E)
-        return out, (q, k, v, weights, softmax_cache)
+        return out, (q, k, v, weights, softmax_cache, scale)
 
     @staticmethod
     def backward(dout: Array, cache: tuple) -> tuple[Array, Array, Array]:
@@ -30,12 +31,12 @@ class Head:
 
         dout: (..., T, E).
         """
-        q, k, v, weights, softmax_cache = cache
+        q, k, v, weights, softmax_cache, scale = cache
         dweights = bmm(dout, v, transpose_b=True)  # (..., T, E) @ (..., E, S) -> (..., T, S)
         dv = bmm(weights, dout, transpose_a=True)  # (..., T, S)^T @ (..., T, E) -> (..., S, E)
-        dscores = softmax.backward(dweights, softmax_cache) * q.shape[-1] ** -0.5  # (..., T, S)
-        dq = bmm(dscores, k)  # (..., T, S) @ (..., S, D) -> (..., T, D)
-        dk = bmm(dscores, q, transpose_a=True)  # (..., T, S)^T @ (..., T, D) -> (..., S, D)
+        dscores = softmax.backward(dweights, softmax_cache)  # (..., T, S)
+        dq = bmm(dscores, k) * scale  # (..., T, S) @ (..., S, D) -> (..., T, D)
+        dk = bmm(dscores, q, transpose_a=True) * scale  # (..., T, S)^T @ (..., T, D) -> (..., S, D)
         return dq, dk, dv
 
 
@@ -53,6 +54,6 @@ def cases(draw: Draw) -> list[Case]:
 
 # fmt: off
 MISTAKES = [
-    ("dk_transposed", "layout", ("dk = bmm(dscores, q, transpose_a=True)", "dk = bmm(dscores, q)"),
+    ("dk_transposed", "layout", ("dk = bmm(...) * scale", "dk = bmm(dscores, q) * scale"),
      "dk takes dscores where its transpose belongs"),
 ]
