@@ -19,7 +19,7 @@ def forward(x: Array) -> tuple[Array, tuple]:
 def backward(dout: Array, cache: tuple) -> Array:
     """dx: (..., V).
 
-    dout: (..., V). d out[i] / d x[j] = out[i] (1[i = j] - out[j]): the second term sums to the row's average of dout
+    dout: (..., V). d out[i] / d x[j] = out[i] ([i = j] - out[j]): the second term sums to the row's average of dout
     under its own probabilities.
     """
     (out,) = cache

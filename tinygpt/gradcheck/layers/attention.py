@@ -5,6 +5,7 @@ import numpy as np
 from tinygpt.gradcheck.cases import Case, Draw
 
 AXES = {"qkv": ("B", "T", "3C")}
+CAUSAL = True
 NAMES = {
     "forward": "qkv n_head dropout key row xp q k v scores weights keep bits out",
     "backward": "dout cache q k v weights keep dropout xp B T C dweights dropped dv dscores dq dk dqkv",
@@ -42,7 +43,7 @@ _DSCORES = "dscores = weights * (dweights - (dweights * weights).sum(axis=-1, ke
 _SCALED = "dscores = dscores * q.shape[-1] ** -0.5"
 MISTAKES = [
     ("dk_transposed", "layout", ("bmm(dscores, q, transpose_a=True)", "bmm(dscores, q)"),
-     "dk multiplies q by dscores, where dscores transposed belongs: keys are its columns"),
+     "dk multiplies q by dscores, not by dscores transposed: keys are its columns"),
     ("dq_transposed", "layout", ("bmm(dscores, k)", "bmm(dscores, k, transpose_a=True)"),
      "dq multiplies k by dscores transposed, where dscores itself belongs: queries are its rows"),
     ("dv_transposed", "layout", ("bmm(dropped, ...)", "bmm(dropped, dout)"),

@@ -26,7 +26,7 @@ def cases(draw: Draw) -> list[Case]:
 # fmt: off
 MISTAKES = [
     ("diagonal_only", "term", ("return out * ...", "return out * (1 - out) * dout"),
-     "only the diagonal of the Jacobian is there: out * (1 - out) * dout, as for a sigmoid"),
+     "only the diagonal of the Jacobian is there: out * (1 - out) * dout, a sigmoid's"),
     ("without_the_sum", "term", ("dout - ...", "dout"), "dx lacks the term through the normalising sum",
      "in dx the term through the normalising sum"),
     ("factor_out_forgotten", "formula", ("return out * ...", "return ..."), "dx lacks the factor out in front"),
