@@ -185,7 +185,7 @@ def test_the_words_are_the_same_in_every_check(tmp_path):
 
 def test_what_is_not_finite_can_be_a_known_mistake():
     given, right = np.array([1.0, np.nan]), np.array([1.0, np.nan])
-    assert outcomes._differs(given, right) == "" and outcomes._differs(given, np.array([1.0, 2.0]))
+    assert outcomes.differs(given, right) == "" and outcomes.differs(given, np.array([1.0, 2.0]))
 
 
 def test_of_zeros_no_two_mistakes_are_made_up():

@@ -5,7 +5,7 @@ from typing import Any
 
 from tinygpt.backend import Array, array_module
 from tinygpt.kernels import modules
-from tinygpt.optim.optimizer import Optimizer
+from tinygpt.optim.optimizer import Optimizer, global_norm
 from tinygpt.parameters import Parameters
 
 
@@ -58,7 +58,7 @@ class AdamW(Optimizer):
 
     def step(self, grads: Parameters, lr: float, max_norm: float = 0.0, each: Callable[..., Iterable] = map) -> Array:
         """As every optimiser's; in one piece where the device has a twin of the whole step."""
-        if self.whole_step is None or type(self).apply is not AdamW.apply:
+        if self.whole_step is None or type(self).apply is not AdamW.apply or self.norm is not global_norm:
             return super().step(grads, lr, max_norm, each)
         self.steps += 1
         buffers = self.params.flat, grads.flat, self.m.flat, self.v.flat

@@ -7,6 +7,17 @@ from tinygpt.backend import BLOCK, Array, array_module
 from tinygpt.parameters import Parameters
 
 
+def global_norm(arrays: Iterable[Array], each: Callable[..., Iterable] = map) -> Array:
+    """The Euclidean norm of all numbers in `arrays` as one vector, a 0-d array of their dtype, on their device.
+
+    arrays: at least one, of any shapes; they are only read. each: calls a function for every array, as `map` does.
+    """
+    # not xp.dot: BLAS would split it over as many threads as it likes, and the bits would depend on their number
+    squares = list(each(lambda x: (x * x).sum(), arrays))
+    xp = array_module(squares[0])
+    return xp.sqrt(xp.stack(squares).sum())
+
+
 class Optimizer:
     """Updates `params` in place from their gradients.
 
@@ -20,6 +31,7 @@ class Optimizer:
     state_names: tuple[str, ...] = ()
     never_negative: tuple[str, ...] = ()
     elementwise = True
+    norm: Callable[..., Array] = staticmethod(global_norm)  # of the gradients; a reader's own takes its place here
 
     def __init__(self, params: Parameters):
         self.params = params
@@ -44,7 +56,7 @@ class Optimizer:
         each: calls a function for every piece of the work; `Workers.map` spreads the calls over threads. Returns the
         norm before scaling, a 0-d array on the parameters' device, where reading it may mean waiting.
         """
-        norm = global_norm(grads, each)
+        norm = self.norm([grads.flat[block] for block in _blocks(grads)], each)
         xp = array_module(grads.flat)
         # PyTorch's clip_grad_norm_ adds the 1e-6, and so do we
         scale = xp.minimum(1, max_norm / (norm + 1e-6)).astype(self.params.dtype) if max_norm > 0 else None
@@ -59,14 +71,6 @@ class Optimizer:
 
         list(each(update_piece, _blocks(self.params) if self.elementwise else list(self.params)))
         return norm
-
-
-def global_norm(grads: Parameters, each: Callable[..., Iterable] = map) -> Array:
-    """The Euclidean norm of all gradients as one vector, a 0-d array on their device. each: see Optimizer.step."""
-    xp = array_module(grads.flat)
-    # not xp.dot: BLAS would split it over as many threads as it likes, and the bits would depend on their number
-    squares = each(lambda block: (grads.flat[block] * grads.flat[block]).sum(), _blocks(grads))
-    return xp.sqrt(xp.stack(list(squares)).sum())
 
 
 def _blocks(params: Parameters) -> list[slice]:

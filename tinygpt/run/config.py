@@ -5,6 +5,7 @@ import math
 import os
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,13 +108,13 @@ class TrainConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"--{name} is {getattr(self, name)}; expected at least 0 and below 1")
 
-    def lr(self, step: int) -> float:
+    def lr(self, step: int, schedule: Callable[..., float] = cosine_schedule) -> float:
         """The learning rate of a step, counted from 0."""
         if not self.decay_lr:
             return self.learning_rate
         min_lr = self.learning_rate / 10 if self.min_lr is None else self.min_lr
         decay_iters = self.max_iters if self.lr_decay_iters is None else self.lr_decay_iters
-        return cosine_schedule(step, self.learning_rate, min_lr, self.warmup_iters, decay_iters)
+        return schedule(step, self.learning_rate, min_lr, self.warmup_iters, decay_iters)
 
 
 def _setting(name: str, value: Any, kind: Any) -> Any:

@@ -70,7 +70,7 @@ def train(state: TrainState) -> Iterator[Record]:
                 clock += time.perf_counter() - began  # neither these nor who watches them counts as training
                 if state.step >= config.max_iters or state.stop or config.eval_only:
                     break
-                lr = config.lr(state.step)
+                lr = config.lr(state.step, state.parts.cosine_schedule)
                 stepped = _step(state, workers, grads, lr, batches or _batches(state))
                 if stepped is None:
                     break
@@ -196,7 +196,7 @@ def _check_save(state: TrainState) -> None:
 
 
 def _diverged(state: TrainState, what: str) -> UserError:
-    lr, last = state.config.lr(max(state.step - 1, 0)), Path(state.config.out_dir) / "last"
+    lr, last = state.config.lr(max(state.step - 1, 0), state.parts.cosine_schedule), Path(state.config.out_dir) / "last"
     good = "none is saved"
     if state.saved_step >= 0:
         good = f"the last good checkpoint is step {state.saved_step:,} in {last}"

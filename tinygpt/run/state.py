@@ -10,7 +10,7 @@ import numpy as np
 from tinygpt.backend import has_tf32
 from tinygpt.data import Corpus, windows_at
 from tinygpt.models.gpt2 import GPT
-from tinygpt.optim import Optimizer
+from tinygpt.optim import Optimizer, cosine_schedule, global_norm
 from tinygpt.run.config import TrainConfig
 from tinygpt.run.lock import OwnedFolder
 from tinygpt.tokenizer import merge
@@ -21,7 +21,8 @@ class Parts:
     """What a run computes with where that is not the engine's own.
 
     leaves: put into the table of leaves, by name; model: the parts of a model, as GPT takes them; optimizers: by name,
-    what one is made with; merge: the step of training byte pairs; windows_at: what cuts batches out of a text.
+    what one is made with; merge: the step of training byte pairs; windows_at: what cuts batches out of a text;
+    global_norm: the length of the gradients; cosine_schedule: the learning rate of a step.
     """
 
     leaves: Mapping[str, Any] = field(default_factory=dict)
@@ -29,6 +30,8 @@ class Parts:
     optimizers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     merge: Callable = merge
     windows_at: Callable = windows_at
+    global_norm: Callable = global_norm
+    cosine_schedule: Callable = cosine_schedule
 
 
 OURS = Parts()

@@ -121,6 +121,7 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
         warnings.warn(note, Note, stacklevel=2)
     own = parts.optimizers.get(config.optimizer, {})
     optimizer = find_optimizer(config.optimizer).from_config(model.params, config, **own)
+    optimizer.norm = parts.global_norm
     threads = training_threads(config.threads, model, config.batch_size)
     state = TrainState(config, corpus, model, optimizer, threads, parts)
     if state.tokens_per_step > STEP_TOKENS:

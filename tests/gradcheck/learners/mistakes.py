@@ -29,6 +29,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # which pytest needs there
 
+PYTHON = [name for name, exercise in EXERCISES.items() if exercise.file.endswith(".py")]  # a kernel's are in its tests
 FOLDER = Path(__file__).parent
 
 
@@ -85,9 +86,9 @@ def digest(words: str) -> str:
 
 
 def mistakes(*exercises: str) -> list[Mistake]:
-    """Those of some exercises, or all, in the lessons' order."""
+    """Those of some exercises, or of all in Python, in the lessons' order."""
     return [
         Mistake(exercise, name, **fields)
-        for exercise in exercises or EXERCISES
+        for exercise in exercises or PYTHON
         for name, fields in tomllib.loads((FOLDER / f"{exercise}.toml").read_text(encoding="utf-8")).items()
     ]

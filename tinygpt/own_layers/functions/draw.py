@@ -31,6 +31,13 @@ MISTAKES = [
      ("cumulative > threshold", "cumulative < threshold")),
     ("the token after the right one is taken",
      ("(cumulative > threshold).argmax(...)", "(cumulative > threshold).argmax(...) + 1")),
+    ("argmax goes down the columns and gives a row for each token, where it is to give a token for each row: axis -1",
+     ("(cumulative > threshold).argmax(...)", "(cumulative > threshold).argmax(axis=0)")),
+    ("the tokens stand in a column, (B, 1), where (B,) is expected: argmax without keepdims",
+     ("(cumulative > threshold).argmax(...)", "(cumulative > threshold).argmax(axis=-1, keepdims=True)")),
+    ("every token whose end lies beyond the number is taken, where the first alone is drawn",
+     ("return (cumulative > threshold).argmax(...)",
+      "return np.array([token for row in cumulative > threshold for token in np.flatnonzero(row)])")),
     ("the probabilities are added up over the rows, where each row is added up by itself",
      ("probs.cumsum(...)", "probs.cumsum(axis=0)")),
 ]

@@ -33,5 +33,12 @@ MISTAKES = [
     ("every token of the pair is replaced, wherever it stands",
      ("i + 1 < len(ids) and ...", "ids[i] in pair"), ("i += 2", "i += 1")),
     ("only the first token of the pair is looked at", ("i + 1 < len(ids) and ...", "ids[i] == pair[0]")),
+    ("the last token has no neighbour, and ids[i + 1] is looked at all the same: ask first whether there is one",
+     ("i + 1 < len(ids) and ...", "(ids[i], ids[i + 1]) == pair")),
+    ("a token is taken for the pair where only one of the two is right: both have to be",
+     ("i + 1 < len(ids) and ...", "ids[i] == pair[0] or ids[i + 1] == pair[1]")),
+    ("the ids are replaced as text, where 21 and 2 hold a 1 and a 2 too: compare whole ids",
+     ("return merged", "text = ' '.join(map(str, ids)).replace(f'{pair[0]} {pair[1]}', str(new_id))\n"
+                       "return [int(token) for token in text.split()]")),
     ("no pair is ever replaced: pair is a tuple, and no list is equal to one", ("... == pair", "False")),
 ]

@@ -29,6 +29,20 @@ MISTAKES = [
     ("/ 2 * h divides by 2 and multiplies by h: write / (2 * h)", ("... / (2 * h)", "... / 2 * h")),
     ("range(len(x)) goes over the first axis alone, so that whole rows are moved at once: go over every entry, with "
      "np.ndindex(x.shape)", ("np.ndindex(x.shape)", "range(len(x))"), ("float(x[place])", "x[place].copy()")),
+    ("range(len(x)) goes over the first axis alone, so that whole rows are moved at once: go over every entry, with "
+     "np.ndindex(x.shape)", ("np.ndindex(x.shape)", "range(len(x))"), ("float(x[place])", "x[place]")),
+    ("each entry is put back by adding and taking away, which rounds: keep its value, and set the entry to that",
+     ("x[place] = kept + h", "x[place] += h"), ("x[place] = kept - h", "x[place] -= 2 * h"),
+     ("x[place] = kept", "x[place] += h")),
+    ("there is a loop for each of two axes, where x may have any number of them: np.ndindex(x.shape) goes over all",
+     ("np.ndindex(x.shape)", "((i, j) for i in range(x.shape[0]) for j in range(x.shape[1]))"),
+     ("float(x[place])", "x[place]")),
+    ("the entries are counted one by one, and the gradient is asked by that number, where it has x's shape: fill "
+     "gradient.reshape(-1), or go over np.ndindex(x.shape)",
+     ("gradient[place] = ...", "gradient[list(np.ndindex(x.shape)).index(place)] = ...")),
+    ("the gradient is one long row, where it has the shape of x", ("return gradient", "return gradient.ravel()")),
+    ("f is called with all of x moved at once, so that one number comes back: move one entry at a time",
+     ("return gradient", "return (f(x + h) - f(x - h)) / (2 * h)")),
     ("the difference is not divided by 2h", ("... / (2 * h)", "...")),
     ("it is 0 everywhere: are the entries of x itself moved, or those of a copy, as of x.flatten()?",
      ("above - below", "above - above")),

@@ -51,6 +51,7 @@ MISTAKES = [
      ("np.where(logits < smallest_kept, -np.inf, logits)", "logits"),
      (_SOFTMAX, f"{_SOFTMAX}\nif top_k is not None and top_k < logits.shape[-1]:\n"
       "    probs = np.where(logits < smallest_kept, 0.0, probs)")),
+    ("logits that are not finite are let through: raise UserError", ("not np.isfinite(...).all()", "False")),
     ("top_k is not used", ("top_k is not None and top_k < logits.shape[-1]", "False")),
     ("top_p is not used", ("top_p is not None and top_p < 1", "False")),
     ("a temperature of 0 is divided by, where all probability belongs on the largest logit",
@@ -59,6 +60,10 @@ MISTAKES = [
       "np.sort(logits, axis=-1)[:, max(-top_k - 1, -logits.shape[-1]), None]")),
     ("of equal logits at the edge of top_k only some are kept, or more are dropped than asked for",
      ("logits < smallest_kept", "logits <= smallest_kept")),
+    ("of equal logits at the edge of top_k only some are kept, or more are dropped than asked for",
+     ("logits < smallest_kept", "np.argsort(np.argsort(-logits, axis=-1, kind='stable'), axis=-1) >= top_k")),
+    ("at a very small temperature what comes out is no number: take each row's largest logit away before dividing, so "
+     "that it is 0 whatever the temperature", (_SHIFT, "logits / temperature")),
     ("top_k keeps the smallest logits",
      ("logits < smallest_kept", "logits > np.partition(logits, top_k - 1, axis=-1)[:, top_k - 1, None]")),
     ("the token that crosses top_p is dropped: it belongs to those that together reach it",
