@@ -97,7 +97,7 @@ MISTAKES = [
     ("attention", [("scores.max(axis=-1, keepdims=True)", "scores.max(axis=-2, keepdims=True)"),
                    ("w.sum(axis=-1, keepdims=True)\n    keep", "w.sum(axis=-2, keepdims=True)\n    keep")],
      "forward's softmax runs over the queries"),
-    ("attention", [("dk = ds.transpose(0, 1, 3, 2) @ q", "dk = ds @ q")], "dk multiplies q by dscores, where"),
+    ("attention", [("dk = ds.transpose(0, 1, 3, 2) @ q", "dk = ds @ q")], "dk multiplies q by dscores, not by"),
     ("attention", [("keepdims=True)) / np.sqrt(q.shape[-1])", "keepdims=True))")],
      "dq and dk lack the factor 1/sqrt(D)"),
 ]  # fmt: skip

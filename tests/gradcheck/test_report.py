@@ -91,6 +91,17 @@ def test_what_takes_long_says_how_far_it_is_and_takes_the_line_away():
     assert terminal.getvalue().endswith("\r" + " " * len(lines[-1]) + "\r")
 
 
+def test_from_one_entry_no_time_is_told():
+    now, terminal = [0.0], Terminal()
+    progress = Progress(500, terminal, lambda: now[0])
+    for seconds in (30, 1, 1, 1, 1):  # the first one waited for something else
+        now[0] += seconds
+        progress.step("dx")
+    *early, last = terminal.getvalue().split("\r")[1:]
+    assert early[0] == "dx: 1 of 500 entries" and not any("left" in line for line in early)
+    assert last.rstrip() == "dx: 5 of 500 entries, about 495 s left"
+
+
 def test_what_is_no_terminal_is_told_nothing():
     now, stream = [0.0], io.StringIO()
     progress = Progress(3, stream, lambda: now[0])

@@ -10,9 +10,9 @@
 Read in this order: `numerical.py` (the idea), `differences.py`, `precision.py`, `compared.py` and `experiment.py` (the
 check), `repeats.py` and `hidden.py` (what else may be wrong, or was not checked), `layers/` and `suite.py` (what is
 checked), `mutants.py` and `edits.py` (a library of wrong layers), `measure.py` (how many of them the check finds),
-`relations.py` and the files it imports (what a wrong gradient is to the right one), `diagnosis.py` (what is wrong, in
-words), `adapters/` (anybody's code), `own_file.py` and `terminal.py` (files, what is printed), `process.py`, `child.py`
-and `wire.py` (a file in a process of its own).
+`relations.py` and the files it imports (what a wrong gradient is to the right one), `operands.py` (of which arrays two
+shapes are that do not fit), `diagnosis.py` (what is wrong, in words), `adapters/` (anybody's code), `own_file.py` and
+`terminal.py` (files, what is printed), `process.py`, `child.py` and `wire.py` (a file in a process of its own).
 """
 
 from tinygpt.gradcheck.adapters import assert_gradients, check_gradients

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygpt.backend import Array, array_module, to_host
 from tinygpt.errors import UserError
-from tinygpt.gradcheck.trees import is_tree
+from tinygpt.gradcheck.trees import is_tree, leaves
 
 
 def library(x: Any) -> str:
@@ -53,6 +53,16 @@ def is_array(x: Any) -> bool:
 
 def is_float(x: Any) -> bool:
     return is_array(x) and x.dtype.kind == "f"
+
+
+def no_array(x: Any) -> str:
+    """What is neither an array nor a number, as one would say it; "" for one that is."""
+    if x is None:
+        return "None"
+    if hasattr(x, "dtype") or not is_tree(x) and np.asarray(x).dtype.kind in "biufc":
+        return ""
+    kind = type(x).__name__  # of what stayed in a file's process its name there
+    return "... (Ellipsis)" if kind == "ellipsis" else f"a {kind}"
 
 
 def own_copy(x: Any, as_float64: bool = True) -> Any:
@@ -101,3 +111,14 @@ def same(a: Array, b: Array) -> bool:
     """Whether two arrays hold the same numbers; NaN is itself."""
     a, b = to_host(a), to_host(b)
     return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+
+
+def held_arrays(tree: Any) -> list[Any]:
+    """The arrays that a cache holds on to, each once: of a view the array that it looks at."""
+    found: dict[int, Any] = {}
+    for _, x in leaves(tree):
+        if is_array(x):
+            while is_array(getattr(x, "base", None)):
+                x = x.base
+            found[id(x)] = x
+    return list(found.values())

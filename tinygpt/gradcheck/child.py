@@ -14,14 +14,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import thread as pools
+from importlib.util import decode_source
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from tinygpt.gradcheck import own_file, wire
+from tinygpt.gradcheck import intermediates, own_file, wire
 from tinygpt.gradcheck.adapters import files
+from tinygpt.gradcheck.arrays import held_arrays
 from tinygpt.gradcheck.experiment import call_with_fixed_random_numbers
+from tinygpt.gradcheck.operands import of_a_product
 from tinygpt.models.gpt2 import BlockOps
 from tinygpt.ops import DEFINITIONS
 
@@ -38,7 +41,7 @@ class Child:
         self.numbers = iter(range(1 << 62))
         self.file = ModuleType("")
         self.functions: dict[str, Callable] = {}  # of what was adapted
-        self.path = ""
+        self.path = self.source = ""
         self.before: dict[str, Any] = {}
 
     def answer(self, request: dict[str, Any], arrays: memoryview) -> tuple[Any, bytes]:
@@ -58,6 +61,7 @@ class Child:
         self.path = path
         self.before = _of_others()
         sys.path.insert(0, os.path.dirname(os.path.abspath(path)))  # for its neighbours
+        self.source = decode_source(source.tobytes())
         self.file = own_file.load(path, source.tobytes(), functions)
         return self.value({name: _parameters(getattr(self.file, name)) for name in functions})
 
@@ -95,13 +99,29 @@ class Child:
             out = wire.pack(result[0], self.stays, came)
             number = next(self.numbers)
             self.kept[number] = result[1], [*seen, *came]
-            packed = {"tuple": [out, {"object": number, "type": _name(result[1])}]}
+            held = sum(x.nbytes for x in held_arrays(result[1]))
+            packed = {"tuple": [out, {"object": number, "type": _name(result[1]), "held": held}]}
         else:
             came = []
             packed = wire.pack(result, self.stays, came)
         more: list = []
         also = wire.pack(changed, self.stays, more)
         return {"value": packed, "changed": also}, wire.content([*came, *more])
+
+    def intermediates(self, _: list, inputs: dict, dout: np.ndarray) -> tuple[Any, bytes]:
+        """What is said of each line of backward."""
+        return self.value([tuple(line) for line in intermediates.judge(self.source, inputs, dout, self.path)])
+
+    def moves(self, _: list, name: str, x: np.ndarray) -> tuple[Any, bytes]:
+        """Whether what a function hands to its argument f is always its argument x."""
+        same: list[bool] = []
+
+        def f(given: np.ndarray) -> float:
+            same.append(np.may_share_memory(given, x))
+            return 0.0
+
+        getattr(self.file, name)(f, x)
+        return self.value(all(same))
 
     def left_behind(self, _: list) -> tuple[Any, bytes]:
         """What the file has changed that is not its own, in words."""
@@ -167,6 +187,7 @@ class Child:
         }
         with contextlib.suppress(BaseException):
             said["message"] = " ".join(str(error)[: 4 * MESSAGE].split())[:MESSAGE]
+            said["message"] += of_a_product(error, self.path, self.source)[:MESSAGE]
         if isinstance(error, SyntaxError):
             said["message"] = str(error.msg)[:MESSAGE]
         with contextlib.suppress(BaseException):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygpt.backend import Array, to_host
-from tinygpt.gradcheck.arrays import native
+from tinygpt.gradcheck.arrays import native, no_array
 from tinygpt.gradcheck.differences import LOOKED_AT, STEPS, Derivatives, Numerical, relative
 from tinygpt.gradcheck.precision import FLOAT32, FLOAT64, Precision, coarser, of_numbers
 from tinygpt.gradcheck.report import Row
@@ -40,9 +40,9 @@ def gradient_row(
     said: gets what is doubtful about it, in sentences.
     """
     row, shape, said = f"d{name}", tuple(derivatives.arrays[name].shape), [] if said is None else said
-    if gradient is None:
-        return Row(row, shape, math.nan, problem="None, where a gradient was expected")
     gradient = native(gradient)
+    if what := no_array(gradient):
+        return Row(row, shape, math.nan, problem=f"{what}, where a gradient was expected")
     gradient = to_host(gradient) if hasattr(gradient, "dtype") else np.asarray(gradient)
     if gradient.shape != shape or gradient.dtype.kind not in "fiu":
         got = f"shape {gradient.shape}" if gradient.shape != shape else f"dtype {gradient.dtype}"

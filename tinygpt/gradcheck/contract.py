@@ -6,7 +6,7 @@ from typing import Any
 
 from tinygpt.errors import UserError
 from tinygpt.gradcheck.arrays import COMPLEX, is_array, native
-from tinygpt.gradcheck.trees import labels, leaves
+from tinygpt.gradcheck.trees import is_tree, labels, leaves
 
 
 def by_name(forward: Callable, inputs: Any) -> dict[str, Any]:
@@ -44,7 +44,11 @@ def expect_fitting(definition: Callable, inputs: Mapping[str, Any], constant: Se
 
 
 def expect_form(name: str, x: Any, gradient: Any) -> None:
-    """Raises UserError for the gradient of a mapping that is none, or of a list that is not as long."""
+    """Raises UserError for the gradient of a mapping that is none, of a list that is not as long, or of an array that
+    is several.
+    """
+    if not is_tree(x) and is_tree(gradient):
+        raise UserError(f"the gradient of {name} is a {type(gradient).__name__} of {len(gradient)}; expected an array")
     if isinstance(x, Mapping) and not isinstance(gradient, Mapping):
         raise UserError(f"the gradient of {name} is a {type(gradient).__name__}; expected a mapping of the same names")
     if isinstance(x, list | tuple) and not fits(x, gradient):

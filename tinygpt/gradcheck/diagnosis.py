@@ -33,12 +33,15 @@ from tinygpt.gradcheck.suspects import Suspects, forwards
 SEEDS = 3  # that an explanation has to hold for
 
 
-def diagnose(layer: str, candidate: Any, seed: int = 0) -> Diagnosis | None:
-    """What is wrong with a candidate (see `check_layer`); None if it agrees with the definition to six digits."""
-    runs = [run for offset in range(SEEDS) for run in _runs(layer, candidate, seed + offset)]
+def diagnose(layer: str, candidate: Any, seed: int = 0, forward_alone: bool = False) -> Diagnosis | None:
+    """What is wrong with a candidate (see `check_layer`); None if it agrees with the definition to six digits.
+    forward_alone: its backward is not asked, such as one that is not written yet.
+    """
+    runs = [run for offset in range(SEEDS) for run in _runs(layer, candidate, seed + offset, forward_alone)]
     failed = [run for run in runs if run.raised]
     diagnosis = _diagnose(layer, [run for run in runs if not run.raised])
-    if (failed or diagnosis and not diagnosis.certain) and (says := right_for_rows(runs, candidate)):
+    uncertain = failed or diagnosis and not diagnosis.certain
+    if uncertain and not forward_alone and (says := right_for_rows(runs, candidate)):
         return Diagnosis([Explanation("layout", says)], True)
     if failed:
         diagnosis = diagnosis or Diagnosis([], False)
@@ -48,12 +51,13 @@ def diagnose(layer: str, candidate: Any, seed: int = 0) -> Diagnosis | None:
     return diagnosis
 
 
-def _runs(layer: str, candidate: Any, seed: int) -> list[Run]:
+def _runs(layer: str, candidate: Any, seed: int, forward_alone: bool) -> list[Run]:
     """A candidate on all cases that it has the arguments for."""
     made = list(trials(layer, seed))
     with np.errstate(all="ignore"):  # what overflows is seen in the numbers
         narrow, kept, left_out = (candidate, made, []) if layer == "model" else split(layer, candidate, made)
-    return [Run(layer, trial, narrow) for trial in kept + [trial for trial in left_out if trial.special]]
+    kept += [trial for trial in left_out if trial.special]
+    return [Run(layer, trial, narrow, forward_alone) for trial in kept]
 
 
 def _raised(runs: Sequence[Run]) -> list[str]:
@@ -65,8 +69,13 @@ def _raised(runs: Sequence[Run]) -> list[str]:
     for alike in said.values():
         others = len({run.trial.title for run in alike}) - 1
         also = f" (so {'does one' if others == 1 else f'do {others}'} more)" if others else ""
-        remarks.append(f"{alike[0].trial.title}: {alike[0].raised}{also}")
+        remarks.append(_in_its_case(alike[0], f"{alike[0].raised}{also}"))
     return remarks
+
+
+def _in_its_case(run: Run, says: str) -> str:
+    """A sentence with the title of the case that it is of, if it has one of its own."""
+    return says if run.trial.title == run.layer else f"{run.trial.title}: {says}"
 
 
 def _diagnose(layer: str, runs: Sequence[Run]) -> Diagnosis | None:
@@ -98,7 +107,8 @@ def _misfit(layer: str, runs: Sequence[Run]) -> Diagnosis:
     ill = {n for run in runs for n, g in run.right_gradients.items() if not _fits(run, n, g)}
     found = explain([run.compared for run in runs])
     told = [explanation for explanation in found if _speaks_of(explanation, ill)]
-    remarks = [] if told else [f"{run.trial.title}: {run.problem}"]
+    untold = {name for name in run.misfits if not any(_speaks_of(explanation, {name}) for explanation in told)}
+    remarks = [_in_its_case(run, run.says_of(untold))] if untold else []
     failing = [run for run in runs if run.problem]
     remarks += _only_in(failing, runs)
     well = {name for run in runs for name in run.right_gradients if name not in ill}
@@ -162,7 +172,7 @@ def _each_output(layer: str, wrong: Sequence[Run]) -> tuple[list[Explanation], l
         ranking = forwards(layer, some)
         alike = [mutant for error, mutant in ranking if error < SAME]
         broken = [run for run in some if not run.finite]
-        if len(alike) == 1:
+        if len(alike) == 1 and not (broken and finite):  # one infinity is like another: elsewhere it is another mistake
             words = alike[0].says
         elif broken:
             words = f"out is not finite{_where(broken)}"

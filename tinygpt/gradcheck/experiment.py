@@ -16,6 +16,7 @@ from tinygpt.gradcheck.arrays import (
     lender,
     library,
     native,
+    no_array,
     outputs,
     own_copy,
     same,
@@ -30,6 +31,7 @@ from tinygpt.gradcheck.report import Report, described, numbers
 from tinygpt.gradcheck.trees import is_tree, labels, leaves, mapped
 from tinygpt.random import generator
 
+NOTHING = "backward returned None; is there a return at its end?"
 MAX_ENTRIES = 500  # of each input, and one direction through all of it, unless more are asked for
 
 
@@ -65,7 +67,11 @@ def gradient_check(
     named = by_name(forward, inputs)
     within = held(forward, named)  # before the first call: what is there after it may be a cache
     experiment = Experiment(definition or forward, named, constant, max_entries, seed)
-    report = experiment.judge(forward, backward, tolerance, title, strict=False)
+    try:
+        report = experiment.judge(forward, backward, tolerance, title, strict=False)
+    except Miscounted as error:
+        way_out = f"; constant={error.unanswered} leaves out what needs none" if error.unanswered else ""
+        raise UserError(f"{error}{way_out}") from None
     report.unchecked = experiment.unchecked(within)
     for number, row in enumerate(report.rows):
         if row.problem.startswith("None"):
@@ -78,6 +84,14 @@ def gradient_check(
     if experiment.foreign:
         report.note += f"\n{experiment.foreign} arrays were lent to forward and backward, and compared as NumPy arrays"
     return report
+
+
+class Miscounted(UserError):
+    """As many gradients as inputs were expected. unanswered: the inputs for which there are none, if they are fewer."""
+
+    def __init__(self, unanswered: list[str], says: str):
+        super().__init__(says)
+        self.unanswered = unanswered
 
 
 class Experiment:
@@ -220,7 +234,7 @@ class Experiment:
     def _by_name(self, gradients: Any) -> dict[str, Any]:
         slots = {name: x for name, x in self.slots.items() if x is not None}
         if gradients is None:
-            raise UserError("backward returned None; is there a return at its end?")
+            raise UserError(NOTHING)
         only = next(iter(slots.values())) if len(slots) == 1 else None
         if isinstance(gradients, Mapping) and not isinstance(only, Mapping):
             raise UserError(f"backward returned a mapping; expected the gradients of {', '.join(slots)}, in that order")
@@ -233,11 +247,11 @@ class Experiment:
             gradients = tuple(gradient for gradient in gradients if gradient is not None)
         if len(gradients) != len(slots):
             count = len(gradients)
-            missing = f"; constant={list(slots)[count:]} leaves out what needs none" if count < len(slots) else ""
-            raise UserError(
+            raise Miscounted(
+                list(slots)[count:],
                 f"backward returned {count} gradient{'s' * (count != 1)}, but forward has {len(slots)} "
                 f"input{'s' * (len(slots) != 1)} to differentiate ({', '.join(slots)}); "
-                f"expected one for each, in that order{missing}"
+                f"expected one for each, in that order",
             )
         for (name, x), gradient in zip(slots.items(), gradients, strict=True):
             expect_form(name, x, gradient)
@@ -273,7 +287,8 @@ class Experiment:
         if backward is not None:
             for name, gradient in gradients.items():
                 if name not in self.arrays and gradient is not None:
-                    report.problems.append(f"{name} is None here, so d{name} is to be None, but it is an array")
+                    what = no_array(gradient) or "an array"
+                    report.problems.append(f"{name} is None here, so d{name} is to be None, but it is {what}")
             for name, x in self.arrays.items():
                 if name in self.derivatives.directions:
                     report.sampled[f"d{name}"] = f"{len(self.derivatives.entries[name]):,} of {x.size:,}"

@@ -2,7 +2,8 @@
 
 What a backward is made of can be checked line by line, for forward says what each name is: its local NAME is nudged
 where it is assigned, and how far the loss moves is what dNAME should be. A name that is used in several places is
-nudged in each alone as well, which tells a part of its gradient from a wrong one.
+nudged in each alone as well, which tells a part of its gradient from a wrong one. Of `scores = bmm(q, k) / c`, with a
+number c, dscores may be the derivative by either side of the division.
 """
 
 import ast
@@ -10,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class Line(NamedTuple):
 
     name: str
     number: int
-    verdict: Literal["stands", "part", "wrong"]
+    verdict: str
     says: str = ""
 
 
@@ -42,6 +43,8 @@ def judge(source: str, inputs: Mapping[str, Any], dout: Any, filename: str = "<f
     """The lines of `backward` in `source` that give a value to a dNAME, where NAME is an array of `forward`'s, in the
     order in which they are run. One that stops half way, or raises, is judged as far as it came. A name that stands is
     free for other use; of one that never does, the last line is judged, and those before it where they hold a part.
+    Where both forward and backward use a name for several things, no line is called wrong: which is meant is open.
+    Of a wrong line that is made of another one, only that is said.
 
     source: a file with forward(**inputs) -> out, cache and backward(dout, cache). dout: of out's shape. Whatever the
     file raises elsewhere passes.
@@ -50,10 +53,24 @@ def judge(source: str, inputs: Mapping[str, Any], dout: Any, filename: str = "<f
     lines = [line for name, number, values in run.backward() if (line := run.line(name, number, values))]
     last = {line.name: line.number for line in lines}
     standing = {line.name for line in lines if line.verdict == "stands"}
-    return [
-        line for line in lines
-        if line.verdict != "wrong" or line.name not in standing and line.number == last[line.name]
-    ]  # fmt: skip
+    several = {
+        line.name
+        for line in lines
+        if line.number != last[line.name] and len({at for _, at, _ in run.sites(line.name)}) > 1
+    }
+    told: list[Line] = []
+    for line in lines:
+        if line.verdict == "part" and line.name in standing:  # what is missing is added later
+            line = line._replace(says=line.says.split(";")[0])
+        elif line.verdict == "wrong":
+            if line.name in standing | several or line.number != last[line.name]:
+                continue
+            unsound = [one.name for one in told if one.verdict != "stands" and one.name not in standing | {line.name}]
+            if made_of := [name for name in dict.fromkeys(unsound) if name in run.read.get(line.number, ())]:
+                are = "are" if len(made_of) > 1 else "is"
+                line = line._replace(says=f"is made of {' and '.join(made_of)}, which {are} not right")
+        told.append(line)
+    return told
 
 
 @dataclass
@@ -71,6 +88,7 @@ class _Run:
     nudge: Any = 0.0
     repeated: set[Site] = field(default_factory=set)  # in a loop: a nudge there would be several
     known: dict[Site, np.ndarray] = field(default_factory=dict)  # gradients that were measured
+    read: dict[int, set[str]] = field(default_factory=dict)  # the names that backward's lines read
 
     def __post_init__(self) -> None:
         tree = ast.parse(self.source, self.filename)
@@ -78,15 +96,21 @@ class _Run:
             if isinstance(node, ast.FunctionDef) and node.name == "forward":
                 _Forward(node).visit_function()
             elif isinstance(node, ast.FunctionDef) and node.name == "backward":
+                self.read = _read(node)
                 _after_assignments(node.body, lambda name, at: ast.Expr(_call("__wrote", name, at)))
         module = ModuleType("judged")
-        hooks = {"__assigned": self._assigned, "__used": self._used, "__wrote": self._wrote}
+        hooks = {"__assigned": self._assigned, "__scaled": self._scaled, "__used": self._used, "__wrote": self._wrote}
         vars(module).update(hooks, __file__=self.filename)
         exec(compile(ast.fix_missing_locations(tree), self.filename, "exec", dont_inherit=True), vars(module))
         self.module = module
 
     def _assigned(self, name: str, line: int, column: int, value: Any) -> Any:
         return self._met(self.assigned, (name, line, column), value)
+
+    def _scaled(self, name: str, line: int, column: int, value: Any, number: Any, times: bool) -> Any:
+        if np.ndim(number) == 0:
+            value = self._met(self.assigned, (name, line, column), value)
+        return value * number if times else value / number
 
     def _used(self, name: str, line: int, column: int, value: Any) -> Any:
         return self._met(self.used, (name, -line, column), value)  # minus: another site than where it is assigned
@@ -124,8 +148,7 @@ class _Run:
 
     def line(self, name: str, number: int, values: list[np.ndarray]) -> Line | None:
         """The verdict on one line, or None if forward has no array of that name, nor of such a shape."""
-        of = name[1:].removeprefix("_") if name.startswith("d") else ""
-        sites = [site for site in self.assigned if site[0] == of and site not in self.repeated]
+        of, sites = _of(name), self.sites(name)
         if not sites:
             return None
         fitting = [(x.reshape(self.assigned[s].shape), s) for x in values for s in sites if _fits(x, self.assigned[s])]
@@ -141,6 +164,10 @@ class _Run:
         value, site = fitting[-1]
         return Line(name, number, "wrong", _instead(value, self.gradient(site), of))
 
+    def sites(self, name: str) -> list[Site]:
+        """Where forward gives a value to what `name` is the gradient of."""
+        return [site for site in self.assigned if site[0] == _of(name) and site not in self.repeated]
+
     def part(self, of: str, value: np.ndarray) -> str:
         """Which of the places that `of` is used in `value` comes back from, where it is some and not all of them."""
         places = [s for s, x in self.used.items() if s[0] == of and s not in self.repeated and x.shape == value.shape]
@@ -150,8 +177,10 @@ class _Run:
         for count in range(1, len(places)):
             for some in itertools.combinations(places, count):
                 if self.agree(value, sum(map(self.gradient, some))):
-                    there, missing = (_lines(group) for group in (some, set(places).difference(some)))
-                    return f"holds what comes back from {there}; what comes back from {missing} is missing"
+                    missing = set(places).difference(some)
+                    again = {place[1] for place in some} & {place[1] for place in missing}  # x * x, differentiated once
+                    there, absent = _lines(some), _lines(missing) + f", where {of} is used again," * bool(again)
+                    return f"holds what comes back from {there}; what comes back from {absent} is missing"
         return ""
 
     def gradient(self, site: Site) -> np.ndarray:
@@ -206,6 +235,16 @@ class _Forward(ast.NodeTransformer):
         told = [_told(name, self.function) for name in self.arguments]
         self.function.body[:0] = [ast.copy_location(statement, body[0]) for statement in told]
 
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        self.generic_visit(node)
+        match node:
+            case ast.Assign([ast.Name(name)], ast.BinOp(left, ast.Mult() | ast.Div() as sign, right)):
+                given = [ast.Constant(x) for x in (name, node.lineno, node.value.col_offset + 1)]
+                times = ast.Constant(isinstance(sign, ast.Mult))
+                scaled = ast.Call(ast.Name("__scaled", ast.Load()), [*given, left, right, times], [])
+                node.value = ast.copy_location(scaled, node.value)
+        return node
+
     def visit_Name(self, node: ast.Name) -> ast.AST:
         if isinstance(node.ctx, ast.Load) and node.id in self.names:
             return ast.copy_location(_call("__used", node.id, node), node)
@@ -256,6 +295,21 @@ def _names(statement: ast.stmt) -> Iterator[ast.Name]:
                 yield node
 
 
+def _read(function: ast.FunctionDef) -> dict[int, set[str]]:
+    """The names that the assignments of a function read, by the line that each begins on."""
+    read: dict[int, set[str]] = {}
+    for statement in ast.walk(function):
+        if isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign) and statement.value:
+            names = {node.id for node in ast.walk(statement.value) if isinstance(node, ast.Name)}
+            read.setdefault(statement.lineno, set()).update(names)
+    return read
+
+
+def _of(name: str) -> str:
+    """What a gradient is named after: x, of dx or d_x; "" of what is no gradient."""
+    return name[1:].removeprefix("_") if name.startswith("d") else ""
+
+
 def _fits(value: np.ndarray, other: np.ndarray) -> bool:
     """Whether one is the other's shape, or its entries in rows."""
     return value.shape == other.shape or value.size == other.size and _is_rows(value.shape, other.shape)
@@ -267,15 +321,18 @@ def _is_rows(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 
 def _is_near(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Whether two shapes differ by a sum that was forgotten or taken, or by keepdims."""
+    """Whether two shapes differ by a sum that was forgotten or taken, or over another axis, by keepdims or by a
+    transpose.
+    """
     try:
-        return np.broadcast_shapes(shape, other) in (shape, other) or _squeezed(shape) == _squeezed(other)
+        both = np.broadcast_shapes(shape, other)
     except ValueError:
-        return _squeezed(shape) == _squeezed(other)
+        both = ()
+    return both in (shape, other) or len(both) == len(shape) == len(other) > 0 or _squeezed(shape) == _squeezed(other)
 
 
 def _squeezed(shape: tuple[int, ...]) -> list[int]:
-    return [length for length in shape if length > 1]
+    return sorted(length for length in shape if length > 1)
 
 
 def _instead(value: np.ndarray, right: np.ndarray, of: str) -> str:

@@ -29,6 +29,7 @@ from tinygpt.files import read_bytes
 from tinygpt.gradcheck import wire
 from tinygpt.gradcheck.adapters import files
 from tinygpt.gradcheck.adapters.functions import Adapted
+from tinygpt.gradcheck.intermediates import Line
 from tinygpt.models.gpt2 import BlockOps
 from tinygpt.ops import DEFINITIONS, Ops
 
@@ -49,6 +50,7 @@ class Kept:
 
     number: int
     freed: list[int]
+    held: int  # bytes of the arrays in it
     seen: Sequence = ()
 
     def __del__(self) -> None:
@@ -128,6 +130,18 @@ class OwnFile:
         backward = self._function("backward", None)
         return forward, backward, Adapted(forward, backward, given, *said)
 
+    def intermediates(self, inputs: dict[str, Any], dout: np.ndarray) -> list[Line]:
+        """The lines of its backward, each judged by its own forward. inputs: as it names them."""
+        self.at = "in backward"
+        with self._readable():
+            lines = self._ask("intermediates", inputs, dout)[: wire.NAMES]
+            return [Line(wire.short(n), int(at), wire.short(v), wire.short(s, 300)) for n, at, v, s in lines]
+
+    def moves(self, name: str, x: np.ndarray) -> bool:
+        """Whether a function of its (f, x) calls f with x itself, and never with a copy."""
+        with self._readable():
+            return bool(self._ask("moves", name, x))
+
     def left_behind(self) -> list[str]:
         """What the file has changed that is not its own, in words."""
         with self._readable():
@@ -184,7 +198,7 @@ class OwnFile:
                 changed = self._unpack(reply.get("changed", []), arrays[used:], [])
                 mine = [*seen, *also]
                 for number, theirs in changed:
-                    _change(mine[number], theirs)
+                    wire.change(mine[number], theirs)
                 if "error" in reply:
                     raise wire.raised(reply["error"])
             if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Kept):
@@ -258,7 +272,7 @@ class OwnFile:
 
     def _arrived(self, packed: dict[str, Any]) -> Any:
         """What stands here for something that stayed there, of a type of its name, by which messages call it."""
-        attributes = {"number": int(packed["object"]), "freed": self.freed}
+        attributes = {"number": int(packed["object"]), "freed": self.freed, "held": int(packed.get("held", 0))}
         return type(wire.short(packed["type"]), (Kept,), attributes)()
 
     # The process
@@ -369,16 +383,6 @@ class OwnFile:
         self.trace.close()
 
 
-def _change(mine: Any, theirs: Any) -> None:
-    """Do to an argument what the file did to its copy."""
-    if isinstance(mine, list):
-        mine[:] = theirs
-    elif mine.shape == theirs.shape and mine.dtype == theirs.dtype:
-        mine[...] = theirs
-    else:
-        raise UserError("changed the shape of an argument; it must leave its arguments as they are")
-
-
 def _end_marked(mark: str) -> None:
     """End what a file has started and put out of its group, where the system tells."""
     for environment in Path("/proc").glob("[0-9]*/environ"):
@@ -389,9 +393,7 @@ def _end_marked(mark: str) -> None:
 
 def _terminal() -> str | None:
     """The terminal that a debugger may talk to, by name."""
-    try:
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # of what was replaced, or closed
         if sys.stdin.isatty() and sys.stdout.isatty():
             return os.ttyname(sys.stdin.fileno()) if os.name == "posix" else "CON"
-    except (AttributeError, OSError, ValueError):  # replaced, or closed
-        pass
     return None

@@ -7,7 +7,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tinygpt.gradcheck.diagnosis import diagnose
 from tinygpt.gradcheck.edits import StaleEdit
 from tinygpt.gradcheck.library import LAYERS
 from tinygpt.gradcheck.measure import USUAL_CHECKS, false_alarms, verdicts
-from tinygpt.gradcheck.own_file import blame, judge, meddling, what_is_wrong
+from tinygpt.gradcheck.own_file import blame, compared, judge, meddling, what_is_wrong
 from tinygpt.gradcheck.process import NoAnswer, OwnFile
 from tinygpt.gradcheck.report import Report, wrapped
 from tinygpt.gradcheck.suite import (
@@ -81,8 +81,13 @@ def _check_layers(layers: list[str], device: str, all_entries: bool, seed: int) 
             yield from reports(layer, candidate, title, seed=seed, device=device, max_entries=entries)
 
 
-def overview(made: Iterable[Report], say: Callable[[str], Any], verbose: bool = False) -> list[Report]:
-    """Reports, said as they come: a line each and the wrong ones in full after, or all in full; at last the verdict."""
+def overview(
+    made: Iterable[Report], say: Callable[[str], Any], verbose: bool = False,
+    in_full: Callable[[Report], bool] = lambda report: True,
+) -> list[Report]:  # fmt: skip
+    """Reports, said as they come: a line each and the wrong ones in full after, or all in full; at last the verdict.
+    in_full: of the wrong ones, which; of the others it is said elsewhere what is wrong.
+    """
     began, done = time.perf_counter(), []
     if not verbose:
         say(f"{'':<45}gradients  entries    error")
@@ -94,14 +99,18 @@ def overview(made: Iterable[Report], say: Callable[[str], Any], verbose: bool = 
         say(f"{report}\n" if verbose else line + ("" if report.passed else "  WRONG"))
     wrong = [report for report in done if not report.passed]
     if not verbose:
-        say("\n".join([*(f"\n{report}" for report in wrong), ""]))
+        say("\n".join([*(f"\n{report}" for report in wrong if in_full(report)), ""]))
     for tolerance in sorted({report.tolerance for report in done}):
         errors = [report.error for report in done if report.tolerance == tolerance and math.isfinite(report.error)]
         if errors:
-            say(f"worst relative error {max(errors):.1e}, where {tolerance:.0e} is allowed ({len(errors)} checks)")
-    verdict = f"{len(wrong)} of {len(done)} checks WRONG" if wrong else f"all {len(done)} checks right"
+            say(f"worst relative error {max(errors):.1e}, where {tolerance:.0e} is allowed ({_checks(errors)})")
+    verdict = f"{len(wrong)} of {_checks(done)} WRONG" if wrong else f"{'all ' * (len(done) != 1)}{_checks(done)} right"
     say(f"{verdict}, in {time.perf_counter() - began:.0f} s")
     return done
+
+
+def _checks(made: Sized) -> str:
+    return f"{len(made)} check{'s' * (len(made) != 1)}"
 
 
 def _check_size(preset: str, device: str, seed: int) -> bool:
@@ -136,7 +145,7 @@ def _check_file(
             if layer is None:
                 return _check_by_itself(path, file, None if all_entries else FILE_ENTRIES, seed, asked)
             candidate, kept, left_out = split(layer, file, list(trials(layer, seed, device)))
-            done = overview((judge(trial, candidate, layer, path) for trial in kept), SAY, verbose)
+            done = overview((judge(trial, candidate, layer, path) for trial in kept), SAY, verbose, compared)
             if left_out:
                 print(
                     "\n".join(
