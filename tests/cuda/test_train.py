@@ -6,15 +6,14 @@ import re
 import numpy as np
 import pytest
 
+from tests.own_parts import PYTHON, fill
+from tests.own_parts import run as run_of_ones_own
 from tests.test_cli import TINY, outcome
-from tests.test_own_layers import fill
-from tests.test_own_layers import run as run_of_ones_own
 from tests.test_train import TEXT, tiny
 from tinygpt.backend import to_host
 from tinygpt.gradcheck import check_layer
 from tinygpt.gradcheck.library import CASES
 from tinygpt.models.gpt2 import training_flops
-from tinygpt.own_layers import PARTS
 from tinygpt.run import memory
 from tinygpt.train import EvalRecord, StepRecord, load_model, resume, start, train
 
@@ -150,7 +149,7 @@ def test_a_run_on_parts_of_ones_own_is_the_reference_run_there_too(card, tmp_pat
     fill(tmp_path)
     theirs, _, own = run_of_ones_own(tmp_path, monkeypatch, mine=str(tmp_path), device="cuda", max_iters=5)
     reference, *_ = run_of_ones_own(tmp_path, monkeypatch, kernels="reference", max_iters=5)
-    assert set(own.used) == set(PARTS)
+    assert set(own.used) == set(PYTHON)
     np.testing.assert_allclose(theirs, reference, rtol=0, atol=1e-10)
 
 

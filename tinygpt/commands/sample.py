@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, _: str) -> int:
     if arguments.out_dir == "resume":  # nanoGPT's --init_from=resume
         arguments.out_dir = "out"
     own = asked_for({"mine": arguments.mine})
-    for note in (*own.remarks(), f"yours: {own.summary()}") if own else ():
+    for note in own.remarks() if own else ():
         print(f"note: {note}", file=sys.stderr)
     parts = own.parts if own else OURS
     model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels, parts)
@@ -82,4 +82,6 @@ def run(arguments: argparse.Namespace, _: str) -> int:
             for piece in chain([start_text], text_stream(new, tokenizer.decode_bytes, arguments.stop)):
                 print(screens.printable(piece) if sys.stdout.isatty() else piece, end="", flush=True)
     print()
+    if own:
+        print(f"note: used of yours: {own.summary()}", file=sys.stderr)
     return 0

@@ -114,7 +114,7 @@ def _train(state: TrainState, metrics: Metrics | None, notes: list[str], own: An
     with blaming(own), screens.Screen(state) as screen:
         for note in notes:
             screen.line(f"note: {note}")
-        screen.line(screens.heading(state, remark, {"yours": own.summary()} if own else None) + "\n")
+        screen.line(screens.heading(state, remark, {"loaded": own.loaded()} if own else None) + "\n")
         for record in fitting(state, train(state)):
             try:
                 if metrics and (note := metrics.write(record)):
@@ -127,6 +127,8 @@ def _train(state: TrainState, metrics: Metrics | None, notes: list[str], own: An
         raise UserError(f"{reason}; the run has stopped, saved at step {state.saved_step:,}")
     if metrics and (note := _plot(out_dir)):
         screen.line(f"note: {note}")
+    if own and (state.stop or config.eval_only):
+        screen.line(f"\nused of yours: {own.summary()}")
     if state.stop and config.eval_only:
         screen.line("\nstopped; there was nothing to save")
     elif state.stop and state.evaluated_step < config.max_iters:
@@ -135,6 +137,8 @@ def _train(state: TrainState, metrics: Metrics | None, notes: list[str], own: An
     elif not config.eval_only:
         with blaming(own):
             screen.sample(config.sample_length * 5 // 2)
+        if own:
+            screen.line(f"\nused of yours: {own.summary()}")
         screen.line("\n" + screens.closing(state, time.perf_counter() - began, command))
     return 128 + state.stopped_by if state.stopped_by else int(state.stop)
 

@@ -5,7 +5,7 @@
     state = start(config, own.parts)                          a run with these in their places
 
 Read in this order: `judge.py` (which there are, how a file is checked), `functions/` and `outcomes.py` (the check of
-what is no layer), `folder.py` (the way to their places).
+what is no layer), `folder.py` (those of a folder), `places.py` (the way to their places).
 """
 
 from tinygpt.own_layers.folder import OwnLayers, load_own_layers

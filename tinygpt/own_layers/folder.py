@@ -1,25 +1,25 @@
-"""A folder of a reader's own parts, and the way to their places.
-
-Leaves stand in the ops table; what is made of them, and the rules of sampling, in the model; AdamW's update in the
-optimiser, the BPE merge in the tokenizer's training, the cutting of windows in the corpus.
-"""
+"""A folder of a reader's own parts: which are right, and which of those a run has used."""
 
 import difflib
+import functools
+import hashlib
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from tinygpt.backend import Array
 from tinygpt.errors import UserError
 from tinygpt.gradcheck import own_file
 from tinygpt.gradcheck.runs import raised
-from tinygpt.layers import attention as engine_attention
-from tinygpt.models.gpt2 import GPT
-from tinygpt.own_layers.judge import PARTS, check
+from tinygpt.own_layers import kernels
+from tinygpt.own_layers.judge import PARTS, SECOND, Checked, check
+from tinygpt.own_layers.kernels.judge import NotHere
+from tinygpt.own_layers.kernels.leaf import KernelLayerNorm, Otherwise
+from tinygpt.own_layers.places import places
 from tinygpt.run.state import Parts
 
 
@@ -27,7 +27,7 @@ from tinygpt.run.state import Parts
 class OwnLayers:
     """The parts of a folder. used: those that a run takes in, by name; left_out: those that are wrong, with what is
     wrong; unchecked: those of `used` that are wrong and were asked for all the same, likewise; unwritten: the rest.
-    unknown: files whose names are nearly a part's, with that part's.
+    unknown: files whose names are nearly that of a part's file, with that.
     """
 
     folder: Path
@@ -37,40 +37,74 @@ class OwnLayers:
     unwritten: list[str] = field(default_factory=list)
     unknown: dict[str, str] = field(default_factory=dict)
 
+    calls: Counter = field(
+        default_factory=Counter
+    )  # of a part's functions, by its name and theirs; exact in one thread
+    asked: bool = False  # whether the reader's numerical gradient was, in the checks
+
     @property
     def parts(self) -> Parts:
-        """The reader's parts in the places where a run takes them."""
-        model = {name: self._entry(name) for name in self.used if hasattr(GPT, name)}
-        if "block" in model:
-            model["block"] = _RememberingBlock(model["block"])
-        leaves: dict[str, Any] = {n: m for n, m in self.used.items() if PARTS[n].is_layer and n not in model}
-        if "attention_decode" in self.used:
-            attention = leaves.get("attention", engine_attention)
-            leaves["attention"] = SimpleNamespace(**vars(attention) | {"decode": self._entry("attention_decode")})
-        optimizers = {"adamw": {"update": self._entry("adamw_update")}} if "adamw_update" in self.used else {}
-        others = {name: self._entry(name) for name in ("merge", "windows_at") if name in self.used}
-        return Parts(leaves, model, optimizers, **others)
+        """The reader's parts in the places where a run takes them, each counting its calls."""
+        return places({name: self.part(name) for name in self.used})
 
-    def _entry(self, name: str) -> Any:
-        module = self.used[name]
-        return module if PARTS[name].is_layer else getattr(module, PARTS[name].functions[0])
+    def part(self, name: str) -> Any:
+        """A part as a run takes it in, a layer or a function, counting its calls."""
+        module, part = self.used[name], PARTS[name]
+        if part.is_kernel:
+            return functools.partial(self._kernel, name)
+        functions = {function: self._counted(name, function) for function in part.functions}
+        if not part.is_layer:
+            return functions[part.functions[0]]
+        layer = SimpleNamespace(**vars(module) | functions)
+        return _where_it_drops(layer, module) if name == "dropout" else layer
+
+    def _counted(self, name: str, called: str) -> Callable:
+        function = getattr(self.used[name], called)
+
+        @functools.wraps(function)
+        def counted(*arguments: Any, **named: Any) -> Any:
+            self.calls[name, called] += 1
+            return function(*arguments, **named)
+
+        return counted
+
+    def _kernel(self, name: str, otherwise: Any) -> Any:
+        leaf = KernelLayerNorm(self.used[name], otherwise)
+
+        def forward(*arguments: Any, **named: Any) -> tuple[Any, tuple]:
+            out, cache = leaf.forward(*arguments, **named)
+            self.calls[name, "forward"] += not isinstance(cache, Otherwise)
+            return out, cache
+
+        return SimpleNamespace(forward=forward, backward=leaf.backward)
+
+    def called(self) -> dict[str, dict[str, int]]:
+        """The parts that were called so far: of each its functions that were, and how often."""
+        found: dict[str, dict[str, int]] = {}
+        for name in self.used:
+            if calls := {function: n for (of, function), n in self.calls.items() if of == name and n}:
+                found[name] = calls
+        return found
+
+    def loaded(self) -> str:
+        """The parts that there are for a run to take in, in a line."""
+        return f"{', '.join(self.used) or 'nothing yet'}, from {self.folder}"
 
     def summary(self) -> str:
-        """The parts that are taken in, in a line."""
-        names = [name for name in self.used if name != "numerical_gradient"]
-        checking = "numerical_gradient in the checks" if "numerical_gradient" in self.used else ""
-        return "; ".join(filter(None, (", ".join(names), checking))) or "nothing yet"
+        """The parts that were used so far, in a line."""
+        checking = "numerical_gradient in the checks" * self.asked
+        return "; ".join(filter(None, (", ".join(self.called()), checking))) or "nothing: the run had no use for it"
 
     def remarks(self) -> Iterator[str]:
         """What else there is to say of them: which are left out, and which are wrong or misnamed."""
         for name, near in self.unknown.items():
-            yield f"{self.folder / name}.py is no part of the engine; did you mean {near}.py?"
+            yield f"{self.folder / name} is no part of the engine; did you mean {near}?"
         if self.unwritten:
             yield f"not written yet in {self.folder}: {', '.join(self.unwritten)}"
         for name, wrong in (self.left_out | self.unchecked).items():
             what = "left out" if name in self.left_out else "taken in all the same"
             first_line = wrong.partition("\n")[0]
-            yield f"{self.folder / name}.py does not pass its check and is {what}: {first_line}"
+            yield f"{self.folder / PARTS[name].file} does not pass its check and is {what}: {first_line}"
 
     def blame(self, error: BaseException) -> str:
         """What a part of the reader's raised while it was used, and where, or what came of it in the engine."""
@@ -80,30 +114,38 @@ class OwnLayers:
         return f"the engine could not use what one of your parts ({', '.join(self.used)}) returned: {raised(error)}"
 
 
-def load_own_layers(folder: str | Path, unchecked: bool = False) -> OwnLayers:
+def load_own_layers(
+    folder: str | Path, unchecked: bool = False, names: Collection[str] = tuple(PARTS), known: Mapping[str, str] = {}
+) -> OwnLayers:
     """The parts in `folder` that pass their checks, or with `unchecked` all that give any answer in them. Those that a
     run takes in are loaded into this process, which runs them. Raises UserError if the folder holds none.
+
+    names: which to look for. known: by name, the SHA-256 of a file that has passed, and is not checked again.
     """
     own = OwnLayers(Path(folder))
-    found = [part for part in PARTS.values() if (own.folder / f"{part.name}.py").is_file()]
+    found = [part for part in PARTS.values() if part.name in names and (own.folder / part.file).is_file()]
     if not found:
         what = "holds no part of the engine" if own.folder.is_dir() else "is no folder"
         raise UserError(
             f"{folder} {what}; expected files such as layernorm.py, which `python -m lessons start 7` begins for you; "
             f"a run that was begun with your parts goes on without them with --mine="
         )
-    for path in sorted(own.folder.glob("*.py")):
-        if path.stem not in PARTS and (near := difflib.get_close_matches(path.stem, PARTS, n=1, cutoff=0.8)):
-            own.unknown[path.stem] = near[0]
+    files = [part.file for part in PARTS.values()]
+    for path in sorted((*own.folder.glob("*.py"), *own.folder.glob("*.cu"))):
+        if path.name not in files and (near := difflib.get_close_matches(path.name, files, n=1, cutoff=0.8)):
+            own.unknown[path.name] = near[0]
     sys.path.append(str(own.folder.resolve()))  # for their neighbours, whenever they are imported
-    verdicts = [check(part.name, own.folder / f"{part.name}.py") for part in found]  # all, before any is loaded here
+    # all, before any is loaded here
+    verdicts = [_checked(part.name, own.folder / part.file, known.get(part.name, "")) for part in found]
     for part, checked in zip(found, verdicts, strict=True):
-        path = own.folder / f"{part.name}.py"
+        path = own.folder / part.file
         if not checked.written:
             own.unwritten.append(part.name)
         elif checked.passed or unchecked and checked.answered:
+            own.asked |= SECOND in checked.beside
             try:
-                own.used[part.name] = own_file.load(path, checked.source, part.functions)
+                load = own_file.load if not part.is_kernel else kernels.load
+                own.used[part.name] = load(path, checked.source, part.functions)
             except (Exception, SystemExit) as error:
                 own.left_out[part.name] = f"{own_file.where(path, error)} {raised(error)}"
                 continue
@@ -114,23 +156,23 @@ def load_own_layers(folder: str | Path, unchecked: bool = False) -> OwnLayers:
     return own
 
 
-class _RememberingBlock:
-    """A reader's block that can decode too: to it nothing changes, but the attention that it is handed stores the new
-    keys and values among those before, and looks at all of them.
-    """
+def _checked(name: str, path: Path, known: str) -> Checked:
+    """The verdict; a kernel that cannot be checked on this machine gives its answer on a card."""
+    source = path.read_bytes()
+    if hashlib.sha256(source).hexdigest() == known:
+        return Checked(True, "", source=source)
+    try:
+        return check(name, path)
+    except NotHere as error:
+        return Checked(False, str(error), str(error), source=path.read_bytes())
 
-    def __init__(self, block: Any):
-        self.forward, self.backward = block.forward, block.backward
 
-    def decode(
-        self, x: Array, params: Mapping[str, Array], keys: Array, values: Array, start: int, *settings: Any, ops: Any
-    ) -> Array:
-        """As `Block.decode` in `models/gpt2.py`."""
-        end = start + x.shape[1]
+def _where_it_drops(counting: Any, dropout: Any) -> Any:
+    """Dropout whose calls count where something is dropped; a model asks for it with a probability of 0 too."""
 
-        def forward(qkv: Array, n_head: int, *_: Any) -> tuple[Array, tuple]:
-            q, keys[:, :, start:end], values[:, :, start:end] = engine_attention.split_heads(qkv, n_head)
-            decode = getattr(ops.attention, "decode", engine_attention.decode)
-            return decode(q, keys[:, :, :end], values[:, :, :end]), ()
+    def forward(x: Any, probability: float, *place: Any) -> tuple[Any, tuple]:
+        layer = counting if probability > 0 else dropout
+        out, cache = layer.forward(x, probability, *place)
+        return out, (layer, cache)
 
-        return self.forward(x, params, *settings, ops=ops.replace(attention=SimpleNamespace(forward=forward)))[0]
+    return SimpleNamespace(forward=forward, backward=lambda dout, cache: cache[0].backward(dout, cache[1]))

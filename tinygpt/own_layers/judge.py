@@ -11,30 +11,43 @@ import numpy as np
 
 from tinygpt.errors import UserError
 from tinygpt.gradcheck import own_file
-from tinygpt.gradcheck.cases import mapped
 from tinygpt.gradcheck.differences import relative
-from tinygpt.gradcheck.gradients import difference
-from tinygpt.gradcheck.library import CASES, FILES, STEPS, definition
+from tinygpt.gradcheck.library import CASES, STEPS, definition
 from tinygpt.gradcheck.process import NoAnswer, OwnFile
+from tinygpt.gradcheck.report import Report
 from tinygpt.gradcheck.runs import raised
-from tinygpt.gradcheck.suite import trials
+from tinygpt.gradcheck.suite import Trial, trials
 from tinygpt.gradcheck.terminal import overview
 from tinygpt.gradcheck.wire import RaisedThere
-from tinygpt.own_layers import outcomes
+from tinygpt.own_layers import beside, calls, kernels, outcomes
+from tinygpt.own_layers.contract import breach, place
+from tinygpt.own_layers.kernels import judge as of_kernels
+from tinygpt.own_layers.kernels import layernorm_kernel
 from tinygpt.own_layers.outcomes import FUNCTIONS
 
 AGREES = 1e-6  # relative: what central differences are good for
-SINGLE_AGREES = 1e-2  # relative: far beyond what rounding does to float32
+SECOND = "your own numerical_gradient"
 WORDS_SEED = 0  # of the numbers that what is wrong is looked for with, so that the words are the same in every check
 FUNCTION_SECONDS, LAYER_SECONDS = 10, 30  # that a file may compute in a check: a hundred times what it does
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part, the file `name`.py. definition: the engine's own, a layer's module or class, or a function."""
+    """One part, the file `name`.py. definition: the engine's own, a layer's module or class, or a function; of a CUDA
+    kernel, whose file is `name`.cu, the module that has its launches.
+    """
 
     name: str
     definition: Any
+    suffix: str = ".py"
+
+    @property
+    def file(self) -> str:
+        return self.name + self.suffix
+
+    @property
+    def is_kernel(self) -> bool:
+        return self.suffix == kernels.SUFFIX
 
     @property
     def is_layer(self) -> bool:
@@ -43,6 +56,8 @@ class Part:
     @property
     def functions(self) -> tuple[str, ...]:
         """What the file holds."""
+        if self.is_kernel:
+            return (self.definition.KERNEL,)
         return ("forward", "backward") if self.is_layer else (self.definition.__name__,)
 
     @property
@@ -54,16 +69,19 @@ class Part:
 
 PARTS = {name: Part(name, definition(name)) for name in (*CASES, *STEPS)}
 PARTS |= {name: Part(name, file.DEFINITION) for name, file in FUNCTIONS.items()}
+PARTS["layernorm_kernel"] = Part("layernorm_kernel", layernorm_kernel, kernels.SUFFIX)
 
 
 class Checked(NamedTuple):
-    """The verdict on a part. text: all there is to print; wrong: what is wrong, or ""; written: whether the file is;
-    answered: whether it gave any answer, wrong or right; source: the text of the file that was checked.
+    """The verdict on a part. text: all there is to print; wrong: what is wrong, or ""; beside: what else is worth a
+    look, such as the lines that stand; written: whether the file is; answered: whether it gave any answer, wrong or
+    right; source: the text of the file that was checked.
     """
 
     passed: bool
     text: str
     wrong: str = ""
+    beside: str = ""
     written: bool = True
     answered: bool = True
     source: bytes = b""
@@ -72,9 +90,12 @@ class Checked(NamedTuple):
 def check(name: str, path: Path, seed: int = 0) -> Checked:
     """Hold the file of a part against the engine's own. Another seed draws other numbers and sizes.
 
-    The file computes in a process of its own, for so long and no longer; here its numbers are compared.
+    The file computes in a process of its own, for so long and no longer; here its numbers are compared. Raises
+    `kernels.judge.NotHere`, a UserError, for a CUDA kernel where there is nothing to run it with.
     """
     part = PARTS[name]
+    if part.is_kernel:
+        return _check_kernel(part, Path(path), seed)
     seconds = LAYER_SECONDS if part.is_layer else FUNCTION_SECONDS
     try:
         with OwnFile(Path(path), part.functions, seconds, seed) as file:
@@ -89,142 +110,56 @@ def check(name: str, path: Path, seed: int = 0) -> Checked:
         return _failed(own_file.blame(Path(path), error))._replace(answered=False)
 
 
-def _failed(wrong: str, table: Sequence[str] = (), written: bool = True) -> Checked:
-    return Checked(False, "\n".join([*table, "", "what is wrong:", wrong]) if table else wrong, wrong, written)
+def _check_kernel(part: Part, path: Path, seed: int) -> Checked:
+    try:
+        found = of_kernels.judge(part.definition, path, seed)
+    except of_kernels.NotHere:
+        raise
+    except UserError as error:
+        return _failed(f"{path}: {error}")._replace(answered=False)
+    verdict = Checked(not found.wrong, found.text, found.wrong, written=found.written)
+    return verdict._replace(answered=found.answered, source=found.source)
+
+
+def _failed(wrong: str, table: Sequence[str] = (), more: Sequence[str] = (), written: bool = True) -> Checked:
+    says = [wrong, "", *more] if more else [wrong]
+    text = [*table, "", "what is wrong:", *says] if table else says
+    return Checked(False, "\n".join(text), wrong, "\n".join(more), written)
+
+
+def _passed(text: Sequence[str], remarks: Sequence[str]) -> Checked:
+    return Checked(True, "\n".join([*text, *remarks]), beside="\n".join(remarks))
 
 
 def _check_layer(part: Part, module: OwnFile, path: Path, seed: int) -> Checked:
+    cases, table, made = _judged(part, module, path, seed)
+    if all(made):
+        if wrong := breach(part.name, module, path, seed):
+            return _failed(breach(part.name, module, path, WORDS_SEED) or wrong, table)
+        remarks = _second_opinion(part, module, path, seed) + beside.remarks(part.name, module, path, cases[0])
+        return _passed(table, remarks)
+    if seed != WORDS_SEED and not all((same := _judged(part, module, path, WORDS_SEED))[2]):
+        cases, table, made = same  # so that the table and the words are of one draw
+    lines = beside.standing(module, next(t for t, report in zip(cases, made, strict=True) if not report), part.name)
+    blank = own_file.yet_to_write(made)
+    if blank and not any(map(own_file.wrong_so_far, made)):
+        right = sum(bool(report.rows) for report in made)
+        where = own_file.in_all(right) if right == len(made) else f"in {right} of {len(made)} cases"
+        how = f"forward is right {where}; " if right else ""
+        return _failed(f"{path}: {how}{blank}", (), lines, written=False)
+    wrong = own_file.what_is_wrong(part.name, module, made, WORDS_SEED)
+    # without rows nothing could be compared, and there is no table to show
+    return _failed(wrong, table if any(report.rows for report in made) else (), lines, written=not blank)
+
+
+def _judged(part: Part, module: OwnFile, path: Path, seed: int) -> tuple[list[Trial], list[str], list[Report]]:
+    """The cases of a layer, the table of what came of them, and their reports."""
     table: list[str] = []
-    judged = (own_file.judge(trial, module, part.name, path) for trial in trials(part.name, seed))
-    made = overview(judged, table.append)
-    problems = {problem for report in made for problem in report.problems}
-    no_forward, no_backward = map(own_file.UNWRITTEN.format, part.functions)
-    if no_forward in problems:
-        return _failed(f"{path}: {no_forward}", written=False)
-    if no_backward in problems:
-        if any(row.problem for report in made for row in report.rows):
-            return Checked(False, "\n".join([*table, "", no_backward]), no_backward, written=False)
-        return _failed(f"{path}: forward is right in all {len(made)} cases; {no_backward}", written=False)
-    if not all(made):  # without rows nothing could be compared, and there is no table to show
-        same = [own_file.judge(trial, module, part.name, path) for trial in trials(part.name, WORDS_SEED)]
-        wrong = own_file.what_is_wrong(part.name, module, made if all(same) else same, WORDS_SEED)
-        return _failed(wrong, table if any(report.rows for report in made) else ())
-    if wrong := _breach(part, module, path, seed):
-        return _failed(_breach(part, module, path, WORDS_SEED) or wrong, table)
-    return Checked(True, "\n".join(table + _second_opinion(part, module, path, seed)))
-
-
-def _breach(part: Part, module: OwnFile, path: Path, seed: int) -> str:
-    """What of the layers' contract a file with the right numbers does not keep, or what it raises there."""
-    try:
-        with np.errstate(all="ignore"):  # what overflows is seen in the numbers
-            return _contract(part, module, seed)
-    except (Exception, SystemExit) as error:
-        return f"with float32 {_where(path, error)}"
-
-
-def _contract(part: Part, module: OwnFile, seed: int) -> str:
-    """What of the layers' contract a file with the right numbers does not keep: another form or dtype of out or
-    gradients, something kept outside the cache, numbers that overflow, a value that it should refuse. "" if nothing.
-    """
-    for trial in trials(part.name, seed):
-        inputs = mapped(_single, trial.experiment.inputs)
-        results, dout = [], trial.experiment.dout[0]
-        for layer in (definition(part.name), module):
-            forward, backward = trial.functions(layer)
-            out, cache = forward(**inputs)
-            results.append((out, backward(_single(dout), cache)))
-        (right_out, right), (out, gradients) = results
-        if wrong := _form("out", out, right_out) or _form("backward's result", gradients, right):
-            return f"{wrong} ({trial.title})"
-        if wrong := _far("out", out, right_out) or _far("backward's result", gradients, right):
-            return f"{wrong} ({trial.title})"
-        if _finite(results[0]) and not _finite(results[1]):
-            return f"there are numbers that are not finite where the inputs are float32 ({trial.title})"
-        _, cache = forward(**inputs)
-        forward(**mapped(lambda x: x / 2 + np.float32(0.25) if getattr(x, "dtype", None) == np.float32 else x, inputs))
-        again = zip(_leaves(gradients), _leaves(backward(_single(dout), cache)), strict=False)
-        if not all(a is b or np.array_equal(a, b, equal_nan=True) for a, b in again):
-            return (
-                "it keeps something outside its cache: with another forward between forward and backward, as in every "
-                f"model, the gradients are others ({trial.title})"
-            )
-        large = {name: 30 * x if name == next(iter(trial.experiment.arrays)) else x for name, x in inputs.items()}
-        finite = [np.isfinite(trial.functions(f)[0](**large)[0]).all() for f in (definition(part.name), module)]
-        if finite == [True, False]:
-            return (
-                f"out is not finite where {next(iter(large))} is 30 times as large: exp overflows, or a probability "
-                f"becomes 0 before its logarithm is taken ({trial.title})"
-            )
-    if refused := getattr(FILES[part.name], "REFUSED", None):
-        name, value = refused
-        try:
-            forward(**inputs | {name: value})
-        except ValueError:
-            return ""
-        except Exception as error:
-            return f"{name}={value!r} {raised(error)}; expected ValueError"
-        return f"{name}={value!r} was taken without a word; expected ValueError"
-    return ""
-
-
-def _leaves(tree: Any) -> list[Any]:
-    """What nested tuples, lists and mappings hold."""
-    branches = [tree[name] for name in sorted(tree)] if isinstance(tree, dict) else tree
-    return [leaf for branch in branches for leaf in _leaves(branch)] if isinstance(branches, tuple | list) else [tree]
-
-
-def _finite(tree: Any) -> bool:
-    return all(x is None or np.isfinite(x).all() for x in _leaves(tree))
-
-
-def _far(name: str, given: Any, right: Any) -> str:
-    """How far float32 numbers are from the definition's, where that is beyond any rounding."""
-    for a, b in zip(_leaves(given), _leaves(right), strict=True):
-        if b is not None and np.isfinite(a).all() and np.isfinite(b).all():
-            error = difference(*(np.asarray(x, np.float64) for x in (a, b)))
-            if error > SINGLE_AGREES:
-                return f"{name} is another where the inputs are float32: relative error {error:.1e}"
-    return ""
-
-
-def _single(x: Any) -> Any:
-    return x.astype(np.float32) if getattr(x, "dtype", None) == np.float64 else x
-
-
-def _form(name: str, given: Any, right: Any) -> str:
-    """How the form of what was given differs from the right one: None, tuples, names and dtypes; "" if it does not."""
-    if right is None or given is None:
-        return "" if given is right else f"{name} is {_kind(given)}, where {_kind(right)} belongs"
-    if isinstance(right, tuple):
-        if not isinstance(given, tuple | list) or len(given) != len(right):
-            return f"{name} is {_kind(given)}, where {_kind(right)} belongs"
-        pairs = enumerate(zip(given, right, strict=True), start=1)
-        return next((wrong for n, pair in pairs if (wrong := _form(f"gradient {n} of {len(right)}", *pair))), "")
-    if isinstance(right, dict):
-        if strange := sorted(given.keys() - right.keys()):
-            if all(given[key] is None for key in strange):
-                return f"{name}: leave out gradients that are None, here {', '.join(strange)}"
-            return f"{name} holds {', '.join(strange)}, which is no parameter here"
-        if missing := sorted(right.keys() - given.keys()):
-            return f"{name} lacks the gradient of {', '.join(missing)}"
-        return next((wrong for key in right if (wrong := _form(f"d{key}", given[key], right[key]))), "")
-    if not hasattr(given, "dtype"):
-        return f"{name} is {_kind(given)}, where {_kind(right)} belongs"
-    if given.dtype != right.dtype:
-        return (
-            f"{name} is {given.dtype} where the inputs are {right.dtype}; what makes float64: a number from NumPy such "
-            f"as np.sqrt(2) (math.sqrt(2) does not), a count from .sum(), True and False divided by a float, np.zeros "
-            f"and np.tri without a dtype"
-        )
-    return ""
-
-
-def _kind(x: Any) -> str:
-    if hasattr(x, "dtype"):
-        return f"an array of {x.dtype}"
-    size = f" of {len(x)}" if isinstance(x, tuple | list) else ""
-    return "None" if x is None else f"a {type(x).__name__}{size}"
+    cases = list(trials(part.name, seed))
+    made = overview(
+        (own_file.judge(trial, module, part.name, path) for trial in cases), table.append, in_full=own_file.compared
+    )
+    return cases, table, made
 
 
 def _second_opinion(part: Part, module: OwnFile, path: Path, seed: int) -> list[str]:
@@ -254,46 +189,47 @@ def _second_opinion(part: Part, module: OwnFile, path: Path, seed: int) -> list[
     except (NoAnswer, Exception) as error:  # whatever it gives back, or does not
         return [f"{own} has no second opinion: {error if isinstance(error, NoAnswer) else raised(error)}"]
     verdict = "agrees" if max(errors) <= AGREES else "DISAGREES"
-    return [f"your own numerical_gradient {verdict}: worst relative error {max(errors):.1e}"]
+    return [f"{SECOND} {verdict}: worst relative error {max(errors):.1e}"]
 
 
 def _check_function(part: Part, module: OwnFile, path: Path, seed: int) -> Checked:
     (name,) = part.functions
     try:
-        lines, wrong = _called(part, module, path, seed)
+        lines, wrong, shown = _called(part, module, path, seed)
+        if wrong and seed != WORDS_SEED and (same := _called(part, module, path, WORDS_SEED))[1]:
+            lines, wrong, shown = same  # so that the sentence and the call are of one draw
         if not wrong:
-            return Checked(True, "\n".join([*lines, "", f"all {len(lines)} checks right"]))
+            if name == "numerical_gradient" and not module.moves(name, np.ones((2, 3))):
+                return _failed(beside.COPIED, lines)
+            return _passed([*lines, "", f"all {len(lines)} checks right"], beside.blanks(path))
         says = outcomes.diagnose(part.name, getattr(module, name), WORDS_SEED)
         if not says:
-            first, title = next(iter((_called(part, module, path, WORDS_SEED)[1] or wrong).items()))
+            first, title = next(iter(wrong.items()))
             says = first + (f" ({title})" if title else "")
-    except NotImplementedError:
-        return _failed(f"{path}: {own_file.UNWRITTEN.format(name)}", written=False)
-    return _failed(says, lines)
+            shown = [line for line in shown if not (line.startswith("    raised ") and line.strip() in says)]
+    except NotImplementedError as error:
+        return _failed(f"{path}: {own_file.unwritten(path, error, name)}", written=False)
+    return _failed(says, lines, shown)
 
 
-def _called(part: Part, module: OwnFile, path: Path, seed: int) -> tuple[list[str], dict[str, str]]:
-    """A line for each call of a function, and what is wrong, with the title of the call in which it was first."""
+def _called(part: Part, module: OwnFile, path: Path, seed: int) -> tuple[list[str], dict[str, str], list[str]]:
+    """A line for each call of a function; what is wrong, with the title of the call in which it was first; and the
+    first wrong call as it would be typed, with what it gave.
+    """
     (name,) = part.functions
     candidate, right = getattr(module, name), part.definition
     names = list(inspect.signature(right).parameters)
     lines: list[str] = []
     wrong: dict[str, str] = {}
+    shown: list[str] = []
     for call in outcomes.calls(part.name, seed):
         given, theirs = outcomes.outcome(candidate, call), outcomes.outcome(right, call)
         problem = outcomes.difference(call, names, given, theirs)
         if given.error is not None and problem:  # with the line in their file, if it is there that it was raised
-            problem = "; ".join(filter(None, (_where(path, given.error), outcomes.expected(theirs))))
+            problem = "; ".join(filter(None, (place(path, given.error), outcomes.expected(theirs))))
         title = f"{name}, {call.title}" if call.title else name
         lines.append(f"{title:<48} {'WRONG' if problem else 'right'}")
         if problem:
-            lines.append(f"    {problem}" if problem not in wrong else "    the same")
+            shown = shown or calls.shown(name, names, call, given, theirs)
             wrong.setdefault(problem, call.title)
-    return lines, wrong
-
-
-def _where(path: Path, error: BaseException) -> str:
-    try:
-        return own_file.blame(path, error)
-    except type(error):  # raised by what the file called in the wrong way
-        return raised(error)
+    return lines, wrong, shown

@@ -11,18 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygpt.backend import to_host
-from tinygpt.errors import brief
+from tinygpt.errors import UserError, brief
 from tinygpt.gradcheck.differences import relative
 from tinygpt.gradcheck.edits import StaleEdit
 from tinygpt.gradcheck.gradients import difference as distance
 from tinygpt.gradcheck.library import modules_in
 from tinygpt.gradcheck.mutants import Mutant
+from tinygpt.gradcheck.report import apart
 from tinygpt.gradcheck.runs import raised
 from tinygpt.own_layers import functions as folder
 from tinygpt.own_layers.functions import Call, Uniform
 from tinygpt.random import generator
 
 TOLERANCE = 1e-9  # of every array, relative
+SINGLE = 1e-6  # of one in float32, whose last digit is another where its terms are added in another order
 SEEDS = 3  # that a mistake has to give the outcomes for
 SHORT = 8  # items of a list that are shown
 FUNCTIONS = modules_in(folder)
@@ -64,23 +66,39 @@ def outcome(function: Callable, call: Call) -> Outcome:
 def difference(call: Call, names: Sequence[str], given: Outcome, right: Outcome) -> str:
     """How the outcome of a call differs from the right one, in a sentence; "" if it does not. names: the arguments'."""
     if right.error is not None:
-        if isinstance(given.error, type(right.error)):
+        if isinstance(given.error, _kind(right.error)):
             return ""
         return f"{'raised nothing' if given.error is None else raised(given.error)}; {expected(right)}"
     if given.error is not None:
         return raised(given.error)
     if right.result is None and given.result is not None:
         return f"returned {_say(given.result)}, where nothing is to be returned: it works in place"
-    found = [f"returned {differs}"] if (differs := _differs(given.result, right.result)) else []
+    found = [f"returned {said}"] if (said := differs(given.result, right.result)) else []
     for name, before, mine, theirs in zip(names, call.arguments, given.arguments, right.arguments, strict=False):
         if isinstance(before, Uniform) and found and mine.numbers == before.numbers:
             found.append(f"{name} was not asked: take one number for each row from {name}.random")
-        elif isinstance(before, list | np.ndarray) and np.array_equal(before, theirs):  # the engine only reads it
-            if not np.array_equal(before, mine):
-                found.append(f"left {name} changed: it should be as it was, to the last bit")
-        elif isinstance(before, list | np.ndarray) and (differs := _differs(mine, theirs)):
-            found.append(f"made of {name} {differs}")
+        elif said := became(before, mine, theirs):
+            found.append(said.format(name=name))
     return "; ".join(found)
+
+
+def _kind(error: BaseException) -> type[BaseException]:
+    """The class by which an error is known that was raised in a file's process: UserError, or the nearest built in."""
+    known = (cls for cls in type(error).__mro__ if cls is UserError or cls.__module__ == "builtins")
+    return next(cls for cls in known if issubclass(cls, BaseException))
+
+
+def became(before: Any, mine: Any, theirs: Any) -> str:
+    """What is wrong with what became of an argument, in words about {name}; "" if nothing is."""
+    if isinstance(before, tuple | list | np.ndarray) and _equal(before, theirs):  # the engine only reads it
+        return "" if _equal(before, mine) else "left {name} changed: it should be as it was, to the last bit"
+    said = differs(mine, theirs) if isinstance(before, list | np.ndarray) else ""
+    return f"made of {{name}} {said}" if said else ""
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two arrays, lists of numbers, or tuples of such are the same to the last bit."""
+    return all(map(_equal, a, b)) if isinstance(a, tuple) else np.array_equal(a, b)
 
 
 def expected(right: Outcome) -> str:
@@ -120,15 +138,18 @@ def _is_nothing(given: Outcome) -> bool:
     return isinstance(given.result, np.ndarray) and not given.result.any()
 
 
-def _differs(given: Any, right: Any) -> str:
+def differs(given: Any, right: Any) -> str:
     """What was given and what was expected, where they differ."""
     if isinstance(right, tuple):
         if not isinstance(given, tuple | list) or len(given) != len(right):
             return f"{_say(given)}; expected {len(right)} arrays"
-        pairs = enumerate(map(_differs, given, right), 1)
-        return next((f"{differs}, in number {n} of {len(right)}" for n, differs in pairs if differs), "")
+        pairs = enumerate(map(differs, given, right))
+        return next((f"{said}, in {_which(n, len(right))}" for n, said in pairs if said), "")
     if isinstance(right, list):
         return _lists_differ(given, right)
+    if type(right) is float and isinstance(given, float):
+        # a term added in another order makes another last digit
+        return "" if abs(given - right) <= TOLERANCE * abs(right) else "; expected ".join(apart(given, right, True))
     if not hasattr(right, "shape"):
         same = type(given) is type(right) and given == right
         return "" if same else f"{_say(given)}; expected {_say(right)}"
@@ -136,21 +157,29 @@ def _differs(given: Any, right: Any) -> str:
         return f"{_say(given)}; expected an array of shape {right.shape}"
     if given.shape != right.shape or given.dtype != right.dtype:
         return f"{given.dtype} of shape {given.shape}; expected {right.dtype} of shape {right.shape}"
+    allowed = SINGLE if right.dtype == np.float32 else TOLERANCE
     a, b = (to_host(x).astype(np.float64) for x in (given, right))
     if np.array_equal(a, b, equal_nan=True):
         return ""
     if not np.isfinite(a).all() and np.isfinite(b).all():
         return "numbers that are not finite"
     if not np.isfinite(b).all():  # as one may expect of a mistake
-        apart = distance(a, b)
-        return f"other numbers (relative error {apart:.1e})" if apart > TOLERANCE else ""
+        off = distance(a, b)
+        return f"other numbers (relative error {off:.1e})" if off > allowed else ""
     error = relative(np.linalg.norm(a - b), np.linalg.norm(a), np.linalg.norm(b))
-    if error <= TOLERANCE:
+    if error <= allowed:
         return ""
     worst = np.unravel_index(int(np.argmax(np.abs(a - b))), a.shape)
     at = f" at {[int(i) for i in worst]}" if a.ndim else ""
     whole = f" (relative error of the whole {error:.1e})" if right.dtype.kind == "f" else ""
-    return f"{a[worst]:.6g}{at}; expected {b[worst]:.6g}{whole}"
+    mine, theirs = apart(float(a[worst]), float(b[worst]), True)
+    return f"{mine}{at}; expected {theirs}{whole}"
+
+
+def _which(number: int, of: int) -> str:
+    """One of several, in words."""
+    names = "first second third fourth fifth sixth".split(), "none one two three four five six".split()
+    return f"the {names[0][number]} of the {names[1][of]}" if of <= 6 else f"number {number + 1} of {of}"
 
 
 def _lists_differ(given: Any, right: list) -> str:
@@ -170,5 +199,7 @@ def _say(x: Any, start: int = 0) -> str:
     if isinstance(x, list) and len(x) > SHORT:
         text = ", ".join(map(brief, x[start : start + SHORT]))
         return f"[{'..., ' if start else ''}{text}{', ...' if len(x) > start + SHORT else ''}]"
-    text = repr(x)
+    if isinstance(x, tuple) and any(hasattr(part, "shape") for part in x):
+        return f"a tuple of {len(x)}"
+    text = " ".join(repr(x).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
