@@ -98,3 +98,13 @@ def test_units_of_a_request(i):
     requests().get_function(f"kernel{i}")((1,), (32,), (x, out))
     rows = [row[1:] for row in emulator.profile(requests()) if not row.write]
     assert rows == [("s[" in what or ")s)" in what, False, bytes_, 1, units, ideal)]
+
+
+def test_barriers_of_the_last_launch_are_counted_over_its_blocks():
+    source = """extern "C" __global__ void k(int n) {
+      for (int i = 0; i < n; i++) __syncthreads();
+    }"""
+    kernel = emulator.Module(source).get_function("k")
+    for blocks, n in ((3, 2), (1, 0), (2, 5)):
+        kernel((blocks,), (64,), (np.int32(n),))
+        assert emulator.barriers() == blocks * n

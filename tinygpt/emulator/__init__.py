@@ -22,7 +22,8 @@ An error is a `KernelError` that names kernel, block, thread, file and line, and
   much shared memory; kernels that do not end
 
 With `settings.profile` set, `profile(module)` tells by line how many sectors of global memory, and how many passes over
-the banks of shared memory, were needed. Two seeds with the same bits are a test that sums are in a fixed order.
+the banks of shared memory, were needed; `barriers()` counts those of the last launch. Two seeds with the same bits are
+a test that sums are in a fixed order.
 
 What it does not see:
 
@@ -59,9 +60,9 @@ from tinygpt.emulator.arrays import (
 from tinygpt.emulator.compiling import missing
 from tinygpt.emulator.errors import KernelError
 from tinygpt.emulator.module import Function, Module, Settings, settings
-from tinygpt.emulator.profile import Profile, Traffic, profile
+from tinygpt.emulator.profile import Profile, Traffic, barriers, profile
 
 __all__ = [
-    "Function", "KernelError", "Module", "Profile", "Settings", "Traffic", "asarray", "empty", "forget", "mark_written",
-    "mark_written_at", "missing", "profile", "register", "settings", "unwritten", "unwritten_at",
+    "Function", "KernelError", "Module", "Profile", "Settings", "Traffic", "asarray", "barriers", "empty", "forget",
+    "mark_written", "mark_written_at", "missing", "profile", "register", "settings", "unwritten", "unwritten_at",
 ]  # fmt: skip

@@ -61,3 +61,8 @@ def profile(module: Module) -> Profile:
             total[i] += number
     rows = [Traffic(*where, *total) for where, total in sums.items()]
     return Profile(sorted(rows, key=lambda row: (-row.bytes, row.line, row.what)))
+
+
+def barriers() -> int:
+    """How many barriers the blocks of the last launch came to, all together."""
+    return current().emu_barriers()

@@ -179,6 +179,9 @@ EMU_RUNTIME uint3 emu_index(int which) {
 
 EMU_RUNTIME int emu_lane() { return me->lane; }
 
+// Called by Python: the barriers of the last launch, over its blocks.
+EMU_RUNTIME unsigned emu_barriers() { return epoch + 1 - launch_first - (unsigned)blocks.size(); }
+
 EMU_RUNTIME int emu_barrier(bool vote, int line) {
   Thread* self = me;
   me->line = line;
