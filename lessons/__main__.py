@@ -2,13 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 if not __package__:  # `python lessons`, without -m
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from lessons import commands, display, stepper
+from lessons import commands, display, printer, stepper
 from lessons.course import COMMANDS, Course
 from tinygpt.cli import guarded
 from tinygpt.commands.flags import Parser
@@ -27,43 +28,74 @@ exercises to write.
   python -m lessons hint 7      the next of three hints; --all shows those given
   python -m lessons solution 7  the engine's own file beside yours
                                 (once you have tried, or with --yes)
-  python -m lessons reset 7     begin the exercise anew; what you wrote is kept""",
+  python -m lessons try 7       a Python prompt with the numbers of a case;
+                                --case=2 for the second
+  python -m lessons run 7       a run of seconds with the pieces that are right
+  python -m lessons reset 7     begin the exercise anew; what you wrote is kept
+  python -m lessons answers 7   the answers to the lesson's questions""",
     "start": "Write the file of an exercise, for you to fill in. A file that is there already is left alone.",
     "check": "Check an exercise: its forward with the engine's, its backward with numerical derivatives.",
     "hint": "Give the next of three hints, from a question to nearly there.",
-    "solution": "Show the engine's own file beside yours, once you have tried.",
+    "solution": "Show how the engine's own file differs from yours, once you have tried.",
+    "try": "Open a Python prompt with the numbers of a case, what your file makes of them and what it should.",
+    "run": "Train for seconds on the lessons' text with the pieces that are right, beside the engine alone.",
     "reset": "Begin an exercise anew. What you wrote is kept in a numbered copy beside it.",
+    "answers": "Show the answers to a lesson's questions, and run their code.",
 }
-FLAGS = {
-    "": ("--start", "from the top, and not from where you left"),
-    "check": ("--watch", "again after every save, until Ctrl-C"),
-    "hint": ("--all", "those given so far, and no new one"),
-    "solution": ("--yes", "even if you have not tried yet"),
+SWITCH: dict[str, Any] = {"action": "store_true"}
+FLAGS: dict[str, dict[str, dict[str, Any]]] = {  # of each command: what add_argument takes
+    "": {"--start": SWITCH | {"help": "from the top, and not from where you left"}},
+    "check": {"--watch": SWITCH | {"help": "again after every save, with keys for hints and more; q or Ctrl-C leaves"}},
+    "hint": {"--all": SWITCH | {"help": "those given so far, and no new one"}},
+    "solution": {
+        "--yes": SWITCH | {"help": "even if you have not tried yet"},
+        "--whole": SWITCH | {"help": "both files whole, and not the difference alone"},
+    },
+    "try": {"--case": {"type": int, "metavar": "N", "help": "which case (default: the first that is not right)"}},
 }
 WHICH = "a lesson's number, or an exercise's name, such as layernorm"
 
 
 def main(argv: Sequence[str] | None = None, folder: Path = Path(__file__).parent) -> int:
     """Run one command; returns the exit status: 0, 1 for what is not right, 2 for a wrong flag, 130 for Ctrl-C."""
-    return guarded(lambda: _run(_arguments(list(sys.argv[1:] if argv is None else argv)), folder))
+    return guarded(lambda: _fitting(lambda: _run(_arguments(list(sys.argv[1:] if argv is None else argv)), folder)))
+
+
+def _fitting(command: Callable[[], int]) -> int:
+    """A command, with a user's mistake in rows that fit the terminal."""
+    try:
+        return command()
+    except UserError as error:
+        raise UserError(display.fitted(f"error: {error}", sys.stderr).removeprefix("error: ")) from error
+
+
+class _Parser(Parser):
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        super().exit(status, message and display.fitted(message, sys.stderr))
+
+    def format_help(self) -> str:
+        return display.fitted(super().format_help(), sys.stdout)
 
 
 def _run(arguments: argparse.Namespace, folder: Path) -> int:
     live = display.is_live()
-    reads = bool(arguments.which) and not arguments.command
+    reads = bool(arguments.which) and arguments.command in ("", "answers")
     console = display.make_console(live if reads else sys.stdout.isatty())
     course = Course(folder, arguments.work or folder / "work", console)
-    if arguments.command:
-        flags = {name: value for name, value in vars(arguments).items() if name in ("watch", "all", "yes")}
-        return getattr(commands, arguments.command)(course, course.selected(arguments.which), **flags)
+    if arguments.command and arguments.command != "answers":
+        flags = {name: value for name, value in vars(arguments).items() if name not in ("command", "which", "work")}
+        command = getattr(commands, arguments.command, None) or getattr(commands, f"{arguments.command}_")
+        return command(course, course.selected(arguments.which), **flags)
     if not arguments.which:
         return course.show()
     lesson, *others = map(course.lesson, arguments.which)
     if others:
-        raise UserError(f"one lesson at a time: {course.command(lesson.number)}")
+        raise UserError(f"one lesson at a time: {course.command(*arguments.command.split(), lesson.number)}")
+    if arguments.command:
+        return printer.answers(lesson, course)
     if live:
         return stepper.step(lesson, course, from_top=arguments.start)
-    return stepper.print_all(lesson, course)
+    return printer.print_all(lesson, course)
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -71,15 +103,15 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     command = next((word for word in argv if word in COMMANDS), "")
     if command:
         argv.remove(command)
-    parser = Parser(
+    parser = _Parser(
         prog=f"python -m lessons {command}".rstrip(), description=DESCRIPTIONS[command], allow_abbrev=False,
         usage=None if command else "python -m lessons [COMMAND] [LESSON] [--flags]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.set_defaults(command=command)
-    parser.add_argument("which", nargs="+" if command else "*", metavar="LESSON", help=WHICH)
-    if flag := FLAGS.get(command):
-        parser.add_argument(flag[0], action="store_true", help=flag[1])
+    parser.add_argument("which", nargs="+" if command not in ("", "run") else "*", metavar="LESSON", help=WHICH)
+    for flag, takes in FLAGS.get(command, {}).items():
+        parser.add_argument(flag, **takes)
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="of your files (default: lessons/work)")
     return parser.parse_args(argv)
 

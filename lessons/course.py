@@ -1,7 +1,9 @@
 """The course as a whole: which lessons and exercises there are, how far the learner is, and what to type next."""
 
 import difflib
+import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from lessons import display
-from lessons.cells import Lesson, find_lessons
-from lessons.exercises import Exercise, find_exercises
+from lessons.cells import Cell, Lesson, find_lessons
+from lessons.exercises import ASKED, Exercise, find_exercises
 from lessons.progress import Progress, load
 from tinygpt.errors import UserError
 
 NARROW = 60  # characters below which a column of its own for the exercises leaves too little for the titles
-COMMANDS = ("start", "check", "hint", "solution", "reset")
+COMMANDS = ("start", "check", "hint", "solution", "reset", "answers", "try", "run")
+YOUR_TURN = re.compile(r"^## Your turn: .+$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,14 @@ class Course:
         """The exercises of a lesson."""
         return [exercise for exercise in self.exercises.values() if exercise.lesson == lesson.number]
 
+    def asked(self, cell: Cell) -> list[str]:
+        """The names of the exercises that a cell of prose asks for."""
+        headings = [] if cell.is_code else YOUR_TURN.findall(cell.text)
+        return [name for heading in headings for name, _ in ASKED.findall(heading.partition(": ")[2])]
+
     def file(self, exercise: Exercise) -> Path:
-        """The learner's file."""
-        return self.work / f"{exercise.name}.py"
+        """The learner's file: of Python, or of CUDA C for a kernel."""
+        return self.work / exercise.file
 
     def command(self, *words: object) -> str:
         """What to type, such as "python -m lessons check 7"."""
@@ -50,7 +58,15 @@ class Course:
 
     def say(self, text: str, style: str | None = None) -> None:
         """Print sentences, folded between words on a terminal and in one piece anywhere else."""
-        self.console.print(text, style=style, soft_wrap=not sys.stdout.isatty())
+        if sys.stdout.isatty():
+            text = display.sentences(text, self.console)
+        self.console.print(text, style=style, soft_wrap=True)
+
+    def quote(self, line: str, mark: str) -> None:
+        """Print a line of somebody else's, dim, with a mark before it and before what of it is folded."""
+        rows = [line] if not sys.stdout.isatty() else display.rows(line, self.console, self.console.width - len(mark))
+        for row in rows:
+            self.console.print(f"{mark}{row}".rstrip(), style="dim", soft_wrap=True)
 
     # What a reader means by a word
 
@@ -60,7 +76,7 @@ class Course:
             if int(word) not in self.lessons:
                 raise UserError(f"there is no lesson {int(word)}; {self._known()}")
             return self.lessons[int(word)]
-        name = Path(word).stem if word.endswith(".py") else word
+        name = _name(word)
         for lesson in self.lessons.values():
             if name in (lesson.name, lesson.path.stem):
                 return lesson
@@ -78,7 +94,7 @@ class Course:
         """The exercises that words name: one by its name or its file, all of a lesson by its number."""
         chosen: dict[str, Exercise] = {}
         for word in words:
-            name = Path(word).stem if word.endswith(".py") else word
+            name = _name(word)
             if name in self.exercises:
                 chosen[name] = self.exercises[name]
             else:
@@ -111,25 +127,50 @@ class Course:
         return "done" if progress.exercise(name).done else "begun"
 
     def next(self, progress: Progress) -> str:
-        """One sentence with what to type next."""
-        for lesson in self.lessons.values():
-            if self.state(lesson, progress) == "done":
+        """One sentence with what to type next. An optional lesson that is not begun is passed over, and named."""
+        states = {number: self.state(lesson, progress) for number, lesson in self.lessons.items()}
+        left = [lesson for lesson in self.lessons.values() if states[lesson.number] != "done"]
+        for lesson in left:
+            if lesson.optional and not states[lesson.number]:
                 continue
             if not progress.lesson(lesson.number).ended:
-                return f"Next: {self.command(lesson.number)}"
+                passed = _optional(other for other in left if other.number < lesson.number)
+                return f"Next: {self.command(lesson.number)}{passed}"
             return f"Next: {self.next_of(lesson, progress)}"
         train = display.shell_line("python", "train.py", "--mine", display.shown_path(self.work))
-        return f"All lessons are done. Train a GPT on your own layers: {train}"
+        done = "All lessons are done" + (
+            f" but what is optional: {listed(lesson.number for lesson in left)}" if left else ""
+        )
+        return f"{done}. Train a GPT on your own layers: {train}"
 
     def next_of(self, lesson: Lesson, progress: Progress) -> str:
-        """What to type when a lesson was read: its exercise if that is not done, else the next lesson."""
-        states = {exercise.name: self.exercise_state(exercise.name, progress) for exercise in self.of(lesson)}
+        """What to type next in a lesson: on with its text where that was left in the midst of it, else its exercise if
+        that is not done, else the next lesson.
+        """
+        own = progress.lesson(lesson.number)
+        if own.place and not own.ended:
+            return f"{self.command(lesson.number)}  (from cell {own.place + 1})"
+        names = [exercise.name for exercise in self.of(lesson)]
+        if command := self.to_write(names, progress):
+            return command
+        later = [other for number, other in self.lessons.items() if number > lesson.number]
+        for following in later:
+            if not following.optional:
+                passed = _optional(other for other in later if other.number < following.number)
+                return f"{self.command(following.number)}{passed}"
+        return f"{self.command()}{_optional(later)}"
+
+    def to_write(self, names: list[str], progress: Progress | None = None) -> str:
+        """What to type for the first of some exercises that is not done, or "" if all are."""
+        progress = progress or load(self.work)
+        states = {name: self.exercise_state(name, progress) for name in names}
         for name, state in states.items():
             if state != "done":
-                whole = len(states) == 1 or not any(states.values())
-                return self.command("check" if state else "start", lesson.number if whole else name)
-        later = [other for number, other in self.lessons.items() if number > lesson.number]
-        return self.command(later[0].number) if later else self.command()
+                lesson = self.exercises[name].lesson
+                whole = names == [exercise.name for exercise in self.of(self.lessons[lesson])]
+                whole &= len(states) == 1 or not any(states.values())
+                return self.command("check" if state else "start", lesson if whole else name)
+        return ""
 
     def after(self, lesson: Lesson) -> str:
         """What comes after the end of a lesson, in a sentence."""
@@ -143,19 +184,45 @@ class Course:
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column(justify="right")
         table.add_column()
+        narrow, timed = self.console.width < NARROW, any(lesson.minutes for lesson in self.lessons.values())
+        if timed and not narrow:
+            table.add_column(no_wrap=True)
         table.add_column(no_wrap=True)
         table.add_column()
         following = "next"
         for lesson in self.lessons.values():
             state = self.state(lesson, progress)
-            if state != "done":
+            if state != "done" and (state or not lesson.optional):
                 state, following = state or following, ""
             names = [exercise.name for exercise in self.of(lesson)]
             exercises = ", ".join(f"{name} {self.exercise_state(name, progress)}".strip() for name in names)
-            cells = [lesson.title, state, exercises]
-            if self.console.width < NARROW and exercises:  # below the title
-                cells = [f"{lesson.title}\n{exercises}", state]
+            cells = [lesson.title, *([length(lesson)] if timed else []), state, exercises]
+            if narrow:  # all below the title
+                below = " · ".join(filter(None, (length(lesson), exercises)))
+                cells = [f"{lesson.title}\n{below}".rstrip(), state]
             table.add_row(str(lesson.number), *cells, style="dim" if state == "done" else "bold" if state else None)
         print(display.rendered(table, self.console, self.console.width), end="")
         self.say(f"\n{self.next(progress)}")
         return 0
+
+
+def length(lesson: Lesson) -> str:
+    """How long a lesson takes, such as "40 min, optional"; "" where it does not say."""
+    return (f"{lesson.minutes} min" if lesson.minutes else "") + (", optional" if lesson.optional else "")
+
+
+def _name(word: str) -> str:
+    """The exercise or lesson that a word names, which may be its file."""
+    return Path(word).stem if word.endswith((".py", ".cu")) else word
+
+
+def listed(words: Iterable[object]) -> str:
+    """Words as a sentence has them: "1, 2 and 3"."""
+    said = list(map(str, words))
+    return " and ".join([", ".join(said[:-1])] * bool(said[1:]) + said[-1:])
+
+
+def _optional(lessons: Iterable[Lesson]) -> str:
+    """Which lessons were passed over, as the end of a sentence."""
+    passed = [lesson for lesson in lessons if lesson.optional]
+    return f"  (optional before it: {listed(lesson.number for lesson in passed)})" if passed else ""

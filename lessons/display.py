@@ -5,9 +5,10 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -56,8 +57,13 @@ def make_console(live: bool) -> Console:
     """What is printed on: with colours if it is a live terminal that has them and the reader has not declined them."""
     colours = live and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     kind: Literal["auto"] | None = "auto" if colours else None
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else FILE_WIDTH
+    width = None if has_width() else FILE_WIDTH
     return Console(color_system=kind, theme=STYLES, width=width, highlight=False, markup=False, emoji=False)
+
+
+def has_width() -> bool:
+    """Whether what is printed has to fit: on a terminal, or where a width was asked for."""
+    return sys.stdout.isatty() or "COLUMNS" in os.environ
 
 
 def is_live() -> bool:
@@ -78,10 +84,35 @@ class _CodeBlock(CodeBlock):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         text = str(self.text).rstrip()
+        if self.lexer_name == "text":
+            text = "\n\n".join(_stacked(block, options.max_width) for block in text.split("\n\n"))
         longest = max(map(cell_len, text.split("\n")))
         indent = min(4, max(0, options.max_width - longest))  # a formula in one piece is worth more than its margin
         lines = highlighted(text, self.lexer_name, console, options.max_width - indent)
         yield Padding(Text("\n").join(lines), (0, 0, 0, indent))
+
+
+def _stacked(block: str, width: int) -> str:
+    """Rows of columns that are too wide, one column under the other: cut at the widest gap that all rows share, of two
+    blanks or more.
+    """
+    lines = block.split("\n")
+    longest, gaps = max(map(cell_len, lines)), dict[int, int]()  # the columns that gaps end at, and how wide they are
+    for at in range(2, longest) if longest > width else ():
+        if all(_gap(line, at) for line in lines):
+            gaps[at] = gaps.pop(at - 1, 1) + 1
+    fitting = {at: gap for at, gap in gaps.items() if max(len(line[:at].rstrip()) for line in lines) <= width} or gaps
+    fitting.pop(next((at for at in fitting if not any(line[:at].strip() for line in lines)), 0), None)
+    if not fitting:
+        return block
+    at = max(fitting, key=lambda at: (fitting[at], at))
+    left, right = ("\n".join(line[half].rstrip() for line in lines) for half in (slice(at), slice(at, None)))
+    return f"{left.strip(chr(10))}\n\n{_stacked(right.strip(chr(10)), width)}"
+
+
+def _gap(line: str, at: int) -> bool:
+    """Whether something may begin at a place in a line that stands for itself: after two blanks, or after its end."""
+    return not line[max(0, at - 2) : at].strip()
 
 
 class _Markdown(Markdown):
@@ -103,13 +134,40 @@ def markdown(text: str, console: Console) -> str:
 
 def code(text: str, console: Console) -> str:
     """Code as the terminal shows it: highlighted, and with a bar on its left that sets it off from prose and output."""
-    bar, folded = ("| ", ": ") if console.options.ascii_only else ("│ ", "┊ ")  # folded: the rest of a line too long
+    bar, folded = _marks(console)
     lines = [
         Text.assemble((folded if further else bar, "dim"), piece)
         for line in highlighted(text, "python", console, console.width - 2)
         for further, piece in enumerate(line.split("\n", allow_blank=True))
     ]
     return rendered(Text("\n").join(lines), console, console.width)
+
+
+def note(text: str, console: Console) -> str:
+    """What stands beside a lesson's text without being of it: a dim line with a mark."""
+    pieces = Text(text, "dim").wrap(console, max(1, console.width - 2)) or [Text()]
+    lines = (Text.assemble((_marks(console)[1], "dim"), piece) for piece in pieces)
+    return rendered(Text("\n").join(lines), console, console.width)
+
+
+def mark(console: Console) -> str:
+    """What begins the rest of a line that was too long: a dim bar and a blank."""
+    with console.capture() as capture:
+        console.print(Text(_marks(console)[1], "dim"), end="")
+    return capture.get()
+
+
+def _marks(console: Console) -> tuple[str, str]:
+    """What begins a line of code, and what the rest of one that is too long."""
+    return ("| ", ": ") if console.options.ascii_only else ("│ ", "┊ ")
+
+
+def two_columns(rows: Mapping[str, str], console: Console) -> str:
+    """Words, and beside each what it says, folded in its own column."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, says in rows.items():
+        table.add_row(Text(name), Text(says))
+    return rendered(table, console, console.width)
 
 
 def side_by_side(texts: dict[str, str], console: Console) -> str:
@@ -132,16 +190,43 @@ def highlighted(text: str, lexer: str, console: Console, width: int) -> list[Tex
     return [_folded(line, console, width) for line in lines[: len(text.splitlines())]]
 
 
-def _folded(line: Text, console: Console, width: int) -> Text:
+def _folded(line: Text, console: Console, width: int, further: int = 4) -> Text:
+    """A line in rows that are no wider, cut between words; what follows the first stands `further` in than it."""
     line.rstrip()
-    first = next(iter(line.wrap(console, width)), line)
-    rest = line.plain[len(first.plain) :].lstrip()
+    indent = min(len(line.plain) - len(line.plain.lstrip()), width // 2)
+    first = next(iter(line[indent:].wrap(console, width - indent)), line[indent:])
+    rest = line.plain[indent + len(first.plain) :].lstrip()
+    first = Text(" " * indent) + first
+    first.rstrip()
     if not rest:
         return first
-    indent = len(line.plain) - len(line.plain.lstrip())
-    further = Text(" " * min(indent + 4, width // 2))
-    pieces = line[-len(rest) :].wrap(console, width - len(further))
-    return Text("\n").join([first, *(further + piece for piece in pieces)])
+    margin = Text(" " * min(indent + further, width // 2))
+    pieces = line[-len(rest) :].wrap(console, width - len(margin))
+    for piece in pieces:
+        piece.rstrip()
+    return Text("\n").join([first, *(margin + piece for piece in pieces)])
+
+
+def sentences(text: str, console: Console) -> str:
+    """Lines folded between words at the width of the terminal, what follows as far in as the line that it is of."""
+    return "\n".join(row for line in text.split("\n") for row in rows(line, console, console.width))
+
+
+def rows(line: str, console: Console, width: int) -> list[str]:
+    """A line folded between words at a width."""
+    return _folded(Text(line.expandtabs()), console, max(2, width), 0).plain.split("\n")
+
+
+def fitted(text: str, stream: TextIO) -> str:
+    """Sentences for a stream, folded if that is a terminal."""
+    return sentences(text, Console(file=stream)) if stream.isatty() else text
+
+
+def difference(line: str, style: str, console: Console) -> Text:
+    """A line of a difference in rows that fit, with a mark in the place of the sign in those that follow."""
+    rows = _folded(Text(line[1:].expandtabs(), style), console, max(2, console.width - 1)).split("\n", allow_blank=True)
+    signs = [line[:1], *_marks(console)[1][0] * len(rows)]
+    return Text("\n").join(Text(sign, style) + row for sign, row in zip(signs, rows, strict=False))
 
 
 def rendered(what: RenderableType, console: Console, width: int) -> str:

@@ -30,7 +30,9 @@ ASKED = re.compile(r"(\w+)(?: \((.+?)\))?")  # a part, and the functions to be w
 
 @dataclass(frozen=True)
 class Exercise:
-    """One file to write, `name`.py, in one lesson. functions: those to be written, if they are not the part's own."""
+    """One file to write, `name`.py, or `name`.cu for a CUDA kernel, in one lesson. functions: those to be written, if
+    they are not the part's own.
+    """
 
     name: str
     lesson: int
@@ -49,15 +51,22 @@ class Exercise:
         return PARTS[self.name]
 
     @property
+    def file(self) -> str:
+        """The name of the file; the list asks for it, and should not wait for the parts."""
+        return self.name + (".cu" if self.name.endswith("_kernel") else ".py")
+
+    @property
     def blanks(self) -> tuple[str, ...]:
         """The functions whose bodies are left out."""
         return self.functions or self.part.functions
 
     def solution(self) -> str:
         """The engine's own text of the file: a layer's module, or functions with what they import."""
-        from tinygpt.own_layers import PARTS
+        from tinygpt.own_layers import PARTS, kernels
 
         part = self.part
+        if part.is_kernel:
+            return kernels.solution(self.name)
         if isinstance(part.definition, ModuleType):
             others = [other for other in PARTS.values() if other.source == part.source and other is not part]
             return _without(inspect.getsource(part.definition), [name for other in others for name in other.functions])
@@ -65,6 +74,10 @@ class Exercise:
 
     def blank(self) -> str:
         """The solution with the bodies left out, and signatures and docstrings kept."""
+        from tinygpt.own_layers import kernels
+
+        if self.part.is_kernel:
+            return kernels.blank(self.name)
         return _blanked(self.solution(), self.blanks)
 
     def check(self, path: Path, seed: int) -> "Checked":
@@ -120,7 +133,8 @@ def _without(source: str, names: list[str]) -> str:
 
 def _extracted(part: "Part") -> str:
     """A function, or those of a class, as a file of their own: what they use of their module's imports is imported as
-    there, what they use of the module itself from the module.
+    there. What they use of the module itself stands below where it is a function, since the module shows the answer
+    beside it, and is imported otherwise.
     """
     if isinstance(part.definition, type):
         functions = [getattr(part.definition, name) for name in part.functions]
@@ -130,7 +144,13 @@ def _extracted(part: "Part") -> str:
         says = f"`{part.functions[0]}`, as {part.source.replace('.', '/')}.py has it."
     texts = [textwrap.dedent(inspect.getsource(function)).removeprefix("@staticmethod\n") for function in functions]
     module = importlib.import_module(part.source)
-    used = set(_globals(symtable.symtable("\n".join(texts), module.__name__, "exec"))).difference(part.functions)
+    for text in texts:  # which grow by those they use
+        names = set(_globals(symtable.symtable(text, module.__name__, "exec")))
+        helpers = (getattr(module, name) for name in sorted(names) if inspect.isfunction(vars(module).get(name)))
+        sources = (inspect.getsource(helper) for helper in helpers if helper.__module__ == module.__name__)
+        texts += [source for source in sources if source not in texts]
+    defined = {name for text in texts for name in _functions(text)}
+    used = set(_globals(symtable.symtable("\n".join(texts), module.__name__, "exec"))) - defined
     imports = []
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.Import | ast.ImportFrom):

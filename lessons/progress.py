@@ -2,12 +2,14 @@
 
 import contextlib
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from lessons import display
 from tinygpt.errors import UserError
 from tinygpt.files import JSON_LIMIT, parse_json, read_bytes, write_atomically
 
@@ -18,6 +20,7 @@ VERSION = 1
 class LessonProgress:
     place: int = 0  # the cell to go on from, counted from 0
     ended: bool = False  # the last cell was reached once
+    derived: list[str] = field(default_factory=list)  # the calls of the functions that the reader derived
 
 
 @dataclass
@@ -25,12 +28,14 @@ class ExerciseProgress:
     attempts: int = 0  # checks of a file that was no longer the blank
     hints: int = 0  # hints given
     done: bool = False  # the last check found it right
+    right: str = ""  # the SHA-256 of the file that the last check found right
 
 
 @dataclass
 class Progress:
     lessons: dict[str, LessonProgress] = field(default_factory=dict)  # by number
     exercises: dict[str, ExerciseProgress] = field(default_factory=dict)  # by name
+    waits: bool = True  # whether the stepper waits before it runs a cell
 
     def lesson(self, number: int) -> LessonProgress:
         return self.lessons.setdefault(str(number), LessonProgress())
@@ -53,7 +58,8 @@ def load(work: Path) -> Progress:
     except (ValueError, TypeError, KeyError, AttributeError):  # of them UserError, for what is no JSON
         aside = numbered(path)
         path.replace(aside)
-        print(f"note: {path} was damaged or of another version; it is kept as {aside.name}, and progress starts anew")
+        says = f"note: {path} was damaged or of another version; it is kept as {aside.name}, and progress starts anew"
+        print(display.fitted(says, sys.stdout))
         return Progress()
 
 
@@ -63,13 +69,24 @@ def _understood(content: Any) -> Progress:
     return Progress(
         {str(int(number)): _valid(LessonProgress(**kept)) for number, kept in content["lessons"].items()},
         {name: _valid(ExerciseProgress(**kept)) for name, kept in content["exercises"].items()},
+        _flag(content.get("waits", True)),
     )
+
+
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError(f"waits is {value!r}")
+    return value
 
 
 def _valid(kept: Any) -> Any:
     for name, default in vars(type(kept)()).items():
         value = getattr(kept, name)
-        if type(value) is not type(default) or not 0 <= value < 10**9:
+        if isinstance(value, list):
+            fits = all(type(one) is str for one in value)
+        else:
+            fits = isinstance(value, str) or 0 <= value < 10**9
+        if type(value) is not type(default) or not fits:
             raise ValueError(f"{name} is {value!r}")
     return kept
 

@@ -79,3 +79,102 @@ def folder(tmp_path):
     for name in ("windows_at", "merge", "draw"):
         (folder / "hints" / f"{name}.md").write_text(HINTS)
     return folder
+
+
+DERIVING = """\
+# %% [markdown]
+# # 4. A shift and a scale
+#
+# *15 minutes*
+#
+# What comes back through a number that is used twice?
+
+# %%
+import numpy as np
+
+
+def stated(text, value):
+    assert float(text) == value
+
+
+rng = np.random.default_rng(1)
+x, w = rng.standard_normal((2, 3)), rng.standard_normal(3)
+dout = rng.standard_normal((2, 3))
+stated("6", x.size)
+
+# %% [markdown]
+# ## Forward
+
+
+# %%
+def forward(x, w):
+    scaled = x * w  # (N, C)
+    out = scaled + x  # (N, C)
+    return out, (x, w)
+
+
+print("out", forward(x, w)[0].sum().round(3))
+
+# %% [markdown]
+# Out uses x twice. Now you:
+
+
+# %% derive: backward(dout, forward(x, w)[1])
+def backward(dout, cache):
+    x, w = cache
+    dx = dout  # (N, C)
+    dscaled = dout  # (N, C)
+    dw = (dscaled * x).sum(axis=0)  # (N, C) -> (C,)
+    dx = dx + dscaled * w  # (N, C)
+    return dx, dw
+
+
+# %%
+for row in range(40):
+    print(f"row {row} of forty")
+
+# %%
+print("wide " + 30 * "0123456789")
+print("1 of 2", end="\\r")
+print("2 of 2", end="\\r")
+for text, value in (("4", 2 + 2), ("5", 2 + 3)):
+    stated(text, value)
+# three
+assert x.shape == (2, 3)
+
+# %% [markdown]
+# ## Your turn: merge
+#
+# Here, in the middle.
+
+# %% [markdown]
+# ## Questions to think about
+#
+# 1. How often is x used?
+#
+# Answers: `python -m lessons answers 4`
+
+# %% [markdown]
+# ## Answers
+#
+# **1. Twice.** As one sees:
+
+# %%
+print("answered:", "x" in globals())
+"""
+
+
+@pytest.fixture
+def deriving(folder):
+    """The folder with a fourth lesson: one that derives, prints much, asks in its middle and answers at its end."""
+    (folder / "02_trouble.py").unlink()  # it asks for the same exercise
+    (folder / "04_deriving.py").write_text(DERIVING)
+    return folder
+
+
+@pytest.fixture
+def at_once(folder):
+    """The folder of a reader who has turned the waiting off: cells are run as they are shown."""
+    (folder / "work").mkdir()
+    (folder / "work" / "progress.json").write_text('{"version": 1, "lessons": {}, "exercises": {}, "waits": false}')
+    return folder

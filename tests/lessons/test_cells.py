@@ -1,7 +1,10 @@
 """A lesson's file read as cells."""
 
-from lessons.cells import Cell, find_lessons, parse
-from tests.lessons.conftest import FIRST, LESSONS
+import pytest
+
+from lessons import checks
+from lessons.cells import Cell, Lesson, find_lessons, parse
+from tests.lessons.conftest import DERIVING, FIRST, LESSONS
 
 
 def test_prose_loses_its_comment_marks_and_code_stays_as_it_is():
@@ -50,3 +53,48 @@ def test_every_lesson_of_the_course_has_a_title_and_begins_with_prose():
     assert lessons
     for lesson in lessons.values():
         assert lesson.cells[0].text.startswith(f"# {lesson.number}. {lesson.title}"), lesson.path
+
+
+def test_a_marker_names_the_call_that_is_derived_and_answers_come_last():
+    cells = list(parse(DERIVING))
+    assert [cell.derive for cell in cells if cell.derive] == ["backward(dout, forward(x, w)[1])"]
+    assert [cell.is_answer for cell in cells] == [False] * 10 + [True] * 2
+    assert next(parse("# %% derive:f(x)\nf = 1")).derive == "f(x)"
+    assert not next(parse("# %% to derive: f(x)\nf = 1")).derive
+
+
+@pytest.mark.parametrize(
+    "second, minutes, optional",
+    [("*25 minutes*", 25, False), ("*40 minutes, optional*", 40, True), ("25 minutes", 0, False), ("Prose.", 0, False)],
+)
+def test_a_lesson_says_how_long_it_takes(tmp_path, second, minutes, optional):
+    path = tmp_path / "01_one.py"
+    path.write_text(f"# %% [markdown]\n# # 1. One\n#\n# {second}\n#\n# *5 minutes, optional*\n")
+    lesson = Lesson(1, "one", path)
+    assert (lesson.minutes, lesson.optional) == (minutes, optional)
+    path.write_text("")
+    assert not Lesson(1, "one", path).minutes
+
+
+@pytest.mark.parametrize(
+    "code, shown, number",
+    [
+        ("x = 1\nstated('1', x)\nassert x\nprint(x)", "x = 1\nprint(x)", 2),
+        ("x = 1\n\n# why\nassert (\n    x\n)\n\ny = 2", "x = 1\n\ny = 2", 1),
+        ("for a, b in c:\n    stated(a, b)\n", "", 1),
+        ("for a in c:\n    print(a)\n    stated('1', a)", "for a in c:\n    print(a)\n    stated('1', a)", 0),
+        ("def f(x):\n    assert x\n    return x", "def f(x):\n    assert x\n    return x", 0),
+    ],
+)
+def test_what_checks_the_words_is_folded_and_nothing_else(code, shown, number):
+    assert checks.fold(code) == (shown, number)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import os", "'''says'''\n\ndef f():\n    print(1)\n\nassert f", "stated('1', 1)", "for i in x:\n    y = i"],
+)
+def test_there_is_nothing_to_foresee_where_nothing_comes_out(code):
+    assert checks.is_silent(code)
+    assert not checks.is_silent(code + "\nwith plot('x') as axes:\n    axes.plot(x)")
+    assert not checks.is_silent(code + "\nfor i in x:\n    print(i)")

@@ -1,55 +1,21 @@
-"""`python -m lessons 1`, in a real pseudo-terminal and into a pipe."""
+"""`python -m lessons 1`, in a real pseudo-terminal."""
 
 import json
-import os
 import re
-import sys
 
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
-from tests import children
-
-terminal = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are not on Windows")
-ESCAPE = re.compile(r"\x1b\[\?2004[hl]")  # readline's bracketed paste: a line editor's own
-PROMPT = "[Enter b r p q ?] "
-
-
-def inherited() -> dict[str, str]:
-    """The environment without what would decide how wide and how colourful things are."""
-    deciding = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
-    return {name: value for name, value in os.environ.items() if name not in deciding}
-
-
-class Terminal(children.Terminal):
-    """The lessons of a folder in a pseudo-terminal."""
-
-    def __init__(self, folder, *arguments, columns=80, rows=40, **environment):
-        super().__init__(
-            "-m", "lessons", *arguments, columns=columns, rows=rows, cwd=folder.parent,
-            env={**inherited(), "TERM": "xterm-256color", **environment},
-        )  # fmt: skip
-
-    def until(self, expected: str = PROMPT) -> str:
-        return super().until(expected)
-
-    def after(self, line: str, expected: str = PROMPT) -> str:
-        """What is shown when a line is typed, until `expected`."""
-        self.type(line + "\n")
-        return self.until(expected)
-
-
-def place(folder, number):
-    return json.loads((folder / "work" / "progress.json").read_text())["lessons"][str(number)]
-
-
-def piped(folder, *arguments, **environment):
-    environment = {**inherited(), "PYTHONIOENCODING": "utf-8", **environment}
-    return children.run("-m", "lessons", *arguments, cwd=folder.parent, env=environment, encoding="utf-8")
+from lessons import display
+from lessons.screen import Fold, Printing, Screen
+from tests.lessons.conftest import LESSONS
+from tests.lessons.terminal import ESCAPE, Terminal, piped, place, terminal
 
 
 @terminal
-def test_enter_goes_on_to_the_end_and_each_cell_is_run_once_as_it_is_reached(folder):
-    with Terminal(folder, 1, NO_COLOR="1") as screen:
+def test_enter_goes_on_to_the_end_and_each_cell_is_run_once_as_it_is_reached(at_once):
+    with Terminal(at_once, 1, NO_COLOR="1") as screen:
         first = screen.until()
         assert "1. Small arrays" in first and "first cell 01_arrays.py" in first and "x is" not in first
         assert "cell 2 of 6" in first
@@ -60,12 +26,12 @@ def test_enter_goes_on_to_the_end_and_each_cell_is_run_once_as_it_is_reached(fol
         screen.type("\n")
         closing = screen.rest()
         assert "The end of lesson 1. Its exercise: python -m lessons start 1" in closing
-        assert screen.status == 0 and place(folder, 1) == {"place": 0, "ended": True}
+        assert screen.status == 0 and place(at_once, 1) == {"place": 0, "ended": True, "derived": []}
 
 
 @terminal
-def test_back_shows_a_cell_again_without_running_it_and_r_runs_it(folder):
-    with Terminal(folder, 1, NO_COLOR="1") as screen:
+def test_back_shows_a_cell_again_without_running_it_and_r_runs_it(at_once):
+    with Terminal(at_once, 1, NO_COLOR="1") as screen:
         screen.until()
         assert "\nx is 2 after" in screen.after("")
         screen.after("p", ">>> ")
@@ -82,8 +48,8 @@ def test_back_shows_a_cell_again_without_running_it_and_r_runs_it(folder):
 
 @terminal
 @pytest.mark.parametrize("leaving", ["exit", "quit()", "\x04"])
-def test_the_prompt_holds_the_lessons_variables_and_comes_back(folder, leaving):
-    with Terminal(folder, 1, NO_COLOR="1") as screen:
+def test_the_prompt_holds_the_lessons_variables_and_comes_back(at_once, leaving):
+    with Terminal(at_once, 1, NO_COLOR="1") as screen:
         screen.until()
         assert "names so far: x" in screen.after("p", ">>> ")
         assert "\n40\n" in screen.after("x * 20", ">>> ")
@@ -95,20 +61,20 @@ def test_the_prompt_holds_the_lessons_variables_and_comes_back(folder, leaving):
 
 @terminal
 @pytest.mark.parametrize("leaving", ["q\n", "\x04", "\x03"])
-def test_leaving_remembers_the_place_and_resuming_runs_what_stands_before_it(folder, leaving):
-    with Terminal(folder, 1, NO_COLOR="1") as screen:
+def test_leaving_remembers_the_place_and_resuming_runs_what_stands_before_it(at_once, leaving):
+    with Terminal(at_once, 1, NO_COLOR="1") as screen:
         screen.until()
         screen.after("")
         screen.after("")
         screen.type(leaving)
         assert "Your place, cell 5 of 6, is kept; go on with: python -m lessons 1" in screen.rest()
         assert screen.status == 0
-    assert place(folder, 1) == {"place": 4, "ended": False}
-    with Terminal(folder, 1, NO_COLOR="1") as screen:
+    assert place(at_once, 1) == {"place": 4, "ended": False, "derived": []}
+    with Terminal(at_once, 1, NO_COLOR="1") as screen:
         resumed = screen.until()
         assert "y is 20" in resumed and "cell 5 of 6" in resumed
         assert "first cell" not in resumed and "x is" not in resumed  # run, but silently
-    with Terminal(folder, 1, "--start", NO_COLOR="1") as screen:
+    with Terminal(at_once, 1, "--start", NO_COLOR="1") as screen:
         assert "cell 2 of 6" in screen.until()
 
 
@@ -122,8 +88,8 @@ def test_another_work_folder_has_its_own_place(folder):
 
 
 @terminal
-def test_a_number_goes_to_that_cell_and_keys_that_are_none_get_a_line(folder):
-    with Terminal(folder, 1, NO_COLOR="1") as screen:
+def test_a_number_goes_to_that_cell_and_keys_that_are_none_get_a_line(at_once):
+    with Terminal(at_once, 1, NO_COLOR="1") as screen:
         screen.until()
         jumped = screen.after("5")
         assert "y is 20" in jumped and "x is 2" not in jumped and "cell 5 of 6" in jumped
@@ -136,10 +102,11 @@ def test_a_number_goes_to_that_cell_and_keys_that_are_none_get_a_line(folder):
 
 
 @terminal
-def test_a_cell_that_raises_shows_its_own_lines_and_stays(folder):
-    source = (folder / "02_trouble.py").read_text().splitlines()
-    with Terminal(folder, 2, NO_COLOR="1") as screen:
-        screen.until()
+def test_a_cell_that_raises_shows_its_own_lines_and_stays(at_once):
+    source = (at_once / "02_trouble.py").read_text().splitlines()
+    with Terminal(at_once, 2, NO_COLOR="1") as screen:
+        assert "Now: python -m lessons start 2" in screen.until()  # below what asks for it
+        screen.after("")
         shown = screen.after("")
         calling, raising = source.index('    fail("on purpose")') + 1, source.index("    raise ValueError(what)") + 1
         assert f'02_trouble.py, line {calling}, in <module>\n    fail("on purpose")\n' in shown
@@ -147,45 +114,46 @@ def test_a_cell_that_raises_shows_its_own_lines_and_stays(folder):
         assert "ValueError: on purpose\n" in shown and "stepper.py" not in shown and "cell 3 of 4" in shown
         assert "ValueError: on purpose" in screen.after("r")
         assert "r runs the cell again, Enter goes on without it." in screen.after("b") + screen.after("")
-        (folder.parent / "do not wait").touch()
+        (at_once.parent / "do not wait").touch()
         assert "waited" in screen.after("")
 
 
 @terminal
-def test_jumping_over_a_cell_that_raises_stops_there(folder):
-    with Terminal(folder, 2, NO_COLOR="1") as screen:
+def test_jumping_over_a_cell_that_raises_stops_there(at_once):
+    with Terminal(at_once, 2, NO_COLOR="1") as screen:
         screen.until()
         shown = screen.after("4")
         assert "ValueError: on purpose" in shown and "cell 3 of 4" in shown and "waiting" not in shown
 
 
 @terminal
-def test_ctrl_c_stops_a_cell_and_stays(folder):
-    with Terminal(folder, 2, NO_COLOR="1") as screen:
+def test_ctrl_c_stops_a_cell_and_stays(at_once):
+    with Terminal(at_once, 2, NO_COLOR="1") as screen:
         screen.until()
+        screen.after("")
         screen.after("")
         screen.after("", "\nwaiting\n")
         screen.type("\x03")
         shown = screen.until()
         assert "Stopped by Ctrl-C." in shown and "cell 4 of 4" in shown and "waited" not in shown
-        (folder.parent / "do not wait").touch()
+        (at_once.parent / "do not wait").touch()
         assert "\nwaiting\nwaited\n" in screen.after("r")
 
 
 @terminal
-def test_a_narrow_terminal_gets_no_line_that_is_wider(folder):
-    with Terminal(folder, 1, columns=40, NO_COLOR="1") as screen:
+def test_a_narrow_terminal_gets_no_line_that_is_wider(at_once):
+    with Terminal(at_once, 1, columns=40, NO_COLOR="1") as screen:
         shown = screen.until() + screen.after("")
     shown = ESCAPE.sub("", shown)
     assert '│ print("x is", x, "after a line of code\n┊     that' in shown and "A second piece of prose, long" in shown
-    written = [line for line in shown.split("\n") if not line.startswith("x is 2")]  # what code prints is left as it is
-    assert max(map(len, written)) <= 40, max(written, key=len)
+    assert "\nx is 2 after a line of code that is \n┊ longer than forty characters\n" in shown
+    assert max(map(len, shown.split("\n"))) <= 40, max(shown.split("\n"), key=len)
 
 
 @terminal
 @pytest.mark.parametrize("without", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_without_colour_there_are_no_escape_sequences(folder, without):
-    with Terminal(folder, 1, **without) as screen:
+def test_without_colour_there_are_no_escape_sequences(at_once, without):
+    with Terminal(at_once, 1, **without) as screen:
         shown = screen.until() + screen.after("") + screen.after("?")
         screen.type("q\n")
         shown += screen.rest()
@@ -203,8 +171,8 @@ def test_with_colour_code_is_highlighted_and_prose_rendered(folder):
 
 
 @terminal
-def test_a_screen_that_is_too_low_for_prose_and_code_shows_them_one_after_the_other(folder):
-    with Terminal(folder, 1, rows=12, NO_COLOR="1") as screen:
+def test_a_screen_that_is_too_low_for_prose_and_code_shows_them_one_after_the_other(at_once):
+    with Terminal(at_once, 1, rows=11, NO_COLOR="1") as screen:
         shown = screen.until()
         assert "1. Small arrays" in shown and "import os" not in shown and "cell 1 of 6" in shown
         assert "first cell" in screen.after("")
@@ -219,55 +187,284 @@ def test_a_lesson_that_became_shorter_since_is_resumed_at_its_end(folder):
         assert "The last words." in screen.until()
 
 
-def test_into_a_pipe_everything_is_printed_from_top_to_bottom(folder):
-    process = piped(folder, 1)
-    assert process.returncode == 0 and process.stderr == ""
-    parts = ["# 1. Small arrays", "│ x = 2", "\nfirst cell", "## More", "x is 2 after", "y is 20", "The last words."]
-    places = [process.stdout.index(part) for part in parts]
-    assert places == sorted(places)
-    assert all(c == "\n" or c.isprintable() for c in process.stdout)
-    assert '│ print("x is", x, "after a line of code that is longer than forty characters")\n' in process.stdout
-    assert "Enter" not in process.stdout and "cell 2 of" not in process.stdout
-    assert not [line for line in process.stdout.split("\n") if line != line.rstrip()]
-    assert place(folder, 1)["ended"]
-
-
-def test_into_a_pipe_a_width_can_be_asked_for(folder):
-    lines = piped(folder, 1, COLUMNS="40").stdout.split("\n")
-    assert max(len(line) for line in lines if not line.startswith("x is 2")) <= 40
-
-
-def test_into_a_pipe_a_forced_colour_is_no_reason_for_escape_sequences(folder):
-    assert "\x1b" not in piped(folder, 1, FORCE_COLOR="1", TERM="xterm-256color").stdout
-
-
-def test_into_a_pipe_a_cell_that_raises_ends_it_with_status_1(folder):
-    process = piped(folder, 2)
-    assert process.returncode == 1 and process.stderr.startswith("error: cell 3 of lesson 2")
-    assert process.stdout.endswith("ValueError: on purpose\n") and "waiting" not in process.stdout
+# Look first
 
 
 @terminal
-def test_a_reader_of_the_pipe_who_leaves_is_no_traceback(folder):
-    (folder / "01_arrays.py").write_text("# %%\nfor number in range(10**5):\n    print(number)\n")
-    with children.started("-m", "lessons", 1, cwd=folder.parent) as process:
-        assert process.stdout.read(10)
-        process.stdout.close()
-        assert process.stderr.read() == "" and process.wait() == 1
-    assert not (folder / "work").exists()  # nobody read it to its end
+def test_code_is_shown_and_run_by_the_next_enter_and_w_turns_that_off_and_on(folder):
+    with Terminal(folder, 1, NO_COLOR="1") as screen:
+        first = screen.until()
+        assert 'print("first cell"' in first and "\nfirst cell" not in first and "[Enter runs it" in first
+        assert "\nfirst cell" in screen.after("")
+        assert "\nx is 2" not in screen.after("")
+        screen.after("p", ">>> ")
+        screen.after("x = 7", ">>> ")
+        assert "[Enter runs it" in screen.after("exit()")
+        assert "\nx is 7" in screen.after("")
+        assert "run as it is shown" in screen.after("w")
+        assert "\ny is 70" in screen.after("")
+        screen.type("q\n")
+        screen.rest()
+    with Terminal(folder, 1, "--start", NO_COLOR="1") as screen:
+        assert "\nfirst cell" in screen.until()
+        assert "when you press Enter" in screen.after("w")
+        assert "\nx is 2" not in screen.after("")
 
 
-def test_a_cell_finds_what_it_would_find_when_its_lesson_is_run_as_a_file(folder):
-    (folder / "kit.py").write_text("import sys\n\n\ndef whose():\n    return sys.modules['__main__'].__file__\n")
-    lesson = folder / "04_itself.py"
-    lesson.write_text(
-        "# %% [markdown]\n# # 4. Itself\n\n# %%\nimport inspect\nimport sys\n\nfrom kit import whose\n\n\n"
-        "def function():\n    return 1\n\n\nclass Class:\n    two = 2\n\n\n# %%\n"
-        "print(inspect.getsource(function), inspect.getsource(Class))\n"
-        "print(whose() == __file__ == sys.argv[0], __name__, function.__module__)\n"
-    )
-    process = piped(folder, 4)
-    assert process.returncode == 0, process.stdout + process.stderr
-    as_a_file = children.run(lesson, encoding="utf-8")
-    printed = process.stdout[process.stdout.rindex("│") :].split("\n", 1)[1]
-    assert printed.strip() == as_a_file.stdout.strip() and "True __main__ __main__" in printed
+@terminal
+def test_leaving_before_the_last_cell_was_run_is_not_reading_to_the_end(folder):
+    (folder / "01_arrays.py").write_text("# %% [markdown]\n# # 1. Last\n\n# %%\nprint('last words')\n")
+    with Terminal(folder, 1, NO_COLOR="1") as screen:
+        screen.until()
+        screen.type("q\n")
+        assert "is kept" in screen.rest()
+    assert not place(folder, 1)["ended"]
+    with Terminal(folder, 1, NO_COLOR="1") as screen:
+        screen.until()
+        screen.after("")
+        screen.type("\n")
+        assert "The end of lesson 1." in screen.rest()
+    assert place(folder, 1)["ended"]
+
+
+# Stale
+
+
+@terminal
+def test_what_read_a_changed_name_is_marked_and_run_again_one_or_all(at_once):
+    with Terminal(at_once, 1, NO_COLOR="1") as screen:
+        screen.until()
+        screen.after("")
+        assert "stale" not in screen.after("")
+        screen.after("p", ">>> ")
+        screen.after("x = 7", ">>> ")
+        assert "stale now, by what has changed: cells 4, 5; s runs" in screen.after("exit()")
+        back = screen.after("b")
+        assert back.index("stale: x was changed since") < back.index("\nx is 2")
+        again = screen.after("r")
+        assert "\nx is 7" in again and "stale" not in again
+        assert "stale: x was changed" in screen.after("")  # cell 5 is still to be run
+        everything = screen.after("s")
+        assert "cell 5\ny is 70" in everything and "x is 7" not in everything
+        assert "No cell is stale." in screen.after("s")
+        assert "stale" not in screen.after("4") + screen.after("5")
+        screen.after("2")
+        assert "stale now, by what has changed: cells 4, 5" in screen.after("r")  # x is 2 again
+        everything = screen.after("s")
+        assert everything.index("x is 2") < everything.index("y is 20")
+
+
+# No more than a screenful, and no wider
+
+
+def walked(folder, *arguments, columns):
+    """What a lesson shows from its top to its end, between one question to the reader and the next, all derivations
+    skipped: none of it higher or wider than the terminal.
+    """
+    shown = [""]
+    with Terminal(folder, *arguments, rows=24, columns=columns, NO_COLOR="1") as screen:
+        while not re.search(r"cell (\d+) of \1 \[Enter b", shown[-1]):
+            shown.append(ESCAPE.sub("", screen.until_any("?] ", "skips] ", "derive> ")))
+            screen.type("s\n" if shown[-1].endswith("derive> ") else "\n")
+            assert shown[-1].count("\n") <= 24, shown[-1]  # the row of what was typed has scrolled up, seen
+            assert max(map(cell_len, re.split("[\n\r]", shown[-1]))) <= columns, shown[-1]
+            assert len(shown) < 150
+    return shown
+
+
+@terminal
+@pytest.mark.parametrize("columns", [80, 40])
+def test_nothing_scrolls_past_unseen_and_nothing_is_wider_than_the_terminal(deriving, columns):
+    shown = walked(deriving, 4, columns=columns)
+    whole = ESCAPE.sub("", "".join(shown))
+    assert [line for line in whole.split("\n") if line.startswith("row ")] == [f"row {n} of forty" for n in range(40)]
+    assert "more, once the cell has run" in whole and re.search(r"\[Enter: \d+ more rows, s skips\]", whole)
+    wide = "wide " + 30 * "0123456789"
+    assert wide in re.sub(r"\n┊ ", "", whole)
+
+
+@terminal
+@pytest.mark.parametrize("columns", [80, 40])
+def test_a_lesson_of_the_course_fits_the_terminal(columns, tmp_path):
+    shown = "".join(walked(LESSONS, 7, "--work", tmp_path, columns=columns))
+    assert "# 7. LayerNorm" in shown and "## To read on" in shown and "│ def backward" in shown
+    assert "Traceback" not in shown and "is stale" not in shown
+
+
+@terminal
+def test_checks_are_folded_into_a_line_and_run_and_c_unfolds_them(deriving):
+    with Terminal(deriving, 4, rows=24, NO_COLOR="1") as screen:
+        first = screen.until()
+        assert "┊ 1 check of what the words say\n" in first and 'stated("6"' not in first
+        assert '│ stated("6", x.size)' in screen.after("c")
+        shown = screen.after("8")
+        assert "┊ 2 checks of what the words say" in shown and "# three" not in shown and "for text" not in shown
+        assert "1 of 2\r2 of 2\r" in screen.after("")
+        assert "of 2\r" not in screen.after("8")  # what a counter wrote over itself is not shown again
+    text = (deriving / "04_deriving.py").read_text()
+    (deriving / "04_deriving.py").write_text(text.replace('stated("6"', 'stated("7"'))
+    process = piped(deriving, 4)
+    assert process.returncode == 1 and "┊ 1 check of what the words say" in process.stdout
+    assert "AssertionError" in process.stdout
+
+
+@terminal
+def test_with_colours_what_is_printed_is_no_wider_either(deriving):
+    with Terminal(deriving, 4, rows=60) as screen:
+        screen.until()
+        screen.after("8")
+        shown = screen.after("")
+    rows = re.split("[\n\r]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown))
+    assert max(map(cell_len, rows)) == 80 and f"┊ {'0123456789' * 8}"[:80] not in rows[0]
+
+
+def test_what_a_cell_prints_is_folded_between_words_and_inside_those_that_are_too_wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    fold = Fold(Console(width=20, color_system=None))
+    assert fold("of the town that is there\n") == "of the town that is \n┊ there\n"
+    assert fold("in the middle of it, a town\n") == "in the middle of it,\n┊ a town\n"
+    assert fold("it is " + "0123456789" * 2 + "\n") == "it is 01234567890123\n┊ 456789\n"
+    assert fold("12345678901234567890\n") == "12345678901234567890\n"
+    assert fold("one") + fold(" ") + fold("two of them at once\n") == "one two of them at \n┊ once\n"
+    assert fold("\x1b[1mone two three four five\x1b[0m\n") == "\x1b[1mone two three four \n┊ five\x1b[0m\n"
+
+
+def test_columns_that_are_too_wide_stand_one_under_the_other():
+    block = """\
+```
+x = (2, 3)     axis 0: 2 rows     (3,)
+               axis 1: 3 columns  (2,)
+
+dx  means      what comes back
+```"""
+    narrow, wide = (Console(width=width, color_system=None) for width in (22, 40))
+    assert display.markdown(block, wide).split("\n")[0].strip() == "x = (2, 3)     axis 0: 2 rows     (3,)"
+    rows = [row.strip() for row in display.markdown(block, narrow).split("\n")]
+    assert rows == [
+        "x = (2, 3)", "", "axis 0: 2 rows", "axis 1: 3 columns", "", "(3,)", "(2,)", "",
+        "dx  means", "", "what comes back", "",
+    ]  # fmt: skip
+    code = "```python\nx = 3          # a comment here\n```"  # is no row of columns
+    assert display.markdown(code, narrow).count("\n") == 2
+
+
+def test_nobody_is_asked_to_go_on_to_blank_rows(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "")
+    screen = Screen(Console(height=4, width=20), live=True)
+    screen.show("1\n2\n3\n\n \n")
+    assert not asked and capsys.readouterr().out == "1\n2\n3\n"
+    screen.show("\n")
+    assert not asked
+    screen.show("4\n\n")
+    assert asked == ["[Enter: 1 more row, s skips] "] and capsys.readouterr().out == "4\n"
+    screen.used = 1
+    with Printing(screen) as printing:  # no note on what is held back either
+        printing.write("5\n\n\n")
+    assert len(asked) == 1 and capsys.readouterr().out == "5\n\n"
+
+
+# Stop and derive
+
+
+@terminal
+def test_a_line_of_python_at_a_key_prompt_is_told_where_it_belongs(deriving):
+    with Terminal(deriving, 4, rows=13, NO_COLOR="1") as screen:
+        assert "typed at the prompt that p opens." in screen.until() + screen.after("x.shape").replace("\n", " ")
+        assert "Now you:" in screen.after("5")
+        said = screen.after("dscaled = dout @ W.T * 12345678").replace("\n", " ")
+        assert "There is no key 'dscaled = dout @ W.T * 12345678'; ? lists them." in said
+        assert "Lines are asked for at derive>, which comes with the next Enter." in said
+        screen.after("", "derive> ")
+        screen.after("s")
+        screen.after("b")
+        assert "at derive>; d derives again." in screen.after("dx = dout").replace("\n", " ")
+        assert "Write it before you read it" in screen.after("d", "derive> ")  # as the words on this page ask
+        assert "cell 6 of 10" in screen.after("s")
+        screen.after("1")
+        assert "There is nothing here to derive." in screen.after("D")
+
+
+@terminal
+def test_a_function_is_derived_line_by_line_before_it_is_shown(deriving):
+    def says(line):
+        return " ".join(screen.after(line, "derive> ").split())
+
+    with Terminal(deriving, 4, rows=24, NO_COLOR="1") as screen:
+        screen.until()
+        asked = screen.after("5", "derive> ")
+        assert "def backward" not in asked and "(dscaled * x)" not in asked
+        assert "x (2,3), w (3,)" in asked and "wanted dx (2 parts), dscaled, dw" in re.sub(" +", " ", asked)
+        assert "dw is not there yet" not in says("dscaled = dout") and "(1 of 4)" not in says("dscaled.shape")
+        assert "dscaled stands already" in says("dscaled = -dout")
+        assert "dw has the shape (2, 3), and (3,) is expected." in says("dw = dscaled * x")
+        assert "The sign of dw is the wrong one." in says("dw = -(dscaled * x).sum(axis=0)")
+        assert "constant factor: it is 2 times" in says("dw = 2 * (dscaled * x).sum(axis=0)")
+        assert "dx is not there yet" in says("dw = dx")
+        assert "SyntaxError" in says("dw = (dscaled") and "^" in says("dw = = 1")
+        assert "The first part of dx stands (2 of 4); another comes back from a second place." in says("dx = dout")
+        assert "dx stands (3 of 4)." in says("dx = dx + dscaled * w")
+        assert "wanted dw" in says("?")
+        done = screen.after("dw = (dscaled * x).sum(axis=0)")
+        assert "All 4 stand." in done and done.index("All 4") < done.index("│ def backward")
+        screen.type("q\n")
+        screen.rest()
+    assert place(deriving, 4)["derived"] == ["backward(dout, forward(x, w)[1])"]
+    with Terminal(deriving, 4, NO_COLOR="1") as screen:
+        assert "│ def backward" in screen.until()  # it is remembered, and asked for again only by d
+        assert "Write it before you read it" in screen.after("d", "derive> ")
+
+
+@terminal
+@pytest.mark.parametrize("lines", [["", ""], ["s"], ["!", "!", "!", "!"]])
+def test_a_derivation_can_be_left_to_the_lesson_and_is_not_remembered_as_done(deriving, lines):
+    with Terminal(deriving, 4, rows=24, NO_COLOR="1") as screen:
+        screen.until()
+        screen.after("5", "derive> ")
+        for line in lines[:-1]:
+            shown = screen.after(line, "derive> ")
+            assert ("Show the lesson's own?" if line == "" else "│ d") in shown and "def backward" not in shown
+        assert "│ def backward" in screen.after(lines[-1])
+        screen.after("p", ">>> ")
+        assert "\n(2, 3)\n" in screen.after("backward(dout, (x, w))[0].shape", ">>> ")  # it was run
+        screen.after("exit()")
+    assert place(deriving, 4)["derived"] == []
+
+
+@terminal
+def test_leaving_a_derivation_keeps_the_place(deriving):
+    with Terminal(deriving, 4, rows=24, NO_COLOR="1") as screen:
+        screen.until()
+        screen.after("5", "derive> ")
+        screen.type("\x04")
+        assert "is kept; go on with: python -m lessons 4" in screen.rest()
+    with Terminal(deriving, 4, NO_COLOR="1") as screen:
+        screen.until("derive> ")
+
+
+# Your turn, and the answers
+
+
+@terminal
+def test_a_piece_that_is_right_is_not_asked_for_again(deriving):
+    work = deriving / "work"
+    work.mkdir()
+    (work / "merge.py").touch()
+    kept = {"lessons": {"4": {"place": 8}}, "exercises": {"merge": {"done": True}}}
+    (work / "progress.json").write_text(json.dumps({"version": 1} | kept))
+    with Terminal(deriving, 4, NO_COLOR="1") as screen:
+        shown = screen.until()
+        assert "Your turn: merge" in shown and "merge is right already." in shown and "Now:" not in shown
+
+
+@terminal
+def test_below_your_turn_stands_what_to_type_and_at_the_end_are_the_answers(deriving):
+    with Terminal(deriving, 4, rows=24, NO_COLOR="1") as screen:
+        screen.until()
+        shown = screen.after("9")
+        assert "Your turn: merge" in shown and "Questions" not in shown
+        assert "Now: python -m lessons start 4" in shown
+        end = screen.after("")
+        assert "The answers are folded; a shows them." in end and "Twice" not in end
+        answers = screen.after("a")
+        assert "**1. Twice.**" in answers and "answered: False" in answers  # on their own
