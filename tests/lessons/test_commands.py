@@ -3,15 +3,16 @@
 import json
 import os
 import re
-import signal
 import sys
 
 import pytest
 
 from lessons.__main__ import main
 from lessons.cells import find_lessons
+from lessons.checking import in_short
 from lessons.exercises import Exercise, find_exercises
-from tests import children
+from tests.lessons.terminal import Terminal, terminal
+from tinygpt.own_layers.judge import Checked
 
 WRONG = "def windows_at(tokens, starts, block_size):\n    return 3\n"
 
@@ -166,26 +167,56 @@ def test_check_of_two_exercises_needs_both(lessons, work):
     assert lessons("check 2")[0] == 0 and lessons("check merge draw")[0] == 0
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process on Windows")
-def test_check_watch_checks_again_after_every_save_until_ctrl_c(folder, lessons, work):
-    lessons("start 1")
-    shown = []
-    with children.started("-m", "lessons", "check", 1, "--watch", cwd=folder.parent) as process:
-        for line in process.stdout:
-            shown.append(line)
-            if line.startswith("Watching"):
-                watched = sum(line.startswith("Watching") for line in shown)
-                if watched == 1:
-                    (work / "windows_at.py").write_text(WRONG)
-                elif watched == 2:
-                    solve(lessons, work, "windows_at")
-                else:
-                    process.send_signal(signal.SIGINT)
-        assert process.wait() == 0
-    text = "".join(shown)
-    assert "as it was given" in text and "windows_at is not right yet" in text and "windows_at is right." in text
-    assert text.count("was saved") == 2
-    assert json.loads((work / "progress.json").read_text())["exercises"]["windows_at"]["done"] is True
+def test_after_a_piece_that_is_right_comes_the_rest_of_a_lesson_that_was_left(lessons, work):
+    solve(lessons, work, "windows_at")
+    (work / "progress.json").write_text('{"version": 1, "lessons": {"1": {"place": 3}}, "exercises": {}}')
+    assert lessons("check 1")[1].endswith("Next: python -m lessons 1  (from cell 4)\n")
+    read(work, 1)
+    assert lessons("check 1")[1].endswith("Next: python -m lessons 2\n")
+
+
+def test_what_is_the_same_in_every_case_is_said_once(lessons, work):
+    work.mkdir()
+    (work / "windows_at.py").write_text(WRONG.replace("3", "tokens.no_such"))
+    out = lessons("check 1")[1]
+    cases = out.partition("\n\nwhat is wrong:\n")[0].splitlines()
+    assert len(cases) > 2 and all(re.fullmatch(r"windows_at\S*.* +WRONG", case) for case in cases)
+    assert out.count("AttributeError") == 1 and out.count("> 2 |     return tokens.no_such") == 1
+
+
+def test_of_a_check_that_is_higher_than_the_screen_only_the_first_report_is_whole():
+    report = "{}: WRONG, dx by 1.0 (tolerance 1e-09)\n\n     shape\ndx   (2,)\n"
+    below = "worst relative error 1.0\n3 of 3 checks WRONG\n\nwhat is wrong:\nthe sign"
+    text = "\n".join(["layer.py  WRONG", "", *map(report.format, ("layer.py", "layer.py, no bias")), below])
+    checked = Checked(False, text, "the sign")
+    assert in_short(checked, 40) == text
+    short = in_short(checked, 10)
+    assert short.count("dx by") == 1 and "no bias" not in short and short.endswith("\n\n" + below)
+    assert in_short(Checked(True, "all right\n"), 1) == "all right"
+
+
+@terminal
+def test_no_sentence_is_wider_than_the_terminal_and_no_word_is_cut(folder):
+    path = folder / "work" / "windows_at.py"
+    path.parent.mkdir()
+    text = "def windows_at(tokens, starts, block_size):\n    return tokens.no_such_thing, 'a long line of some words'\n"
+    path.write_text(text)
+
+    def shown(*arguments):
+        with Terminal(folder, *arguments, columns=50, NO_COLOR="1") as screen:
+            rows = screen.rest().split("\n")
+        assert max(map(len, rows)) <= 50 and not any(row.endswith(" ") for row in rows), rows
+        return rows
+
+    checked = shown("check", 1)
+    assert "'numpy.ndarray'" in " ".join(checked) and "python -m lessons hint" in " ".join(checked)
+    difference = shown("solution", 1)
+    assert "-    return tokens.no_such_thing, 'a long line of" in difference and "┊        some words'" in difference
+    assert "draw was not tried yet" in " ".join(shown("solution", "draw"))
+    assert "see python -m lessons check --help" in " ".join(shown("check", 1, "--such-a-flag-is-not-there"))
+    assert "second" in " ".join(shown("--help"))
+    (folder / "work" / "progress.json").write_text("no JSON")
+    assert "and progress starts anew" in " ".join(shown("hint", 1))
 
 
 # hint
@@ -201,7 +232,14 @@ def test_hints_come_one_after_the_other_and_the_last_again(lessons):
     assert "hint 3 of 3" in out and "python -m lessons solution windows_at" in out
     assert re.findall(r"hint \d of 3", lessons("hint 1 --all")[1]) == ["hint 1 of 3", "hint 2 of 3", "hint 3 of 3"]
     assert "merge, hint 1 of 3" in lessons("hint merge")[1]  # each exercise has its own count
-    assert re.findall(r"\w+, hint \d", lessons("hint 2")[1]) == ["merge, hint 2", "draw, hint 1"]
+
+
+def test_of_a_lesson_with_two_exercises_a_hint_is_spent_of_the_first_that_is_not_done(lessons, work):
+    assert re.findall(r"\w+, hint \d", lessons("hint 2")[1]) == ["merge, hint 1"]
+    solve(lessons, work, "merge")
+    lessons("check merge")
+    assert re.findall(r"\w+, hint \d", lessons("hint 2")[1]) == ["draw, hint 1"]
+    assert re.findall(r"\w+, hint \d", lessons("hint 2 --all")[1]) == ["merge, hint 1", "draw, hint 1"]
 
 
 def test_an_exercise_without_hints_says_so(lessons, folder):
@@ -219,19 +257,43 @@ def test_the_solution_is_shown_after_an_attempt_or_to_who_insists(lessons, work)
     status, out, err = lessons("solution 1")
     assert status == 1 and out == "" and "windows_at was not tried yet" in err and "solution windows_at --yes" in err
     status, out, _ = lessons("solution 1 --yes")
-    assert status == 0 and "tokens[places]" in out and "yours" not in out  # beside a blank there is nothing to compare
+    assert status == 0 and out.startswith("windows_at: - what was given; + the engine's\n")
+    assert re.search(r"^-    raise NotImpl.*\n\+    places = .*\n\+    return tokens\[places\]", out, re.M)
     (work / "windows_at.py").write_text(WRONG)
     lessons("check 1")
     status, out, _ = lessons("solution 1")
+    assert (
+        status == 0
+        and "- yours, lessons" in out
+        and "\n-    return 3\n" in out
+        and "\n+    return tokens[places]" in out
+    )
+    assert "solution windows_at --whole" in out
+
+
+def test_the_difference_is_short_where_little_is_other_and_none_where_nothing_is(lessons, work):
+    work.mkdir()
+    (work / "merge.py").write_text(lessons.exercises["merge"].solution().replace("i += 2", "i += 3"))
+    out = lessons("solution merge --yes")[1]
+    assert re.search(r"\n-            i \+= 3\n\+            i \+= 2\n", out) and out.count("\n") < 16
+    solve(lessons, work, "merge")
+    assert "There is no difference" in lessons("solution merge --yes")[1]
+
+
+def test_both_files_are_shown_whole_where_that_is_asked_for(lessons, work):
+    work.mkdir()
+    assert "yours" not in lessons("solution windows_at --yes --whole")[1]  # nothing is begun
+    (work / "windows_at.py").write_text(WRONG)
+    out = lessons("solution windows_at --yes --whole")[1]
     places = [out.index(words) for words in ("yours", "return 3", "engine's", "tokens[places]")]
-    assert status == 0 and places == sorted(places)
+    assert places == sorted(places)
 
 
 def test_where_there_is_room_the_solution_stands_beside_the_learners_file(lessons, work, monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     work.mkdir()
     (work / "merge.py").write_text("# mine\n" + lessons.exercises["merge"].solution().replace("i += 2", "i += 3"))
-    out = lessons("solution merge --yes")[1]
+    out = lessons("solution merge --yes --whole")[1]
     assert re.search(r"\n# mine\n", out)  # what only one of them has stands alone
     assert re.search(r"\n    merged = \[\] +merged = \[\]\n", out)
     assert re.search(r"\n +i \+= 3 +i \+= 2\n", out)
@@ -289,7 +351,7 @@ def test_a_lesson_without_an_exercise_names_the_next_that_has_one(lessons, folde
 def test_help_names_every_command(lessons):
     status, out, _ = lessons("--help")
     assert status == 0
-    for command in ("start 7", "check 7", "hint 7", "solution 7", "reset 7", "7 --start"):
+    for command in ("start 7", "check 7", "hint 7", "solution 7", "reset 7", "try 7", "run 7", "7 --start"):
         assert f"python -m lessons {command}" in out
     assert max(map(len, out.splitlines())) <= 80
     assert "--watch" in lessons("check --help")[1]
@@ -311,6 +373,7 @@ def test_help_names_every_command(lessons):
         b'{"version": 1, "lessons": {"1": {"place": "0", "ended": true}}, "exercises": {}}',
         b'{"version": 1, "lessons": {"1": {"place": -1, "ended": true}}, "exercises": {}}',
         b'{"version": 1, "lessons": {}, "exercises": {"windows_at": {"tries": 1}}}',
+        b'{"version": 1, "lessons": {}, "exercises": {"windows_at": {"right": 1}}}',
     ],
 )
 def test_progress_that_cannot_be_understood_is_kept_aside(lessons, work, content):
