@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 7. LayerNorm
 #
+# *40 minutes*
+#
 # A network of twelve layers multiplies by a matrix some fifty times. If each product makes its numbers 1.5 times
 # larger, what comes out is larger by 1.5⁵⁰, about 600 million; if each makes them 1.5 times smaller, nothing is left.
 # And it is not enough to begin right: every step of training changes the matrices.
@@ -9,6 +11,8 @@
 # And when you have done it, what is the derivative?
 
 # %%
+import math
+
 import numpy as np
 from kit import plot, stated
 
@@ -17,39 +21,6 @@ from tinygpt.gradcheck.mutants import find
 from tinygpt.layers import layernorm
 
 stated("600", 1.5**50 / 1e6, within=50)
-
-# %% [markdown]
-# ## Last lesson's questions
-#
-# **1. A constant added to all logits.** The loss does not move in that direction, so the derivative along it is zero:
-# the entries of dlogits sum to zero in every row. With V = 2, only the difference of the two logits counts, and one
-# number z in its place is enough: p = 1 / (1 + exp(−z)), the *sigmoid*. In general V − 1 would do. One keeps all V,
-# because a rule without exceptions is simpler.
-#
-# **2. A distribution as the target.** L = −Σ q_i (z_i − ln Σ_k exp(z_k)) = ln Σ_k exp(z_k) − Σ q_i z_i, since the q_i
-# sum to 1. So dlogits = p − q, of which the one-hot target was a special case. It is zero where p = q. The loss there
-# is not zero but −Σ q_i ln q_i, the *entropy* of q: what remains uncertain even to somebody who knows q.
-#
-# **3. The mean of two means.** Each of the 5 targets weighs 1/(2 · 5) where 1/30 is right, 3 times too much, and each
-# of the 25 weighs 1/(2 · 25), which is 0.6 of what it should be. With `denominator` = 30 in both halves, and a sum in
-# place of the mean, all weigh the same.
-
-# %%
-q = np.array([0.5, 0.3, 0.2])
-
-
-def soft_target_loss(z):
-    log_total = np.log(np.exp(z).sum())
-    return np.array(log_total - (q * z).sum()), np.exp(z - log_total)
-
-
-z = np.array([0.3, -1.0, 2.0])
-assert gradient_check(soft_target_loss, lambda dout, p: dout * (p - q), {"z": z}).passed
-assert np.isclose(soft_target_loss(np.log(q))[0], -(q * np.log(q)).sum())
-print(f"loss at p = q: {soft_target_loss(np.log(q))[0]:.3f} nats, the entropy of q")
-print("dlogits sums to zero:", abs((soft_target_loss(z)[1] - q).sum()) < 1e-12)
-stated("3", (1 / (2 * 5)) / (1 / 30))
-stated("0.6", (1 / (2 * 25)) / (1 / 30))
 
 # %% [markdown]
 # ## On paper
@@ -65,7 +36,8 @@ stated("0.6", (1 / (2 * 25)) / (1 / 30))
 # ```
 #
 # `rstd` is the reciprocal of the standard deviation, and x̂ ("x hat") is x seen from its own mean, in its own units.
-# Add 100 to every number, or multiply them all by 7, and x̂ stays what it is. (Multiply by −7, and it changes sign.)
+#
+# Before you go on: what becomes of x̂ if 100 is added to all eight numbers? If all are multiplied by 7? By −7?
 
 # %%
 x = np.array([2.0, 4, 4, 4, 5, 5, 7, 9])
@@ -74,20 +46,23 @@ var = (centred**2).mean()
 rstd = 1 / np.sqrt(var)
 xhat = centred * rstd
 print("mean", x.mean(), " variance", var, " rstd", rstd)
-print("xhat", xhat)
+print("xhat     ", xhat)
 stated("5", x.mean())
 stated("4", var)
 stated("0.5", rstd)
 assert np.allclose(xhat, [-1.5, -0.5, -0.5, -0.5, 0, 0, 1, 2])
 
-for changed in (x + 100, 7 * x):
-    again = (changed - changed.mean()) / np.sqrt(changed.var())
-    print("the same:", np.allclose(again, xhat))
+for name, changed in (("plus 100", x + 100), ("times 7", 7 * x), ("times −7", -7 * x)):
+    print(f"{name:<9}", (changed - changed.mean()) / np.sqrt(changed.var()))
 
 # %% [markdown]
+# Neither the place of the numbers nor their size is left, only how they lie to each other. A negative factor turns
+# them round.
+#
 # ## The formula
 #
-# Ba, Kiros and Hinton (2016, arXiv:1607.06450, equations 3 and 4), for a vector x of C numbers:
+# Ba, Kiros and Hinton (2016, arXiv:1607.06450, equations 3 and 4), for a vector x of C numbers, with mean μ ("mu") and
+# variance σ² ("sigma squared"):
 #
 # ```
 # μ    = 1/C Σ xᵢ
@@ -98,11 +73,29 @@ for changed in (x + 100, 7 * x):
 #
 # - The mean is over the C channels of *one* token. No token sees another, so it makes no difference what else is in
 #   the batch, and training and use are the same thing. (BatchNorm takes its mean over the batch.)
-# - ε = 1e-5 keeps a vector of equal numbers from dividing by zero.
+# - ε ("epsilon") = 1e-5 keeps a vector of equal numbers from dividing by zero.
 # - w and b are learned, one of each for every channel. They start at 1 and 0. They let the network undo part of what
 #   was done, where that helps.
 #
-# A batch of text is (B, T, C). The layer works on the last axis and lets the others be:
+# The naive way first, one number after the other, for N tokens of C channels:
+
+
+# %%
+def forward_in_loops(x, w, b, eps=1e-5):
+    N, C = x.shape
+    out = np.empty((N, C))
+    for n in range(N):
+        mean = sum(x[n]) / C
+        var = sum((x[n, i] - mean) ** 2 for i in range(C)) / C
+        for i in range(C):
+            out[n, i] = (x[n, i] - mean) / math.sqrt(var + eps) * w[i] + b[i]
+    return out
+
+
+# %% [markdown]
+# Then all tokens at once. Each step has a line and a name of its own, because backward will have a line for each.
+# `keepdims=True` keeps the axis that was averaged, with size 1, so that an (N, 1) is spread over an (N, C). What
+# backward will need goes into the cache.
 
 
 # %%
@@ -119,19 +112,62 @@ def forward(x, w, b, eps=1e-5):
 rng = np.random.default_rng(7)
 N, C = 3, 6
 x, w, b = rng.standard_normal((N, C)), rng.standard_normal(C), rng.standard_normal(C)
+dout = rng.standard_normal((N, C))  # what would come from the layers behind
 out, cache = forward(x, w, b)
 print(out.round(3))
+print("agrees with the loops: ", np.allclose(out, forward_in_loops(x, w, b)))
 print("agrees with the engine:", np.allclose(out, layernorm.forward(x, w, b)[0]))
 
 # %% [markdown]
 # ## Backward, one line at a time
 #
 # We are given `dout`, the derivative of the loss with respect to each entry of `out`, and walk forward's lines from
-# the last to the first. Two rules are enough.
+# the last to the first. Beside the calculus of one variable, two rules are enough.
 #
 # - A value used in several places receives the *sum* of what comes back from each.
 # - Where forward *spreads* one number over many (broadcasting), backward sums over them; where forward *sums* many
 #   into one, backward spreads. A mean over C spreads 1/C of what it got.
+#
+# Each gradient has the name and the shape of what it belongs to: drstd is (N, 1), because rstd is. Where the shapes do
+# not fit, a sum is missing.
+#
+# ```
+# forward, from the last line up                    wanted
+#
+# out     = xhat * w + b                            db, dw, dxhat
+# xhat    = centred * rstd                          drstd, dcentred
+# rstd    = 1 / np.sqrt(var + eps)                  dvar
+# var     = mean of centred * centred               dcentred, added to the first
+# centred = x - mean                                dmean, dx
+# mean    = mean of x                               dx, added to the first
+# ```
+#
+# centred and x are used in two lines each, so dcentred and dx have two parts. For dvar, recall that the derivative of
+# s^(−1/2) is −½ s^(−3/2). The cache has no var, but what is s^(−3/2) in terms of rstd?
+#
+# Now write them, one after the other, on paper or here, before you look at the lesson's own.
+
+
+# %% derive: backward(dout, forward(x, w, b)[1])
+def backward(dout, cache):
+    centred, rstd, xhat, w = cache
+    C = centred.shape[-1]
+    db = dout.sum(axis=0)  # (N, C) -> (C,)
+    dw = (dout * xhat).sum(axis=0)  # (N, C) -> (C,)
+    dxhat = dout * w  # (N, C)
+    drstd = (dxhat * centred).sum(axis=-1, keepdims=True)  # (N, C) -> (N, 1)
+    dcentred = dxhat * rstd  # (N, C), first part
+    dvar = drstd * -0.5 * rstd**3  # (N, 1)
+    dcentred = dcentred + dvar * 2 * centred / C  # (N, C), second part
+    dmean = -dcentred.sum(axis=-1, keepdims=True)  # (N, C) -> (N, 1)
+    dx = dcentred  # (N, C), first part
+    dx = dx + dmean / C  # (N, C), second part
+    return dx, dw, db
+
+
+# %% [markdown]
+# Line by line, in the formula's letters: μ is the mean, σ² the variance, Σ_rows runs over the tokens and Σ_channels
+# over the C numbers of one:
 #
 # ```
 # out = x̂ w + b             db  = Σ_rows dout
@@ -147,26 +183,6 @@ print("agrees with the engine:", np.allclose(out, layernorm.forward(x, w, b)[0])
 # μ = 1/C Σ x               dx += dμ / C                           (second part)
 # ```
 #
-# Every line is one rule of the calculus of one variable. The code is the right-hand column:
-
-
-# %%
-def backward(dout, cache):
-    centred, rstd, xhat, w = cache
-    C = centred.shape[-1]
-    db = dout.sum(axis=0)  # (N, C) -> (C,)
-    dw = (dout * xhat).sum(axis=0)  # (N, C) -> (C,)
-    dxhat = dout * w  # (N, C)
-    drstd = (dxhat * centred).sum(axis=-1, keepdims=True)  # (N, C) -> (N, 1)
-    dcentred = dxhat * rstd  # (N, C)
-    dvar = drstd * -0.5 * rstd**3  # (N, 1)
-    dcentred = dcentred + dvar * 2 * centred / C  # (N, C)
-    dmean = -dcentred.sum(axis=-1, keepdims=True)  # (N, C) -> (N, 1)
-    dx = dcentred + dmean / C  # (N, C)
-    return dx, dw, db
-
-
-# %% [markdown]
 # ## Is it right?
 #
 # Do not believe it, not even here. Nudge every entry of x, w and b up and down and see how far the output moves
@@ -178,9 +194,35 @@ print(report)
 assert report.passed
 
 # %% [markdown]
-# ## Simplified
+# ## All in one line
 #
-# Now put the parts of dx together. Write m(·) for the mean over the channels of a row; Σ = C · m.
+# Between dx̂ and dx stand six lines, and most of what they compute falls away again. Write m(·) for the mean over the
+# channels of a row, so that Σ_channels = C · m. Two facts will help: centred = x̂ / rstd, and m(x̂) = 0.
+
+# %%
+_, rstd, xhat, _ = cache
+dxhat = dout * w
+print("m(xhat) is 0 in every row:", np.allclose(xhat.mean(axis=-1), 0))
+
+# %% [markdown]
+# Begin at the end,
+#
+# ```
+# dx = dcentred − m(dcentred)
+# ```
+#
+# and put in what dcentred is, with dvar and drstd in it. What is dx, made of dx̂, x̂, rstd and two means, and nothing
+# else? Write it in one line.
+
+
+# %% derive: one_line(dxhat, xhat, rstd)
+def one_line(dxhat, xhat, rstd):
+    dx = rstd * (dxhat - dxhat.mean(-1, keepdims=True) - xhat * (dxhat * xhat).mean(-1, keepdims=True))
+    return dx
+
+
+# %% [markdown]
+# From dvar on, one after the other:
 #
 # ```
 # drstd    = Σ dx̂ centred = C m(dx̂ x̂) / rstd       centred = x̂ / rstd
@@ -194,11 +236,7 @@ assert report.passed
 #            m(x̂) = 0, so the mean of the last term is 0
 # ```
 #
-# One line is left. (With ε in the root, centred = x̂ / rstd still holds: rstd contains ε. Nothing was approximated.)
-#
-# ```
-# dx = rstd · ( dx̂ − m(dx̂) − x̂ · m(dx̂ x̂) )
-# ```
+# (With ε in the root, centred = x̂ / rstd still holds: rstd contains ε. Nothing was approximated.)
 #
 # Read it as geometry. In the space of C channels there are two directions in which moving x does not move x̂: adding
 # the same number to every channel, and stretching x about its mean, which is the direction of x̂ itself. A gradient
@@ -209,12 +247,8 @@ assert report.passed
 # (The second only as nearly as ε is nothing beside the variance.)
 
 # %%
-dout = rng.standard_normal((N, C))
 dx, dw, db = backward(dout, cache)
-_, rstd, xhat, _ = cache
-dxhat = dout * w
-short = rstd * (dxhat - dxhat.mean(-1, keepdims=True) - xhat * (dxhat * xhat).mean(-1, keepdims=True))
-print("one line, the same numbers:", np.allclose(short, dx))
+print("one line, the same numbers:", np.allclose(one_line(dxhat, xhat, rstd), dx))
 print("sum of dx, row by row     ", dx.sum(-1))
 print("dx · xhat, row by row     ", (dx * xhat).sum(-1))
 assert np.allclose(dx.sum(-1), 0) and np.allclose((dx * xhat).sum(-1), 0, atol=1e-3)
@@ -223,18 +257,10 @@ assert np.allclose(dx.sum(-1), 0) and np.allclose((dx * xhat).sum(-1), 0, atol=1
 # ## On paper, backward
 #
 # The eight numbers again, with w = 1, and a loss that is the first output alone: dx̂ = (1, 0, 0, 0, 0, 0, 0, 0).
-# Then m(dx̂) = 1/8 and m(dx̂ x̂) = −1.5/8, and with rstd = 0.5
+# Then m(dx̂) = 1/8 and m(dx̂ x̂) = −1.5/8, and rstd = 0.5.
 #
-# ```
-# dx₁ = 0.5 (1 − 1/8 − (−1.5)(−1.5/8)) =  0.296875   itself: raising x₁ raises x̂₁
-# dx₂ = 0.5 (0 − 1/8 − (−0.5)(−1.5/8)) = −0.109375   a neighbour: raises the mean
-# dx₈ = 0.5 (0 − 1/8 −   2 · (−1.5/8)) =  0.125      far out on the other side:
-#                                                    raises the variance, which
-#                                                    draws x̂₁ = −1.5 towards 0
-# ```
-#
-# The last one is worth a moment. Raising x₈ raises the mean, which lowers x̂₁; but it also stretches the ruler, and
-# the second effect is the stronger.
+# Guess before you calculate: the first number is 2, a neighbour is 4, and far out on the other side is the 9. Raise
+# one of the three a little. Does x̂₁ rise or fall?
 
 # %%
 x8 = np.array([[2.0, 4, 4, 4, 5, 5, 7, 9]])
@@ -246,14 +272,47 @@ stated("−0.109375", dx8[0, 1])
 stated("0.125", dx8[0, 7])
 
 # %% [markdown]
+# By the one line:
+#
+# ```
+# dx₁ = 0.5 (1 − 1/8 − (−1.5)(−1.5/8)) =  0.296875   itself: raising x₁ raises x̂₁
+# dx₂ = 0.5 (0 − 1/8 − (−0.5)(−1.5/8)) = −0.109375   a neighbour: raises the mean
+# dx₈ = 0.5 (0 − 1/8 −   2 · (−1.5/8)) =  0.125      far out on the other side:
+#                                                    raises the variance, which
+#                                                    draws x̂₁ = −1.5 towards 0
+# ```
+#
+# The last one is worth a moment. Raising x₈ raises the mean, which lowers x̂₁; but it also stretches the ruler, and
+# the second effect is the stronger.
+#
+# ## Your turn: layernorm
+#
+# ```
+# python -m lessons start 7           writes lessons/work/layernorm.py
+# python -m lessons check 7 --watch   at each save, against the definition
+#                                     and numerical derivatives
+# python -m lessons hint 7            if you are stuck
+# ```
+#
+# The file is the engine's own with the two bodies left out. Three things are asked that the code above does not do:
+# x may have any number of axes before the last, so the rows to sum over are all axes but one; b may be None, and has no
+# gradient then; and it must run on NumPy and CuPy alike, so ask `array_module(x)` for `sqrt`. With the one line for dx,
+# the cache needs no more than x̂, rstd, w and whether there was a bias. (A larger one passes too, and the check says
+# how much is enough.)
+#
+# Then see it at work. `python -m lessons run 7` trains a small GPT on the lessons' text for some seconds, and every
+# LayerNorm in it is yours. In a real run it takes the same places: `python train.py --mine lessons/work`.
+
+# %% [markdown]
 # ## What it does to a network
 #
 # Fifty random matrices, each 1.5 times too large, one after the other, with and without a LayerNorm in front of each.
-# And the same with matrices that are too small.
+# And the same with matrices that are too small. Without it you know the end from the beginning of this lesson. What is
+# the standard deviation of the numbers after fifty layers *with* it, in the two cases?
 
 # %%
 width, depth = 64, 50
-start = rng.standard_normal(width)
+start, ends = rng.standard_normal(width), []
 with plot("depth") as axes:
     for gain, colour in ((1.5, "tab:red"), (1 / 1.5, "tab:blue")):
         for normalise, style in ((False, "--"), (True, "-")):
@@ -266,11 +325,17 @@ with plot("depth") as axes:
                 sizes.append(h.std())
             label = f"times {gain:.2f}" + (", with LayerNorm" if normalise else "")
             axes.semilogy(sizes, style, color=colour, label=label)
+            ends.append(sizes[-1])
             print(f"{label:<28} after {depth} layers: standard deviation {sizes[-1]:.3g}")
     axes.set(xlabel="layer", ylabel="standard deviation of the activations")
     axes.legend(frameon=False)
+stated("1.5", ends[1], within=0.3)
+stated("0.67", ends[3], within=0.13)
 
 # %% [markdown]
+# With it the fifty layers before leave no trace: the last matrix is given numbers of standard deviation 1, and what
+# comes out has about that of the matrix, 1.5 or 0.67.
+#
 # ## A bug on purpose
 #
 # The usual mistake is to treat mean and variance as constants: `dx = rstd * dxhat`. It is the first thing one writes,
@@ -283,19 +348,22 @@ print([("passed" if report.passed else "WRONG") for report in check_layer("layer
 print(diagnose("layernorm", wrong.stand_in()))
 
 # %% [markdown]
-# A careless check may see nothing. With `dout` = 1 everywhere and w = 1, the true dx is zero: the sum of x̂ does not
-# move at all. A backward that returns zeros then passes.
+# Another check sees nothing at all. Let `dout` be 1 everywhere, and w = 1. Which wrong backward passes would it let
+# through? (What is the sum of x̂, however x is moved?)
 
 # %%
 _, cache1 = layernorm.forward(x, np.ones(C))
 print("dx for dout = 1:", np.abs(layernorm.backward(np.ones((N, C)), cache1)[0]).max())
 
 # %% [markdown]
+# The sum of x̂ is 0 and stays 0, so the true dx is zero: a backward that returns zeros passes, and so does one that
+# returns any multiple of the right numbers.
+#
 # ## What it costs
 #
 # For N tokens of C channels, forward reads x once and writes x̂ and out: 3NC numbers moved, and about 7NC
 # operations (the square root and the division of each row are not counted). Backward reads dout and x̂ and writes
-# dx: as much again. Beside it stands the linear layer behind it (`c_attn`, lesson 10), with 2 · C · 3C operations
+# dx: 3NC numbers again. Beside it stands the linear layer behind it (`c_attn`, lesson 10), with 2 · C · 3C operations
 # for each token.
 #
 # ```
@@ -313,20 +381,6 @@ stated("2.3", 7 / 3)
 stated("192", 1.5 * 128)
 
 # %% [markdown]
-# ## Your turn: layernorm
-#
-# ```
-# python -m lessons start 7     writes lessons/work/layernorm.py
-# python -m lessons check 7     against the definition and numerical derivatives
-# python -m lessons hint 7      if you are stuck
-# ```
-#
-# The file is the engine's own with the two bodies left out. Three things are asked that the code above does not do:
-# x may have any number of axes before the last, so the rows to sum over are all axes but one; b may be None; and it
-# must run on NumPy and CuPy alike, so ask `array_module(x)` for `sqrt`. Use the one line for dx, and keep in the
-# cache no more than it needs.
-
-# %% [markdown]
 # ## Questions to think about
 #
 # 1. A LayerNorm stands in front of a linear layer. Could w and b be folded into that layer's weights, so that they
@@ -335,7 +389,7 @@ stated("192", 1.5 * 128)
 #    gone, and which direction of x does the network see that LayerNorm hides from it?
 # 3. All C numbers of a token are equal. What are out, dx and dw, with ε and without?
 #
-# They are answered at the beginning of lesson 8.
+# Answers: `python -m lessons answers 7`
 #
 # ## To read on
 #
@@ -343,3 +397,50 @@ stated("192", 1.5 * 128)
 # - Xiong et al.: "On Layer Normalization in the Transformer Architecture", 2020, arXiv:2002.04745: why it stands in
 #   front of each part (pre-norm), as in GPT-2, and not behind.
 # - `tinygpt/layers/layernorm.py`, the definition, and `tinygpt/kernels/cpu/layernorm.py`, its fast twin.
+
+# %% [markdown]
+# ## Answers
+#
+# **1. Folding w and b into the linear layer that follows.** It can be done: (x̂ w + b) W + c is x̂ W′ + c′ with W′
+# = W with each row i multiplied by wᵢ, and c′ = b W + c. The function is the same. Training is not: one step of
+# gradient descent moves w and W each a little, and their product moves differently from how W′ would move on its
+# own. After training, folding changes nothing and saves the work.
+#
+# **2. RMSNorm** divides by the root of the mean square and takes no mean away, so the middle term, m(dx̂), is gone:
+# dx = rstd (dx̂ − x̂ m(dx̂ x̂)), with the root of the mean square in rstd. The direction (1, 1, …, 1) is no longer
+# hidden: add 100 to every channel, and the network sees it.
+#
+# **3. All C numbers equal.** centred is 0, so x̂ is 0 and out is b. dw is 0. With ε, rstd is 1/√1e-5, about 316,
+# and dx = rstd (dx̂ − m(dx̂)): finite, but large. Without ε, 0/0: out is not a number, and neither is anything
+# after it.
+
+# %%
+import numpy as np
+from kit import stated
+
+from tinygpt.layers import layernorm
+
+rng = np.random.default_rng(8)
+xhat, W, c = rng.standard_normal((3, 6)), rng.standard_normal((6, 4)), rng.standard_normal(4)
+w, b, dout = rng.standard_normal(6), rng.standard_normal(6), rng.standard_normal((3, 4))
+folded, shift = w[:, None] * W, b @ W + c
+print("1. folded, the same:", np.allclose((xhat * w + b) @ W + c, xhat @ folded + shift))
+da = dout @ W.T  # backward through both, then one step of 0.1 on every parameter
+apart = (xhat * (w - 0.1 * (da * xhat).sum(0)) + b - 0.1 * da.sum(0)) @ (W - 0.1 * (xhat * w + b).T @ dout)
+apart += c - 0.1 * dout.sum(0)
+together = xhat @ (folded - 0.1 * xhat.T @ dout) + shift - 0.1 * dout.sum(0)
+print("   after one step of training, the same:", np.allclose(apart, together))
+
+x = rng.standard_normal((1, 6))
+layernorm_sees = np.abs(layernorm.forward(x + 100, w)[0] - layernorm.forward(x, w)[0]).max()
+rms_sees = np.abs((x + 100) / np.sqrt(((x + 100) ** 2).mean()) - x / np.sqrt((x**2).mean())).max()
+print(f"2. 100 added moves LayerNorm by {layernorm_sees:.1g}, RMSNorm by {rms_sees:.1g}")
+
+equal = np.full((1, 6), 3.0)
+out, cache = layernorm.forward(equal, w, b)
+dx, dw, _ = layernorm.backward(np.ones((1, 6)), cache)
+print("3. out is b:", np.allclose(out, b), "  dw is 0:", not dw.any(), f"  rstd {cache[1].item():.1f}")
+stated("316", cache[1].item())
+assert np.allclose(dx, cache[1] * (w - w.mean()))
+with np.errstate(invalid="ignore", divide="ignore"):
+    print("   without eps:", layernorm.forward(equal, w, b, eps=0)[0])

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 8. GELU and the MLP
 #
+# *45 minutes*
+#
 # The layers of lesson 5 were linear: a matrix product and a bias. Put two of them one after the other:
 #
 # ```
@@ -22,54 +24,9 @@ from kit import plot, stated
 
 from tinygpt.gradcheck import check_layer, diagnose, gradient_check
 from tinygpt.gradcheck.mutants import find
-from tinygpt.layers import gelu, layernorm, mlp
+from tinygpt.layers import gelu, mlp
 from tinygpt.models.gpt2 import Leaves
 from tinygpt.ops import DEFINITIONS
-
-# %% [markdown]
-# ## Last lesson's questions
-#
-# **1. Folding w and b into the linear layer that follows.** It can be done: (x̂ w + b) W + c is x̂ W′ + c′ with W′
-# = W with each row i multiplied by wᵢ, and c′ = b W + c. The function is the same. Training is not: one step of
-# gradient descent moves w and W each a little, and their product moves differently from how W′ would move on its
-# own. After training, folding changes nothing and saves the work.
-
-# %%
-rng = np.random.default_rng(8)
-xhat, W, c = rng.standard_normal((3, 6)), rng.standard_normal((6, 4)), rng.standard_normal(4)
-w, b, dout = rng.standard_normal(6), rng.standard_normal(6), rng.standard_normal((3, 4))
-folded, shift = w[:, None] * W, b @ W + c
-print("folded, the same:", np.allclose((xhat * w + b) @ W + c, xhat @ folded + shift))
-
-da = dout @ W.T  # backward through both, then one step of 0.1 on every parameter
-apart = (xhat * (w - 0.1 * (da * xhat).sum(0)) + b - 0.1 * da.sum(0)) @ (W - 0.1 * (xhat * w + b).T @ dout)
-apart += c - 0.1 * dout.sum(0)
-together = xhat @ (folded - 0.1 * xhat.T @ dout) + shift - 0.1 * dout.sum(0)
-print("after one step of training, the same:", np.allclose(apart, together))
-
-# %% [markdown]
-# **2. RMSNorm** divides by the root of the mean square and takes no mean away, so the middle term, m(dx̂), is gone:
-# dx = rstd (dx̂ − x̂ m(dx̂ x̂)). The direction (1, 1, …, 1) is no longer hidden: add 100 to every channel, and the
-# network sees it.
-#
-# **3. All C numbers equal.** centred is 0, so x̂ is 0 and out is b. dw is 0. With ε, rstd is 1/√1e-5, about 316,
-# and dx = rstd (dx̂ − m(dx̂)): finite, but large. Without ε, 0/0: out is not a number, and neither is anything
-# after it.
-
-# %%
-x = rng.standard_normal((1, 6))
-layernorm_sees = np.abs(layernorm.forward(x + 100, w)[0] - layernorm.forward(x, w)[0]).max()
-rms_sees = np.abs((x + 100) / np.sqrt(((x + 100) ** 2).mean()) - x / np.sqrt((x**2).mean())).max()
-print(f"100 added moves LayerNorm by {layernorm_sees:.1g}, RMSNorm by {rms_sees:.1g}")
-
-equal = np.full((1, 6), 3.0)
-out, cache = layernorm.forward(equal, w, b)
-dx, dw, _ = layernorm.backward(np.ones((1, 6)), cache)
-print("out is b:", np.allclose(out, b), "  dw is 0:", not dw.any(), f"  rstd {cache[1].item():.1f}")
-stated("316", cache[1].item())
-assert np.allclose(dx, cache[1] * (w - w.mean()))
-with np.errstate(invalid="ignore", divide="ignore"):
-    print("without eps:", layernorm.forward(equal, w, b, eps=0)[0])
 
 # %% [markdown]
 # ## On paper
@@ -77,17 +34,15 @@ with np.errstate(invalid="ignore", divide="ignore"):
 # The smallest thing that a linear layer cannot do: is *exactly one* of two inputs 1? (Exclusive or.)
 #
 # ```
-# x₁ x₂   wanted   h₁ = max(0, x₁ + x₂)   h₂ = max(0, x₁ + x₂ − 1)   h₁ − 2 h₂
-# 0  0      0               0                        0                   0
-# 0  1      1               1                        0                   1
-# 1  0      1               1                        0                   1
-# 1  1      0               2                        1                   0
+# x₁ x₂   wanted
+# 0  0      0
+# 0  1      1
+# 1  0      1
+# 1  1      0
 # ```
 #
-# Any linear f, with its bias, satisfies f(0, 0) + f(1, 1) = f(0, 1) + f(1, 0). Wanted are 0 and 2. The nearest it
-# comes, in the sense of least squares, is to say 0.5 to everything. The right half of the table gets it: a linear
-# layer to two hidden numbers, a *bend* in each of them, and a second linear layer. (The example is in Goodfellow,
-# Bengio and Courville, "Deep Learning", 2016, section 6.1.)
+# Any linear f, with its bias, satisfies f(0, 0) + f(1, 1) = f(0, 1) + f(1, 0). Wanted are 0 and 2. What is the nearest
+# that it can come, in the sense of least squares?
 
 # %%
 x = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
@@ -97,14 +52,24 @@ best, *_ = np.linalg.lstsq(with_bias, wanted)  # the weights and bias with the l
 print("the best linear layer  ", (with_bias @ best).round(3))
 stated("0.5", (with_bias @ best).max())
 
+# %% [markdown]
+# It says 0.5 to everything. Now put a *bend* behind it: h₁ = max(0, x₁ + x₂) and h₂ = max(0, x₁ + x₂ − 1), a linear
+# layer to two hidden numbers, from each of which all that is negative is cut off. Which weighted sum of h₁ and h₂ is
+# what is wanted?
+
+# %%
 hidden = np.maximum(0, x @ np.array([[1.0, 1], [1, 1]]) + np.array([0.0, -1]))  # (4, 2) -> (4, 2)
-print("two layers and a bend  ", hidden @ np.array([1.0, -2]))
+print("hidden", *hidden.tolist())
+print("h₁ − 2 h₂", hidden @ np.array([1.0, -2]))
 assert np.array_equal(hidden @ np.array([1.0, -2]), wanted)
 
 # %% [markdown]
+# A linear layer, a bend, and a second linear layer. (The example is in Goodfellow, Bengio and Courville, "Deep
+# Learning", 2016, section 6.1.)
+#
 # ## The formula
 #
-# The bend in the table, max(0, x), is called ReLU (rectified linear unit). Its slope is 0 on the left and 1 on the
+# The bend, max(0, x), is called ReLU (rectified linear unit). Its slope is 0 on the left and 1 on the
 # right, with a corner between. Hendrycks and Gimpel (2016, arXiv:1606.08415) round the corner off:
 #
 # ```
@@ -128,7 +93,10 @@ assert np.array_equal(hidden @ np.array([1.0, -2]), wanted)
 
 
 # %%
-def normal_cdf(x):  # Φ, exact
+rng = np.random.default_rng(8)
+
+
+def normal_cdf(x):  # Φ, exact, one number after the other
     return np.array([(1 + math.erf(value / math.sqrt(2))) / 2 for value in x.flat]).reshape(x.shape)
 
 
@@ -176,19 +144,8 @@ stated("1.5", np.abs(many[moved > agreeing + 1e-9]).max())  # from here on it is
 # %% [markdown]
 # ## Backward, one line at a time
 #
-# GELU works on each number by itself, so its backward is dx = dout · GELU′(x), and all that is asked is the
-# derivative of one variable. The tanh form, first forward in small steps and then back:
-#
-# ```
-# u = √(2/π) (x + 0.044715 x³)    last:  dx += du · √(2/π) (1 + 3 · 0.044715 x²)
-# t = tanh u                             du  = dt · (1 − t²)
-# Φ = (1 + t) / 2                        dt  = dΦ / 2
-# out = x Φ                       first: dx  = dout Φ,   dΦ = dout x
-# ```
-#
-# x is used twice, once as a factor and once inside Φ, so dx receives two parts: the product rule, (xΦ)′ = Φ + x Φ′.
-# In the exact form Φ′ is the density of the normal distribution, the bell curve, because Φ is its integral: Φ′ =
-# exp(−x²/2) / √(2π).
+# GELU works on each number by itself, so its backward is dx = dout · GELU′(x), and all that is asked is the derivative
+# of one variable. First forward, in small steps:
 
 
 # %%
@@ -199,71 +156,138 @@ def forward(x):
     return x * phi, (x, t, phi)
 
 
+x, dout = 2 * rng.standard_normal((3, 5)), rng.standard_normal((3, 5))
+print("agrees with the engine:", np.allclose(forward(x)[0], gelu.forward(x)[0]))
+
+# %% [markdown]
+# Then back, from the last line up. The derivative of tanh u is 1 − tanh² u.
+#
+# ```
+# out = x · phi                         wanted: dx, its first part, and dphi
+# phi = (1 + t) / 2                             dt
+# t   = tanh u                                  du
+# u   = root · (x + 0.044715 x³)                dx again: what is added to it?
+# ```
+#
+# x is used twice, once as a factor and once inside Φ, so dx has two parts (lesson 7). Write the five lines.
+
+
+# %% derive: backward(dout, forward(x)[1])
 def backward(dout, cache):
     x, t, phi = cache
     dx = dout * phi  # first part
     dphi = dout * x
     dt = dphi / 2
     du = dt * (1 - t**2)
-    return dx + du * root * (1 + 3 * 0.044715 * x**2)  # second part
+    dx = dx + du * root * (1 + 3 * 0.044715 * x**2)  # second part
+    return dx
 
 
+# %% [markdown]
+# In the formula's letters, with Φ for phi:
+#
+# ```
+# out = x Φ                       first: dx  = dout Φ,   dΦ = dout x
+# Φ = (1 + t) / 2                        dt  = dΦ / 2
+# t = tanh u                             du  = dt · (1 − t²)
+# u = √(2/π) (x + 0.044715 x³)    last:  dx += du · √(2/π) (1 + 3 · 0.044715 x²)
+# ```
+#
+# The two parts are the product rule, (xΦ)′ = Φ + x Φ′. In the exact form it is the same product, with another Φ:
+
+
+# %%
 def exact_forward(x):
     phi = normal_cdf(x)
     return x * phi, (x, phi)
 
 
+# %% [markdown]
+# Its Φ′ is the density of the normal distribution, the bell curve exp(−x²/2) / √(2π), because Φ(x) is the area under
+# that curve up to x. It is given as `bell`. Write dx in one line.
+
+
+# %% derive: exact_backward(dout, exact_forward(x)[1])
 def exact_backward(dout, cache):
     x, phi = cache
-    return dout * (phi + x * np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi))
+    bell = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+    dx = dout * (phi + x * bell)
+    return dx
 
 
 # %% [markdown]
 # ## Is it right?
 
 # %%
-x = 2 * rng.standard_normal((3, 5))
 report = gradient_check(forward, backward, {"x": x}, title="the tanh form")
 exact = gradient_check(exact_forward, exact_backward, {"x": x}, title="the exact form")
 print(report, exact, sep="\n")
 assert report.passed and exact.passed
-print("forward agrees with the engine:", np.allclose(forward(x)[0], gelu.forward(x)[0]), end=", ")
-print(np.allclose(exact_forward(x)[0], gelu.forward(x, "none")[0]))
 
 # %% [markdown]
 # ## Simplified
 #
-# Forward keeps three arrays, and one of them is not needed. From t = 2Φ − 1 follows 1 − t² = (1 − t)(1 + t) = 4 Φ
-# (1 − Φ), and so, with u′ for the derivative of u by x:
+# The tanh form keeps three arrays for its backward, x, t and Φ, and one of them is not needed. From Φ = (1 + t) / 2,
+# what is 1 − t², written in Φ? Then dx needs dout, x and Φ, and the slope of u, which is made of x and given as
+# `slope`. Write dx in one line.
+
+
+# %% derive: short_backward(dout, x, forward(x)[1][2])
+def short_backward(dout, x, phi):
+    slope = root * (1 + 3 * 0.044715 * x**2)  # of u
+    dx = dout * (phi + x * 2 * phi * (1 - phi) * slope)
+    return dx
+
+
+# %% [markdown]
+# From t = 2Φ − 1 follows 1 − t² = (1 − t)(1 + t) = 4 Φ (1 − Φ), and so, with u′ for the slope of u:
 #
 # ```
 # Φ′ = ½ (1 − t²) u′ = 2 Φ (1 − Φ) u′
 # dx = dout (Φ + x Φ′)
 # ```
 #
-# On paper, exact form, at x = 1: Φ + x Φ′ = 0.8413 + 0.2420 = 1.0833. At x = −1: 0.1587 − 0.2420 = −0.0833. Both
-# may surprise: the slope is more than 1 to the right of the bend, and negative to the left, for GELU dips to −0.17
-# near x = −0.75 before it comes back to 0.
+# Before you run the next cell: ReLU's slope is 0 or 1. Can GELU's be more than 1 anywhere? Can it be negative?
 
 # %%
-_, (_, t, phi) = forward(x)
-u_slope = root * (1 + 3 * 0.044715 * x**2)
-print("the same:", np.allclose(phi + x * 2 * phi * (1 - phi) * u_slope, backward(np.ones_like(x), forward(x)[1])))
-
+print("the same:", np.allclose(short_backward(dout, x, forward(x)[1][2]), backward(dout, forward(x)[1])))
 slope = exact_backward(np.ones(5), exact_forward(five)[1])
-print("slope at", five, "is", slope.round(4))
+print("x                      ", five)
+print("slope of the exact form", slope.round(4))
 stated("0.2420", math.exp(-0.5) / math.sqrt(2 * math.pi))
 stated("1.0833", slope[3])
 stated("−0.0833", slope[1])
-low = exact_forward(many)[0]
-stated("−0.17", low.min())
-stated("−0.75", many[low.argmin()])
+stated("−0.17", exact_forward(many)[0].min())
+stated("−0.75", many[exact_forward(many)[0].argmin()])
+
+# %% [markdown]
+# Both. On paper, at x = 1: Φ + x Φ′ = 0.8413 + 0.2420 = 1.0833. At x = −1: 0.1587 − 0.2420 = −0.0833. For GELU dips
+# to −0.17 near x = −0.75 before it comes back to 0.
+#
+# ## Your turn: gelu
+#
+# ```
+# python -m lessons start gelu           writes lessons/work/gelu.py
+# python -m lessons check gelu --watch   at each save, against the definition
+#                                        and numerical derivatives
+# python -m lessons hint gelu            if you are stuck
+# ```
+#
+# (`python -m lessons start 8` begins this piece and the lesson's other one, mlp, together.)
+#
+# Asked for are both forms behind one `forward(x, approximate)`, a ValueError where `approximate` is neither "tanh" nor
+# "none", and code that runs on NumPy and CuPy: `array_module(x)` has tanh and exp, and erf comes from
+# `tinygpt.backend`. In the simplified form backward needs no more of forward than x, Φ and which form it was. (A larger
+# cache passes too, and the check says how much is enough.)
+#
+# `python -m lessons run 8` then trains a small GPT for some seconds with your GELU in its MLPs. In a real run it takes
+# the same places: `python train.py --mine lessons/work`.
 
 # %% [markdown]
 # ## The MLP
 #
-# A transformer's MLP (multilayer perceptron: layers of linear maps with bends between) is the table of exclusive
-# or, in large. It goes from C channels to 4C hidden ones, bends each, and comes back to C:
+# A transformer's MLP (multilayer perceptron: linear layers with bends between) is what solved the exclusive or, in
+# large. It goes from C channels to 4C hidden ones, bends each, and comes back to C:
 #
 # ```
 # h = x W_fc + b_fc          (N, C)  -> (N, 4C)
@@ -272,16 +296,42 @@ stated("−0.75", many[low.argmin()])
 # ```
 #
 # Each token goes through by itself. The factor 4 is a habit: Vaswani et al. (2017, arXiv:1706.03762, section 3.3)
-# chose it, and GPT-2 kept it. The backward is lesson 5's twice, with GELU's between:
+# chose it, and GPT-2 kept it.
 
 
 # %%
 def long_forward(x, w_fc, b_fc, w_proj, b_proj):
-    h = x @ w_fc + b_fc
-    a, gelu_cache = forward(h)
-    return a @ w_proj + b_proj, (x, w_fc, gelu_cache, a, w_proj)
+    h = x @ w_fc + b_fc  # (N, C) @ (C, 4C) -> (N, 4C)
+    a, gelu_cache = forward(h)  # (N, 4C)
+    return a @ w_proj + b_proj, (x, w_fc, gelu_cache, a, w_proj)  # (N, 4C) @ (4C, C) -> (N, C)
 
 
+N, C = 5, 3
+inputs = {
+    "x": rng.standard_normal((N, C)),
+    "w_fc": rng.standard_normal((C, 4 * C)) / math.sqrt(C),
+    "b_fc": rng.standard_normal(4 * C),
+    "w_proj": rng.standard_normal((4 * C, C)) / math.sqrt(4 * C),
+    "b_proj": rng.standard_normal(C),
+}
+dout = rng.standard_normal((N, C))
+print("agrees with the engine:", end=" ")
+print(np.allclose(long_forward(**inputs)[0], mlp.forward(**inputs, ops=DEFINITIONS)[0]))
+
+# %% [markdown]
+# Its backward has no new rule in it. A linear layer's is three lines (lesson 5), and here are two of them, with GELU's
+# between, `backward(da, gelu_cache)`. Seven lines in all, from the last layer to the first:
+#
+# ```
+# out = a @ w_proj + b_proj         wanted: db_proj, dw_proj, da
+# a   = GELU(h)                             dh
+# h   = x @ w_fc + b_fc                     db_fc, dw_fc, dx
+# ```
+#
+# Where in doubt, write the shapes down: there is one way to multiply that fits.
+
+
+# %% derive: long_backward(dout, long_forward(**inputs)[1])
 def long_backward(dout, cache):
     x, w_fc, gelu_cache, a, w_proj = cache
     db_proj = dout.sum(axis=0)  # (N, C) -> (C,)
@@ -294,14 +344,7 @@ def long_backward(dout, cache):
     return dx, dw_fc, db_fc, dw_proj, db_proj
 
 
-N, C = 5, 3
-inputs = {
-    "x": rng.standard_normal((N, C)),
-    "w_fc": rng.standard_normal((C, 4 * C)) / math.sqrt(C),
-    "b_fc": rng.standard_normal(4 * C),
-    "w_proj": rng.standard_normal((4 * C, C)) / math.sqrt(4 * C),
-    "b_proj": rng.standard_normal(C),
-}
+# %%
 report = gradient_check(long_forward, long_backward, inputs, title="the MLP, the long way")
 print(report)
 assert report.passed
@@ -348,20 +391,33 @@ assert report.passed
 # Here the engine's MLP runs on the GELU of this lesson, and says what the long way said:
 
 # %%
-print("entries that GPT-2 uses:", ", ".join(name for name in vars(Leaves) if not name.startswith("_")))
+print("the entries that GPT-2 uses:")
+print(", ".join(name for name in vars(Leaves) if not name.startswith("_")))
 ours = SimpleNamespace(forward=lambda x, approximate: forward(x), backward=backward)
-dout = rng.standard_normal((N, C))
 out, cache = long_forward(*inputs.values())
 theirs, their_cache = mlp.forward(*inputs.values(), ops=DEFINITIONS.replace(gelu=ours))
 pairs = zip(long_backward(dout, cache), mlp.backward(dout, their_cache), strict=True)
 print("out and five gradients, the same:", np.allclose(out, theirs), *(np.allclose(a, b) for a, b in pairs))
 
 # %% [markdown]
+# ## Your turn: mlp
+#
+# ```
+# python -m lessons start mlp            writes lessons/work/mlp.py
+# python -m lessons check mlp --watch    at each save
+# python -m lessons hint mlp             if you are stuck
+# ```
+#
+# This one is written in calls through `ops`, so that either bias may be None and x may have any number of leading axes
+# without a word about it: the parts see to that.
+#
+# With it, `python -m lessons run 8` goes through your MLP, and through the layers in it that are yours.
+
+# %% [markdown]
 # ## What it does
 #
 # One number in, 16 hidden, one number out, to follow sin 2x by plain gradient descent (lesson 5). The best straight
-# line has an error of 0.44. The picture on the left is the bend and its slope, and the one on the right what
-# sixteen bends can do.
+# line has an error of 0.44. How near will sixteen bends come?
 
 # %%
 x = np.linspace(-3, 3, 200)[:, None]  # (N, 1)
@@ -397,28 +453,31 @@ with plot("bend", columns=2, size=(9, 3.6)) as (left, right):
         axes.legend(frameon=False)
 
 # %% [markdown]
+# The picture on the left has the bend and its slope, the one on the right what sixteen of them can do together.
+#
 # ## A bug on purpose
 #
-# Take the tanh form forward, and the bell curve backward. Φ is nearly the same in both, so why not its derivative?
-# The gradient is then wrong by less than a thousandth of its size, and a check that allows one in a hundred, as
-# some do, is content. The engine's allows 1e-9:
+# Take the tanh form forward, and the bell curve backward. Φ is nearly the same in both, so why not its derivative? Two
+# habits of checking: one allows an error of one in a hundred, as some tests do, and the engine's allows 1e-9. Which of
+# them will see it?
 
 # %%
 wrong = find("gelu", "tanh_with_exact_density")
 for report in check_layer("gelu", wrong.stand_in()):
     print(report)
-error = check_layer("gelu", wrong.stand_in())[0].error
-assert 1e-9 < error < 1e-3
+assert 1e-9 < check_layer("gelu", wrong.stand_in())[0].error < 1e-3
 print(diagnose("gelu", wrong.stand_in()))
 
 # %% [markdown]
+# The gradient is wrong by less than a thousandth of its size: the first check is content.
+#
 # Mistakes in the composition are larger, and the pattern of what is right and what is wrong tells where they lie.
 # If backward forgets GELU, everything before it is wrong, and everything behind it right:
 
 # %%
 forgetful = find("mlp", "gelu_forgotten").stand_in()
 report = check_layer("mlp", forgetful)[0]
-print({row.name: row.problem or "right" for row in report.gradients})
+print("  ".join(f"{row.name} {row.problem or 'right'}" for row in report.gradients))
 print(diagnose("mlp", forgetful))
 assert {row.name for row in report.gradients if not row.problem} == {"dw_proj", "db_proj"}
 
@@ -430,9 +489,9 @@ assert {row.name for row in report.gradients if not row.problem} == {"dw_proj", 
 #
 # ```
 #             operations          numbers moved     operations for each number
-# c_fc          8 C²                about 5 C                1.6 C
+# W_fc          8 C²                about 5 C                1.6 C
 # GELU         32 C, 4 C tanh          12 C                  2.7
-# c_proj        8 C²                about 5 C                1.6 C
+# W_proj        8 C²                about 5 C                1.6 C
 # ```
 #
 # GELU has the fewest operations and moves the most, so its fast version, `tinygpt/kernels/cpu/gelu.py`, works in
@@ -443,26 +502,6 @@ stated("2.7", 32 / 12)
 stated("1.6", 8 / 5)
 
 # %% [markdown]
-# ## Your turn: gelu, mlp
-#
-# ```
-# python -m lessons start 8        writes lessons/work/gelu.py
-#                                  and lessons/work/mlp.py
-# python -m lessons check 8        holds each against its definition
-#                                  and numerical derivatives
-# python -m lessons hint gelu      if you are stuck; or hint mlp
-# ```
-#
-# `gelu` asks for both forms behind one `forward(x, approximate)`, for a ValueError where `approximate` is neither
-# "tanh" nor "none", and for code that runs on NumPy and CuPy: `array_module(x)` has tanh and exp, and erf comes
-# from `tinygpt.backend`. Keep no more in the cache than the simplified backward needs.
-#
-# `mlp` is written in calls through `ops`, so that either bias may be None and x may have any number of leading axes
-# without a word about it: the parts see to that.
-#
-# `python train.py --mine lessons/work` trains a GPT with the pieces that you have finished.
-
-# %% [markdown]
 # ## Questions to think about
 #
 # 1. Show that GELU(x) − GELU(−x) = x, for the exact form and for the tanh form. What follows for the slopes at x
@@ -471,7 +510,7 @@ stated("1.6", 8 / 5)
 #    output? And what would happen in training if two hidden channels began with the same weights?
 # 3. ReLU has no derivative at 0. What do central differences say there, and why does nobody mind?
 #
-# They are answered at the beginning of lesson 9.
+# Answers: `python -m lessons answers 8`
 #
 # ## To read on
 #
@@ -479,3 +518,41 @@ stated("1.6", 8 / 5)
 # - Vaswani et al.: "Attention Is All You Need", 2017, arXiv:1706.03762, section 3.3: the MLP, there with ReLU.
 # - Goodfellow, Bengio, Courville: "Deep Learning", 2016, chapter 6.
 # - `tinygpt/layers/gelu.py`, and `MLP` in `tinygpt/models/gpt2.py`, the definitions; `tinygpt/ops.py`, the table.
+
+# %% [markdown]
+# ## Answers
+#
+# **1. GELU(x) − GELU(−x)** = x Φ(x) + x Φ(−x) = x, for Φ(x) + Φ(−x) = 1: the bell curve is symmetric, and in the
+# tanh form u and tanh u change their sign with x. The derivative of both sides says that the slopes at x and at −x
+# sum to 1.
+#
+# **2. Two hidden channels exchanged:** the output is the same sum in another order. So the 4C hidden channels can
+# stand in (4C)! orders, all of them the same function. If two begin with equal weights, going in and coming out,
+# they receive equal gradients, and stay equal for ever: two for the price of one, but paid twice. That is why
+# weights begin random.
+#
+# **3. ReLU at 0:** central differences give (h − 0) / 2h = 0.5, the mean of the two slopes. Nobody minds, because a
+# number is hardly ever exactly 0, and any slope between 0 and 1 would do for it.
+
+# %%
+import numpy as np
+from kit import stated
+
+from tinygpt.layers import gelu, mlp
+from tinygpt.ops import DEFINITIONS
+
+rng = np.random.default_rng(9)
+x = rng.standard_normal(5)
+for form in ("none", "tanh"):
+    right, left = (gelu.forward(side, form) for side in (x, -x))
+    slopes = gelu.backward(np.ones(5), right[1]) + gelu.backward(np.ones(5), left[1])
+    print("1. difference is x:", np.allclose(right[0] - left[0], x), "  slopes sum to 1:", np.allclose(slopes, 1))
+
+C = 3
+x, dout = rng.standard_normal((2, 5, C))
+w_fc, b_fc = rng.standard_normal((C, 4 * C)), rng.standard_normal(4 * C)
+w_proj, b_proj = rng.standard_normal((4 * C, C)), rng.standard_normal(C)
+w_fc[:, 1], b_fc[1], w_proj[1] = w_fc[:, 0], b_fc[0], w_proj[0]  # channels 0 and 1 begin equal
+_, dw_fc, _, dw_proj, _ = mlp.backward(dout, mlp.forward(x, w_fc, b_fc, w_proj, b_proj, ops=DEFINITIONS)[1])
+print("2. equal gradients:", np.allclose(dw_fc[:, 0], dw_fc[:, 1]) and np.allclose(dw_proj[0], dw_proj[1]))
+stated("0.5", (max(0, 1e-5) - max(0, -1e-5)) / 2e-5)
