@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 11. The residual block
 #
+# *40 minutes*
+#
 # All the parts are there: LayerNorm, attention, the MLP. A GPT stacks them, GPT-2's smallest twelve times, 24 parts
 # one after the other. By the chain rule the gradient that reaches the first part is a product of 24 derivatives. If
 # each of them halves it, the first part hears less than a ten-millionth of what the loss has to say, and learns
@@ -21,44 +23,34 @@ print(f"a half, 24 times over: {0.5**24:.1e}")
 assert 0.5**24 < 1e-7
 
 # %% [markdown]
-# ## Last lesson's questions
-#
-# **1. Position 0** sees itself alone. The softmax of one score is 1 whatever the score is, so its output is its own
-# value in every head. Its query has no part in that: dq at position 0 is zero. Its key and value serve all later
-# positions, and do have gradients.
-#
-# **2. Two heads have two maps.** Each can put its weight elsewhere and pass on other channels: one looks at the
-# word before, the other at the captain. One head of twice the width has one row of weights that sums to 1, and to
-# look at two places it must halve what it takes from each, and mix their values channel by channel.
-#
-# **3. The keys and values of earlier positions**, for the new token looks at all of them. Their queries are not
-# needed: a query makes its own position's output and nothing else. And no earlier output has changed, since none
-# may look at the new token. So a model that writes keeps keys and values, and computes one position at a time
-# (lesson 16).
-
-# %%
-rng = np.random.default_rng(11)
-B, T, H, D = 2, 5, 3, 4
-C = H * D
-qkv = rng.standard_normal((B, T, 3 * C))
-out, cache = attention.forward(qkv, H)
-dq, dk, dv = np.split(attention.backward(rng.standard_normal(out.shape), cache), 3, axis=-1)  # 3 x (B, T, C)
-print("output 0 is value 0:     ", np.allclose(out[:, 0], qkv[:, 0, 2 * C :]))
-print("dq, dk, dv at 0 are zero:", *(not np.abs(part[:, 0]).max() > 1e-12 for part in (dq, dk, dv)))
-
-q, k, v = attention.split_heads(qkv, H)  # (B, T, 3C) -> 3 x (B, H, T, D)
-newest = attention.decode(q[:, :, -1:], k, v)  # the last query alone, all keys and values: (B, 1, C)
-print("one position at a time:  ", np.allclose(newest[:, 0], out[:, -1]))
-print("earlier outputs, without the last token:", np.allclose(attention.forward(qkv[:, :-1], H)[0], out[:, :-1]))
-
-# %% [markdown]
 # ## On paper
 #
-# Two functions of one number, f(x) = 0.5 x and g(x) = −0.3 x, and x = 2. One after the other, and then with each
-# *added* to what came in:
+# Two functions of one number, f(x) = 0.5 x and g(x) = −0.3 x, and x = 2. One after the other they give
 #
 # ```
-# plain      y = g(f(x)) = −0.3 · 0.5 · 2 = −0.3   dy/dx = 0.5 · (−0.3)    = −0.15
+# plain      y = g(f(x)) = −0.3 · 0.5 · 2 = −0.3   dy/dx = 0.5 · (−0.3) = −0.15
+# ```
+#
+# Now let each be *added* to what came in: h = x + f(x), and y = h + g(h). What is y, and what is dy/dx? Work it out
+# before you run this.
+
+# %%
+f, g, x = 0.5, -0.3, 2.0
+paths = {"past both": 1.0, "through f": f, "through g": g, "through both": f * g}
+h = x + f * x
+print(f"plain     y {g * f * x:5.2f}   derivative {f * g:5.2f}")
+print(
+    f"residual  y {h + g * h:5.2f}   derivative {(1 + f) * (1 + g):5.2f}   sum of the paths {sum(paths.values()):5.2f}"
+)
+stated("−0.15", f * g)
+stated("1.5", 1 + f)
+stated("0.9", -g * h)
+stated("2.1", h + g * h)
+stated("1.05", sum(paths.values()))
+assert np.isclose((1 + f) * (1 + g), sum(paths.values()))
+
+# %% [markdown]
+# ```
 # residual   h = x + f(x) = 2 + 1   = 3            dh/dx = 1 + 0.5         =  1.5
 #            y = h + g(h) = 3 − 0.9 = 2.1          dy/dx = 1.5 · (1 − 0.3) =  1.05
 # ```
@@ -75,21 +67,6 @@ print("earlier outputs, without the last token:", np.allclose(attention.forward(
 # There are four paths from x to y, and each multiplies only the derivatives of what it goes through. One path goes
 # through nothing, and its derivative is 1, however many functions there are. With n functions there are 2ⁿ paths
 # (Veit, Wilber and Belongie, 2016, arXiv:1605.06431, draw them), and the gradient is their sum.
-
-# %%
-f, g, x = 0.5, -0.3, 2.0
-paths = {"past both": 1.0, "through f": f, "through g": g, "through both": f * g}
-h = x + f * x
-print(f"plain     y {g * f * x:5.2f}   derivative {f * g:5.2f}")
-print(
-    f"residual  y {h + g * h:5.2f}   derivative {(1 + f) * (1 + g):5.2f}   sum of the paths {sum(paths.values()):5.2f}"
-)
-stated("−0.15", f * g)
-stated("1.5", 1 + f)
-stated("0.9", -g * h)
-stated("2.1", h + g * h)
-stated("1.05", sum(paths.values()))
-assert np.isclose((1 + f) * (1 + g), sum(paths.values()))
 
 # %% [markdown]
 # ## The formula
@@ -111,11 +88,11 @@ assert np.isclose((1 + f) * (1 + g), sum(paths.values()))
 # the branch's result into the stream.
 
 # %% [markdown]
-# ## Forward and backward as composition
+# ## A branch is a chain
 #
 # Nothing in the block is new, so we write no formulas but only how things are put together. A branch is a list of
-# layers. Forward walks through it and keeps each layer with its cache. Backward walks the same list from the end,
-# and what one layer returns as dx is the next one's dout.
+# layers. Forward walks through it and keeps each layer with its cache. Backward walks the same list from the end, and
+# what one layer returns as dx is the next one's dout.
 
 
 # %%
@@ -139,14 +116,73 @@ def chain_back(dout, tape):
 
 
 # %% [markdown]
-# Then the addition. In out = x + f(x), x is used twice: once as it is, and once inside f. A value that is used in
-# several places receives the sum of what comes back from each (lesson 7), so
+# ## Two additions
+#
+# Here is the block's forward, with its two branches as lists, and the same four lines in short:
 #
 # ```
-# out = x + f(x)            dx = dout + f.backward(dout)
+# a   = attention's branch of x
+# x₁  = x + a
+# m   = the MLP's branch of x₁
+# out = x₁ + m
+# ```
+
+
+# %%
+def two_branches(x, first, second):
+    a, tape_1 = chain(x, first)  # (B, T, C) -> (B, T, C)
+    x1 = x + a
+    m, tape_2 = chain(x1, second)
+    out = x1 + m
+    return out, (tape_1, tape_2)
+
+
+rng = np.random.default_rng(11)
+B, T, C, n_head = 2, 4, 6, 2
+
+
+def matrix(inputs, outputs):
+    return rng.standard_normal((inputs, outputs)) * inputs**-0.5
+
+
+first = [(layernorm, np.ones(C)), (linear, matrix(C, 3 * C)), (attention, n_head), (linear, matrix(C, C))]
+second = [(layernorm, np.ones(C)), (linear, matrix(C, 4 * C)), (gelu,), (linear, matrix(4 * C, C))]
+x, dout = rng.standard_normal((2, B, T, C))
+print("out", two_branches(x, first, second)[0].shape)
+
+# %% [markdown]
+# Now backward, from the last line to the first. Two rules are enough, and you know both: an addition hands its
+# gradient to each of its terms, and a value that is used in several places receives the sum of what comes back from
+# each (lesson 7). Through a branch, `chain_back(..., tape)[0]` takes a gradient from its end to its beginning.
+#
+# Two of the values are used twice. Which? Write four lines, each sum in one: dm, dx1, da, dx. Mind what goes into which
+# branch.
+
+
+# %% derive: backward(dout, two_branches(x, first, second)[1])
+def backward(dout, cache):
+    tape_1, tape_2 = cache
+    dm = dout
+    dx1 = dout + chain_back(dm, tape_2)[0]
+    da = dx1
+    dx = dx1 + chain_back(da, tape_1)[0]
+    return dx
+
+
+# %% [markdown]
+# ```
+# out = x₁ + m                     dm  = dout
+#                                  dx₁ = dout + dm taken back through the MLP
+# x₁  = x + a                      da  = dx₁
+#                                  dx  = dx₁ + da taken back through attention
 # ```
 #
-# `dout` arrives at x unchanged, whatever f is, and f's share is added to it. That is the 1 of (1 + f′).
+# What goes back through the MLP is the `dout` that the block is given. What goes back through attention is dx₁, the
+# whole of it, because x₁ reaches the output in two ways. And `dout` itself arrives at x unchanged, whatever the
+# branches are, and their shares are added to it: that is the 1 of (1 + f′).
+#
+# Twice the same, so one function for it, now with the parameters' gradients, which `chain_back` returns beside dx; and
+# the block, with its parameters under GPT-2's names:
 
 
 # %%
@@ -160,17 +196,6 @@ def residual_back(dout, tape):
     return dout + through, grads
 
 
-# %% [markdown]
-# The block is two of these, attention's first, and backward takes the MLP's first. Mind what goes where: what goes
-# back through the MLP is the `dout` that the block is given, but what goes back through attention is dx₁, the whole
-# of it, because x₁ reaches the output in two ways.
-#
-# ```
-# out = x₁ + mlp(ln_2(x₁))          dx₁ = dout + dout taken back through the MLP
-# x₁  = x  + attention(ln_1(x))     dx  = dx₁  + dx₁ taken back through attention
-# ```
-
-# %%
 NAMES = ["ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj"]  # GPT-2's names
 WEIGHTS = [f"{name}.{part}" for name in NAMES for part in ("weight", "bias")]
 
@@ -191,9 +216,6 @@ def block_backward(dout, tapes):
     return dx, dict(zip(WEIGHTS, grads_1 + grads_2, strict=True))
 
 
-rng = np.random.default_rng(11)
-
-
 def new_block(C, std=None):
     """A block's parameters: matrices of variance 1 / (number of inputs), or of standard deviation std."""
     params = {}
@@ -207,8 +229,7 @@ def new_block(C, std=None):
     return params
 
 
-B, T, C, n_head = 2, 4, 6, 2
-params, x, dout = new_block(C), rng.standard_normal((B, T, C)), rng.standard_normal((B, T, C))
+params = new_block(C)
 out, tapes = block_forward(x, params, n_head)
 dx, grads = block_backward(dout, tapes)
 engine_out, cache = block.forward(x, params, n_head, ops=DEFINITIONS)
@@ -248,6 +269,9 @@ assert report.passed
 # At the top, a random gradient of length 1 comes in *at the last token*. Two things are measured at each depth. How
 # long is the gradient that arrives, over all tokens? And how long is the part of it that arrives at that same
 # token? The second asks whether the top can still tell this token what to be, or speaks to all of them at once.
+#
+# Guess first: which of the five will have lost the gradient at the bottom, which will have blown it up, and which of
+# them lose only the second?
 
 # %%
 depth, T, C, n_head = 24, 16, 48, 4
@@ -394,19 +418,20 @@ assert n_params == 12 * C * C + 13 * C
 # python -m lessons hint 11        if you are stuck
 # ```
 #
-# Forward is given and is the engine's own: no lists, every line by its name. You write `backward`, the same lines
-# from the last to the first. Three things are asked that the code above does not do:
+# Forward is given and is the engine's own: no lists, every line by its name. You write `backward`, the same lines from
+# the last to the first. Three things are other than in the code above:
 #
-# - The layers come from a table called `ops`, which forward puts into the cache. Call `ops.linear.backward` and the
-#   rest through it. That is how a finished layer of yours will be used in the place of the engine's.
+# - The layers come from a table called `ops` (lesson 8), which forward puts into the cache. So their backwards are
+#   `ops.linear.backward` and the like: what one linear layer has put into its cache, another need not be able to read.
 # - The MLP stands beside them in that table, which `BlockOps` sees to, and returns five gradients.
 # - Behind each branch stands a layer called dropout, which in training sets some numbers to zero at random. It is a
 #   layer like the others, with a backward that takes dout and its cache, and with no parameters.
 #
 # Return dx and a dict of the parameters' gradients under the names that `params` has, without those that are None.
-# With it finished, `python train.py --mine lessons/work` trains a GPT through your block.
-
-# %% [markdown]
+#
+# `python -m lessons run 11` then trains a small GPT for some steps through your block, and through all other pieces
+# that you have finished. `python train.py --mine lessons/work` trains a larger one.
+#
 # ## Questions to think about
 #
 # 1. In pre-norm nothing normalises the stream itself. After 24 blocks it had grown; see the table. What must stand
@@ -416,7 +441,7 @@ assert n_params == 12 * C * C + 13 * C
 # 3. Some models compute both branches from the same x: out = x + attention(ln_1(x)) + mlp(ln_2(x)). What is its
 #    backward, and which code in this lesson comes very near to it?
 #
-# They are answered at the beginning of lesson 12.
+# Answers: `python -m lessons answers 11`
 #
 # ## To read on
 #
@@ -427,3 +452,42 @@ assert n_params == 12 * C * C + 13 * C
 # - Xiong et al.: "On Layer Normalization in the Transformer Architecture", 2020, arXiv:2002.04745: pre-norm and
 #   post-norm compared.
 # - `Block` in `tinygpt/models/gpt2.py`, the definition.
+
+# %% [markdown]
+# ## Answers
+#
+# 1. *What must stand between the last block and whatever reads the stream?* One more LayerNorm, `ln_f`. Inside a block
+#    each reader brings its own; the last reader is the head, and it needs one too.
+# 2. *Both `c_proj` are zero.* Then both branches add zero, and the block is the identity. A gradient arrives at both
+#    `c_proj`, because what they are multiplied with is not zero. It goes no further into the branch, because it is
+#    multiplied by their weights. After one step these are no longer zero, and everything has a gradient:
+
+# %%
+import numpy as np
+
+from tinygpt.layers import block
+from tinygpt.models.gpt2 import GPTConfig
+from tinygpt.ops import DEFINITIONS
+
+rng = np.random.default_rng(12)
+C, n_head = 16, 2
+shapes = GPTConfig(vocab_size=2, block_size=8, n_layer=1, n_head=n_head, n_embd=C).shapes()
+params = {name[4:]: rng.standard_normal(shape) * 0.25 for name, shape in shapes.items() if name.startswith("h.0.")}
+for name in params:
+    if "c_proj" in name:
+        params[name] = np.zeros_like(params[name])
+x, dout = rng.standard_normal((2, 2, 8, C))
+for step in (1, 2):
+    out, cache = block.forward(x, params, n_head, ops=DEFINITIONS)
+    _, grads = block.backward(dout, cache)
+    moved = [name for name in params if np.abs(grads[name]).max() > 1e-9]
+    print(f"step {step}: out is x: {np.array_equal(out, x)}; a gradient in {len(moved)} arrays of {len(params)}")
+    print("   ", ", ".join(moved) if len(moved) < 5 else "all of them")
+    params = {name: array - 0.1 * grads[name] for name, array in params.items()}
+
+# %% [markdown]
+# 3. *Both branches from the same x.* Then x is used three times, so dx is the sum of three: dout, what comes back from
+#    dout through the MLP, and what comes back from dout through attention. It is nearly this lesson's bug, in which
+#    attention's branch gets dout too: the right backward of another block. (In the bug the MLP's branch reads x₁.)
+#    GPT-NeoX-20B computes its blocks in this way (Black et al., 2022, arXiv:2204.06745, section 2). GPT-J does too,
+#    with one LayerNorm for both.

@@ -1,11 +1,13 @@
 # %% [markdown]
 # # 12. The GPT
 #
-# Every part has been written and proved. Between them and a model three things are missing: a way in, from token
-# ids to vectors, a way out, from vectors to a loss, and numbers to begin with.
+# *40 minutes*
 #
-# **What does a GPT say before it has learned anything, and what should it say? And how does one number, the loss,
-# find its way back into every array of the model?**
+# Every part has been written and proved. Between them and a model three things are missing: a way in, from token ids
+# to vectors, a way out, from vectors to a loss, and numbers to begin with.
+#
+# **What does a GPT say before it has learned anything, and what should it say? And how does one number, the loss, find
+# its way back into every array of the model?**
 
 # %%
 import numpy as np
@@ -25,43 +27,11 @@ V = len(characters)
 print(f"{len(tokens):,} characters, {V} different ones")
 
 # %% [markdown]
-# ## Last lesson's questions
-#
-# **What must stand between the last block and whatever reads the stream?** One more LayerNorm, `ln_f`. Inside a
-# block each reader brings its own; the last reader is the head, and it needs one too.
-#
-# **Both `c_proj` are zero.** Then both branches add zero, and the block is the identity. A gradient arrives at both
-# `c_proj`, because what they are multiplied with is not zero. It goes no further into the branch, because it is
-# multiplied by their weights. After one step these are no longer zero, and everything has a gradient:
-
-# %%
-rng = np.random.default_rng(12)
-C, n_head = 16, 2
-shapes = GPTConfig(vocab_size=V, block_size=8, n_layer=1, n_head=n_head, n_embd=C).shapes()
-params = {name[4:]: rng.standard_normal(shape) * 0.25 for name, shape in shapes.items() if name.startswith("h.0.")}
-for name in params:
-    if "c_proj" in name:
-        params[name] = np.zeros_like(params[name])
-x, dout = rng.standard_normal((2, 2, 8, C))
-for step in (1, 2):
-    out, cache = block.forward(x, params, n_head, ops=DEFINITIONS)
-    _, grads = block.backward(dout, cache)
-    moved = [name for name in params if np.abs(grads[name]).max() > 1e-9]
-    print(f"step {step}: out is x: {np.array_equal(out, x)}; a gradient in {len(moved)} arrays of {len(params)}")
-    print("        ", ", ".join(moved) if len(moved) < 5 else "all of them")
-    params = {name: array - 0.1 * grads[name] for name, array in params.items()}
-
-# %% [markdown]
-# **Both branches from the same x.** Then x is used three times, so dx is the sum of three: dout, what comes back
-# from dout through the MLP, and what comes back from dout through attention. It is the formula of last lesson's
-# bug, which was the right backward of another block. (GPT-NeoX-20B computes its blocks in this way: Black et al.,
-# 2022, arXiv:2204.06745, section 2. GPT-J does too, with one LayerNorm for both.)
-#
 # ## On paper
 #
-# The smallest GPT there is has no blocks at all. Three tokens, two channels, no positions, no LayerNorm. The table
-# of embeddings `wte` has one row for each token, and serves twice: a row of it goes in, and the head multiplies
-# with all of its rows to get one logit for each token. The text is token 0, and token 1 follows.
+# The smallest GPT there is has no blocks at all. Three tokens, two channels, no positions, no LayerNorm. The table of
+# embeddings `wte` has one row for each token, and serves twice: a row of it goes in, and the head multiplies with all
+# of its rows to get one logit for each token. The text is token 0, and token 1 follows.
 #
 # ```
 # wte      token 0: (1, 0)     token 1: (0, 1)     token 2: (0, 0)
@@ -71,16 +41,10 @@ for step in (1, 2):
 # loss     = −ln 0.212                   =  1.551
 #
 # dlogits  = p − (0, 1, 0)               = (0.576, −0.788, 0.212)
-# dx       = Σ dlogits of a row · row    = (0.576, −0.788)
-#
-# dwte     the head's half      the embedding's half     together
-# row 0    ( 0.576, 0)          (0.576, −0.788)          ( 1.152, −0.788)
-# row 1    (−0.788, 0)          (0, 0)                   (−0.788, 0)
-# row 2    ( 0.212, 0)          (0, 0)                   ( 0.212, 0)
 # ```
 #
-# The head pushes all rows, the right token's towards x and the others away from it. The embedding pushes one row,
-# the one that was read. Row 0 was used in both ways and receives the sum.
+# `wte` was used twice, and so its gradient has two halves. Which of its three rows get one from the head, and which
+# from the embedding? Write down your guess; the numbers come in a moment.
 
 # %%
 wte = np.array([[1.0, 0], [0, 1], [0, 0]])
@@ -88,16 +52,11 @@ x = wte[0]
 logits = wte @ x  # (V, C) @ (C,) -> (V,)
 p = np.exp(logits) / np.exp(logits).sum()
 dlogits = p - np.eye(3)[1]
-dx = dlogits @ wte  # (V,) @ (V, C) -> (C,)
-dwte = np.outer(dlogits, x)
-dwte[0] += dx
-print("p", p.round(3), " loss", -np.log(p[1]).round(3), " dx", dx.round(3))
-print(dwte.round(3))
+print("p", p.round(3), " loss", -np.log(p[1]).round(3), " dlogits", dlogits.round(3))
 stated("0.576", p[0])
 stated("0.212", p[1])
 stated("1.551", -np.log(p[1]))
 stated("−0.788", dlogits[1])
-stated("1.152", dwte[0, 0])
 
 # %% [markdown]
 # ## The whole of it
@@ -135,6 +94,97 @@ print(f"{'GPT-2':8}{gpt2.n_params:>14,}")
 assert V2 * C2 + T2 * C2 + L2 * (12 * C2**2 + 13 * C2) + 2 * C2 == gpt2.n_params
 
 # %% [markdown]
+# ## Backward, without the blocks
+#
+# The blocks and `ln_f` have their backward. What is new is at the two ends, so leave the middle out, and here is a GPT
+# with nothing in it, for a batch of sequences and with positions:
+
+
+# %%
+def forward_without(wte, wpe, idx, targets):
+    B, T = idx.shape
+    token, wte_cache = embedding.forward(idx, wte)  # (B, T) -> (B, T, C)
+    position, wpe_cache = embedding.forward(np.arange(T), wpe)  # (T,) -> (T, C)
+    x = token + position  # (B, T, C) + (T, C) -> (B, T, C)
+    rows = x.reshape(B * T, -1)  # (B, T, C) -> (N, C), N = B T
+    logits = rows @ wte.T  # (N, C) @ (C, V) -> (N, V)
+    loss, loss_cache = cross_entropy.forward(logits, targets.reshape(-1))  # -> ()
+    return loss, (wte, x.shape, wte_cache, wpe_cache, rows, loss_cache)
+
+
+rng = np.random.default_rng(12)
+idx, targets = np.array([[0, 3, 3], [1, 0, 4]]), np.array([[3, 3, 2], [0, 4, 1]])  # (B, T) = (2, 3)
+wte, wpe = rng.standard_normal((5, 4)), rng.standard_normal((6, 4))  # V = 5, C = 4, and 6 positions at most
+print(f"loss {forward_without(wte, wpe, idx, targets)[0]:.3f}")
+
+# %% [markdown]
+# From the last line to the first, and every rule is an old one. A loss's backward (lesson 6) turns dout into dlogits.
+# A product hands to each of its factors dlogits times the other, in the order in which the shapes fit (lesson 5). An
+# addition hands on its gradient, and where one of its terms was broadcast, the sum over the axis along which it was
+# (lesson 1). A table is read by `embedding`, whose backward puts each gradient into the row it was read from
+# (lesson 5). And what was used twice receives the sum.
+#
+# Write eight lines: dlogits; dhead, the head's half of the gradient of wte; drows; dx; dposition; dwpe; dread, the
+# embedding's half; and dwte. The first and the ones of the tables are calls, `cross_entropy.backward(...)` and
+# `embedding.backward(...)`, each with its gradient and its cache.
+
+
+# %% derive: backward_without(1.0, forward_without(wte, wpe, idx, targets)[1])
+def backward_without(dout, cache):
+    wte, shape, wte_cache, wpe_cache, rows, loss_cache = cache
+    dlogits = cross_entropy.backward(dout, loss_cache)  # (N, V)
+    dhead = dlogits.T @ rows  # (V, N) @ (N, C) -> (V, C)
+    drows = dlogits @ wte  # (N, V) @ (V, C) -> (N, C)
+    dx = drows.reshape(shape)  # (N, C) -> (B, T, C)
+    dposition = dx.sum(axis=0)  # (B, T, C) -> (T, C)
+    dwpe = embedding.backward(dposition, wpe_cache)  # (T, C) -> (6, C)
+    dread = embedding.backward(dx, wte_cache)  # (B, T, C) -> (V, C)
+    dwte = dhead + dread
+    return dwte, dwpe
+
+
+# %% [markdown]
+# ```
+# logits = rows wteᵀ         drows = dlogits wte          a linear layer, w = wteᵀ
+#                            dhead = dlogitsᵀ rows        the head's half
+# x = token + position       dtoken    = dx               an addition: to both
+#                            dposition = Σ_B dx           one row, B sequences
+# token = wte[idx]           dread = scattered dtoken     the embedding's half
+#                            dwte  = dhead + dread
+# position = wpe[0 .. T−1]   dwpe  = scattered dposition  rows past T get 0
+# ```
+
+# %%
+report = gradient_check(forward_without, backward_without, {"wte": wte, "wpe": wpe, "idx": idx, "targets": targets})
+print(report)
+assert report.passed
+
+# %% [markdown]
+# And your guess, with the three tokens of the beginning:
+#
+# ```
+# dx       = Σ dlogits of a row · row    = (0.576, −0.788)
+#
+# dwte     the head's half      the embedding's half     together
+# row 0    ( 0.576, 0)          (0.576, −0.788)          ( 1.152, −0.788)
+# row 1    (−0.788, 0)          (0, 0)                   (−0.788, 0)
+# row 2    ( 0.212, 0)          (0, 0)                   ( 0.212, 0)
+# ```
+#
+# The head has a gradient for all rows. A step goes against it, so the right token's row moves towards x and the others
+# away from it. The embedding has one for the row that was read. Row 0 was used in both ways and receives the sum.
+
+# %%
+wte = np.array([[1.0, 0], [0, 1], [0, 0]])
+dx = dlogits @ wte  # (V,) @ (V, C) -> (C,)
+dwte = np.outer(dlogits, x)
+dwte[0] += dx
+print("dx", dx.round(3))
+print(dwte.round(3))
+stated("1.152", dwte[0, 0])
+stated("−0.788", dwte[0, 1])
+
+# %% [markdown]
 # ## Numbers to begin with
 #
 # A model that knows nothing should say so: every token has the probability 1/V, and the loss is −ln(1/V) = ln V.
@@ -144,7 +194,10 @@ assert V2 * C2 + T2 * C2 + L2 * (12 * C2**2 + 13 * C2) + 2 * C2 == gpt2.n_params
 # So the logits must be small. GPT's authors draw all matrices and both tables from a normal distribution with
 # standard deviation 0.02 (Radford et al., 2018, section 4.1; GPT-2's published code has `stddev=0.01` for the
 # positions). Biases begin at 0, the weights of LayerNorms at 1. What comes out of ln_f has a size of about 1 in
-# each channel, whatever happened below, so it is the scale of `wte` that decides:
+# each channel, whatever happened below, so it is the scale of `wte` that decides.
+#
+# Four scales, a fresh model each. At which does the loss begin at ln V? And the last column: which next character
+# does each model hold to be the likeliest?
 
 
 # %%
@@ -161,9 +214,7 @@ for std in (0.02, 0.1, 0.3, 1.0):
     starts[std], _ = model.loss(idx, targets)
     logits, _ = model.forward(idx)
     first = (logits.argmax(axis=-1) == idx).mean()
-    print(
-        f"wte of {std:<5} loss {starts[std]:6.2f}   most probable next: the same token again, in {first:.0%} of cases"
-    )
+    print(f"wte of {std:<5} loss {starts[std]:6.2f}   likeliest next: the same again, in {first:.0%} of cases")
 print(f"characters of this batch that are in fact said twice: {(targets == idx).mean():.0%}")
 stated("3.89", np.log(V))
 stated("3.9", starts[0.02])
@@ -231,7 +282,8 @@ with plot("stream") as axes:
 #
 # ## Forward, by hand
 #
-# Now all of it in one function, in the order of the table above. Every layer's cache is kept.
+# Now all of it in one function, in the order of the table above, with the blocks and `ln_f` in their place. Every
+# layer's cache is kept.
 
 
 # %%
@@ -254,18 +306,8 @@ def forward(params, n_layer, n_head, idx, targets):
 # %% [markdown]
 # ## Backward, one line at a time
 #
-# From the last line to the first. Only four lines are new. The others call what earlier lessons derived.
-#
-# ```
-# logits = rows wteᵀ         drows = dlogits wte          a linear layer, w = wteᵀ
-#                            dwte  = dlogitsᵀ rows        the head's half
-# x = token + position       dtoken    = dx               an addition: to both
-#                            dposition = Σ_B dx           one row, B sequences
-# token = wte[idx]           dwte += scattered dtoken     the embedding's half
-# position = wpe[0 .. T−1]   dwpe  = scattered dposition  rows past T get 0
-# ```
-#
-# Mind the `+=`. The gradient of `wte` is begun in backward's first lines and completed in its last.
+# The lines that you derived, with `ln_f` and the blocks between them, each from the last to the first. The gradient of
+# `wte` is begun in backward's first lines and completed in its last: two halves, with the whole model between them.
 
 
 # %%
@@ -315,7 +357,7 @@ report = gradient_check(
 )
 assert report.passed and np.isclose(loss, engine_loss)
 print(f"{'loss':25}{'':10}{abs(loss - engine_loss) / loss:14.1e}")
-print(f"{'':25}{'shape':>10}{'engine':>14}{'numerical':>14}   relative difference")
+print(f"{'relative difference from':25}{'shape':>10}{'engine':>14}{'numerical':>14}")
 for row in report.gradients:
     name = row.name[1:]
     difference = np.linalg.norm(grads[name] - engine[name]) / np.linalg.norm(engine[name])
@@ -329,8 +371,8 @@ print("rows of wpe past the sequence's end:", np.abs(grads["wpe.weight"][7:]).ma
 #
 # ## Two halves of one gradient
 #
-# Which half is the larger? Ask a fresh model. The text's most frequent character, a rare one, and one that is not
-# in this batch at all:
+# Which half is the larger? Guess, and ask a fresh model: the text's most frequent character, a rare one, and one that
+# is not in this batch at all.
 
 # %%
 model = GPT(config, dtype="float64", seed=1)
@@ -339,12 +381,12 @@ loss, cache = forward(model.params, config.n_layer, config.n_head, idx, targets)
 _, head_half, embedding_half = backward(1.0, cache)
 count = np.bincount(idx.reshape(-1), minlength=V)
 rarest = int(np.where(count > 0, count, count.max()).argmin())
-print(f"{'':14}{'times read':>12}{'head half':>12}{'embedding half':>17}   lengths of the row's gradient")
+print(f"{'':26}lengths of the row's gradient")
+print(f"{'':14}{'times read':>12}{'head half':>12}{'embedding half':>17}")
 for token in (int(count.argmax()), rarest, int(count.argmin())):
     head, own = np.linalg.norm(head_half[token]), np.linalg.norm(embedding_half[token])
     print(f"{characters[token]!r:14}{count[token]:12}{head:12.2g}{own:17.2g}")
 assert count.min() == 0 and not embedding_half[count == 0].any() and head_half[count == 0].any(axis=1).all()
-
 
 # %% [markdown]
 # A character that was not read has no embedding half. It does have a head half: at each of the 256 places its row
@@ -437,31 +479,56 @@ stated("1.6", logits_bytes / 1e9)
 # python -m lessons hint 12      if you are stuck
 # ```
 #
-# `forward` takes the rows x (N, C), the table w (V, C) and the targets, and gives the loss. `backward` gives dx and
-# dw. The code above does it in the model's own lines. In the file
+# `forward` takes the rows x (N, C), the table w (V, C) and the targets, and gives the loss. `backward` gives dx and dw.
+# You derived it above in the model's own lines. In the file
 #
-# - linear and cross_entropy come from the table `ops`, as in lesson 11;
-# - `denominator` goes to cross_entropy: the number to divide the sum of losses by, when these rows are only a part
-#   of a batch. `need_grad` may be ignored, it is for the twins;
+# - linear and cross_entropy are in the table `ops`, as in lesson 11, and `backward` finds that in the cache;
+# - `denominator` goes to cross_entropy: the number to divide the sum of losses by, when these rows are only a part of a
+#   batch. `need_grad` may be ignored, it is for the twins;
 # - linear takes its weights as (inputs, outputs), which w is not, and returns its dw in that shape too.
 #
-# `python train.py --mine lessons/work` then ends each forward and begins each backward of the model in your file.
-
-# %% [markdown]
+# `python -m lessons run 12` then ends each forward and begins each backward of a small model in your file, and
+# `python train.py --mine lessons/work` does it at any size.
+#
 # ## Questions to think about
 #
-# 1. Untie the head: give it a matrix of its own, also (V, C). How many parameters more has GPT-2 then, and what can
-#    no longer happen to the row of a token that is never read?
+# 1. Untie the head: give it a matrix of its own, also (V, C). How many parameters more has GPT-2 then, and what can no
+#    longer happen to the row of a token that is never read?
 # 2. Which array decides how long a sequence the model can take? What would it have to say about a position that no
 #    training sequence was long enough to reach?
-# 3. All arrays are zero at the start, LayerNorm weights too. What is the loss, and which arrays have a gradient
-#    that is not zero?
+# 3. All arrays are zero at the start, LayerNorm weights too. What is the loss, and which arrays have a gradient that is
+#    not zero?
 #
-# They are answered at the beginning of lesson 13.
+# Answers: `python -m lessons answers 12`
 #
 # ## To read on
 #
-# - Radford et al.: "Improving Language Understanding by Generative Pre-Training", 2018 (GPT), and "Language Models
-#   are Unsupervised Multitask Learners", 2019 (GPT-2).
+# - Radford et al.: "Improving Language Understanding by Generative Pre-Training", 2018 (GPT), and "Language Models are
+#   Unsupervised Multitask Learners", 2019 (GPT-2).
 # - Press and Wolf: "Using the Output Embedding to Improve Language Models", 2016, arXiv:1608.05859.
 # - `tinygpt/models/gpt2.py`: forward and backward as here, and `LMHeadLoss`, the head with its loss.
+
+# %% [markdown]
+# ## Answers
+#
+# 1. *An untied head* has V · C parameters, for GPT-2 38,597,376 more. A row of `wte` that is never read then gets no
+#    gradient at all and stays as it was drawn. With the tied head, the head's half moves it.
+# 2. *The length of a sequence* is limited by `wpe`, which has block_size rows. A row that no training sequence reached
+#    holds the random numbers that it began with, and that is what it would say.
+# 3. *All zero* is a trap. The loss is ln V, as it should be at the start. But what comes out of ln_f is zero, so the
+#    head's half is zero, and `wte` is zero, so nothing comes back through it. No array has a gradient, and none ever
+#    will:
+
+# %%
+import numpy as np
+from kit import stated
+
+from tinygpt.models.gpt2 import GPT, GPTConfig
+
+model = GPT(GPTConfig(vocab_size=49, block_size=8, n_layer=2, n_head=2, n_embd=8), dtype="float64", seed=None)  # zeros
+idx = np.random.default_rng(0).integers(49, size=(4, 8))
+loss, cache = model.loss(idx, np.roll(idx, -1))
+moved = [name for name, gradient in model.backward(cache).items() if gradient.any()]
+print(f"loss {loss:.4f}, ln V {np.log(49):.4f}, arrays with a gradient: {len(moved)}")
+assert np.isclose(loss, np.log(49)) and not moved
+stated("38,597,376", GPTConfig().vocab_size * GPTConfig().n_embd)

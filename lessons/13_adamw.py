@@ -1,11 +1,13 @@
 # %% [markdown]
 # # 13. From SGD to AdamW
 #
-# Lesson 12 had every gradient of a GPT, went a hundred steps along them, and knew little more in the end than how
-# frequent each letter is. Gradients say in which direction the loss falls, for a step that is infinitely small.
-# Steps are not.
+# *30 minutes*
 #
-# **How far do you go? And should every parameter go equally far?**
+# Lesson 12 had every gradient of a GPT, went a hundred steps along them, and knew little more in the end than how
+# frequent each letter is. Every parameter moved by the same share of its gradient. That is the simplest rule there
+# is, and nobody trains a GPT by it.
+#
+# **Should every parameter go equally far? And if not, how does each of them find out how far?**
 
 # %%
 import numpy as np
@@ -13,7 +15,7 @@ from kit import TEXT, plot, stated
 
 from tinygpt.data import windows_at
 from tinygpt.models.gpt2 import GPT, GPTConfig
-from tinygpt.optim import adamw_update, cosine_schedule
+from tinygpt.optim import adamw_update
 
 characters = sorted(set(TEXT))
 tokens = np.array([characters.index(c) for c in TEXT])
@@ -23,27 +25,6 @@ config = GPTConfig(vocab_size=len(characters), block_size=32, n_layer=2, n_head=
 def batch(rng, B=8, T=config.block_size):
     return windows_at(tokens, rng.integers(len(tokens) - T, size=B), T)
 
-
-# %% [markdown]
-# ## Last lesson's questions
-#
-# **An untied head** has V · C parameters, for GPT-2 38,597,376 more. A row of `wte` that is never read then gets no
-# gradient at all and stays as it was drawn. With the tied head, the head's half moves it.
-#
-# **The length of a sequence** is limited by `wpe`, which has block_size rows. A row that no training sequence
-# reached holds the random numbers that it began with, and that is what it would say.
-#
-# **All zero** is a trap. The loss is ln V, as it should be at the start. But what comes out of ln_f is zero, so the
-# head's half is zero, and `wte` is zero, so nothing comes back through it. No array has a gradient, and none ever
-# will:
-
-# %%
-model = GPT(config, dtype="float64", seed=None)  # all parameters zero
-loss, cache = model.loss(*batch(np.random.default_rng(0)))
-moved = [name for name, gradient in model.backward(cache).items() if gradient.any()]
-print(f"loss {loss:.4f}, ln V {np.log(config.vocab_size):.4f}, arrays with a gradient: {len(moved)}")
-assert np.isclose(loss, np.log(config.vocab_size)) and not moved
-stated("38,597,376", GPTConfig().vocab_size * GPTConfig().n_embd)
 
 # %% [markdown]
 # ## One learning rate for all
@@ -57,8 +38,9 @@ stated("38,597,376", GPTConfig().vocab_size * GPTConfig().n_embd)
 #                               dy = 100 y         y ← (1 − 100 η) y
 # ```
 #
-# If η is above 0.02, then |1 − 100 η| is above 1, and y grows with every step. The steep direction dictates the
-# learning rate, and the flat one has to live with it: at η = 0.018, x shrinks by 1.8% a step.
+# If η is above 0.02, then |1 − 100 η| is above 1: y changes its sign at every step, and grows. The steep direction
+# dictates the learning rate, and the flat one has to live with it: at η = 0.018, x shrinks by 1.8% a step. From
+# (1, 0.3), how many steps will it take until the loss is below 1e-4? Guess before you run this.
 
 # %%
 STEEPNESS = np.array([1.0, 100.0])
@@ -83,7 +65,7 @@ def steps_to(losses, target=1e-4):
 
 
 slow, slow_losses = descend(sgd(0.018))
-print("eta 0.021: y after 0, 100, 200 steps", descend(sgd(0.021))[0][[0, 100, 200], 1].round(1))
+print("eta 0.021: y after 0, 100, 200 steps", *(f"{descend(sgd(0.021))[0][t, 1]:.2g}" for t in (0, 100, 200)))
 print("eta 0.018: steps until the loss is below 1e-4:", steps_to(slow_losses))
 stated("1.8%", 1 - slow[1, 0] / slow[0, 0])
 assert abs(1 - 100 * 0.021) > 1 > abs(1 - 100 * 0.018)
@@ -95,15 +77,16 @@ assert abs(1 - 100 * 0.021) > 1 > abs(1 - 100 * 0.018)
 model = GPT(config, dtype="float64", seed=1)
 loss, cache = model.loss(*batch(np.random.default_rng(3)))
 grads = model.backward(cache)
-rms = {name: np.sqrt((gradient**2).mean()) for name, gradient in grads.items()}
+rms = {name: np.sqrt((gradient**2).mean()) for name, gradient in grads.items()}  # root of the mean square
 for name in ("wte.weight", "h.0.ln_1.weight", "h.0.attn.c_attn.weight", "h.0.mlp.c_fc.weight", "h.0.mlp.c_proj.bias"):
     print(f"{name:25} typical entry of the gradient {rms[name]:.4f}")
 print(f"largest and smallest differ by a factor of {max(rms.values()) / min(rms.values()):.0f}")
+assert max(rms, key=rms.get).endswith("c_proj.bias") and "ln_" in min(rms, key=rms.get)
 stated("640", max(rms.values()) / min(rms.values()), within=5)
 
 # %% [markdown]
-# About 640 between the largest and the smallest. With one learning rate, the biases of `c_proj` move 640 times as
-# far as the weights of a LayerNorm.
+# About 640 between the largest and the smallest. With one learning rate, the biases of a `c_proj` move 640 times
+# as far as the parameters of a LayerNorm.
 #
 # ## Momentum
 #
@@ -132,31 +115,90 @@ print("steps until the loss is below 1e-4: SGD", steps_to(slow_losses), " moment
 assert steps_to(fast_losses) < steps_to(slow_losses) / 2
 
 # %% [markdown]
-# ## Adam
+# ## Two averages
 #
 # The second remedy gives each parameter its own learning rate. Kingma and Ba (2015, arXiv:1412.6980, algorithm 1)
-# keep two running averages for each parameter, of its gradient and of its square, and divide one by the root of the
-# other:
+# keep two running averages for each parameter. A running average takes the share β of what it was and the share
+# 1 − β of what is new, so that it reaches over about the last 1 / (1 − β) numbers:
+#
+# - **m**, of the gradient, with β₁: momentum.
+# - **v**, of the gradient's square, with β₂: how large gradients are here.
+#
+# Both begin at zero, so at first they are averages of a few gradients and many zeros, and too small. By how much? If
+# every gradient were the same g, then m would be (1 − β₁) g after the first step, and β₁ (1 − β₁) g + (1 − β₁) g after
+# the second. Sum the geometric series for t steps: what must m be divided by, so that g comes out, exactly? The
+# quotient is called m̂, in the code `m_hat`. The same is done for v, which gives v̂.
+#
+# Then the parameter goes against m̂, and the learning rate η is divided by the root of v̂. To that root a small ε is
+# added, for the parameter whose gradients are all zero.
+#
+# β₁ = 0.9 and β₂ = 0.95 are usual for GPTs (Brown et al., 2020, arXiv:2005.14165, appendix B), and we take them here.
+# Small batches want a longer memory, and `train.py` has 0.99. ε is usually 1e-8; here is one large enough to be seen,
+# and a parameter in the middle of its run, at step 3:
+
+# %%
+beta1, beta2, eps, lr, step = 0.9, 0.95, 0.1, 0.01, 3
+rng = np.random.default_rng(13)
+w, dw, m, v = rng.standard_normal((4, 5))
+v = v**2
+print("w ", w.round(3), "\ndw", dw.round(3), "\nm ", m.round(3), "\nv ", v.round(3))
+
+# %% [markdown]
+# Now write Adam's step, five lines: m, v, m_hat and v_hat from what came in, and then w. `step` is t and counts from
+# 1; `lr` is η. Which of them may use which?
+
+
+# %% derive: adam(w, dw, m, v, step, lr, beta1, beta2, eps)
+def adam(w, dw, m, v, step, lr, beta1=0.9, beta2=0.95, eps=1e-8):
+    m = beta1 * m + (1 - beta1) * dw
+    v = beta2 * v + (1 - beta2) * dw**2
+    m_hat = m / (1 - beta1**step)
+    v_hat = v / (1 - beta2**step)
+    w = w - lr * m_hat / (np.sqrt(v_hat) + eps)
+    return w, m, v
+
+
+# %% [markdown]
+# Beside their reasons:
 #
 # ```
-# m ← β₁ m + (1 − β₁) dw          the average gradient: momentum
-# v ← β₂ v + (1 − β₂) dw²         the average square: how large gradients are
-# m̂ = m / (1 − β₁ᵗ)               t counts the steps from 1
+# m ← β₁ m + (1 − β₁) dw          the average gradient
+# v ← β₂ v + (1 − β₂) dw²         the average square
+# m̂ = m / (1 − β₁ᵗ)               since (1 − β₁) (1 + β₁ + … + β₁ᵗ⁻¹) = 1 − β₁ᵗ
 # v̂ = v / (1 − β₂ᵗ)
 # w ← w − η m̂ / (√v̂ + ε)
 # ```
 #
-# m̂ / √v̂ has no unit. If the gradients of a parameter agree with each other it is near ±1, and the parameter moves
-# by η. If they are noise around zero, m̂ is small beside √v̂, and it stays about where it is. How large the
-# gradients are makes no difference. ε = 1e-8 is there for the parameter whose gradients are all zero.
-#
-# β₁ = 0.9 and β₂ = 0.95 are usual for GPTs (Brown et al., 2020, arXiv:2005.14165, appendix B), and we take them
-# here: the averages reach over about 10 and 20 steps. Small batches want a longer memory, and `train.py` has 0.99.
+# m̂ / √v̂ has no unit. If the gradients of a parameter agree with each other it is near ±1, and the parameter moves by
+# η. If they are noise around zero, m̂ is small beside √v̂, and it stays about where it is. How large the gradients are
+# makes no difference. m and v themselves go on uncorrected to the next step.
 #
 # ## On paper
 #
-# One parameter, w = 1, with η = 0.01. Two steps, with the gradients 0.5 and −0.1:
-#
+# One parameter, w = 1, with η = 0.01. Two steps, with the gradients 0.5 and −0.1. Which way does w go in the second?
+
+# %%
+w, m, v, lr, beta1, beta2, eps = 1.0, 0.0, 0.0, 0.01, 0.9, 0.95, 1e-8
+went = []
+for step, dw in ((1, 0.5), (2, -0.1)):
+    m = beta1 * m + (1 - beta1) * dw
+    v = beta2 * v + (1 - beta2) * dw**2
+    m_hat = m / (1 - beta1**step)
+    v_hat = v / (1 - beta2**step)
+    w = w - lr * m_hat / (np.sqrt(v_hat) + eps)
+    print(f"step {step}: m {m:.4f}  v {v:.6f}  m_hat {m_hat:.4f}  v_hat {v_hat:.4f}  w {w:.5f}")
+    went.append((m, v, m_hat, v_hat, w))
+for words, value in zip(("0.05", "0.0125", "0.5", "0.25", "0.99"), went[0], strict=True):
+    stated(words, value)
+stated("0.035", m)
+stated("0.012375", v)
+stated("0.19", 1 - beta1**2)
+stated("0.0975", 1 - beta2**2)
+stated("0.1842", m_hat)
+stated("0.1269", v_hat)
+stated("0.98483", w)
+
+# %% [markdown]
 # ```
 # step 1   m = 0.1 · 0.5                       = 0.05
 #          v = 0.05 · 0.25                     = 0.0125
@@ -170,44 +212,14 @@ assert steps_to(fast_losses) < steps_to(slow_losses) / 2
 #          w = 0.99 − 0.01 · 0.1842 / √0.1269  = 0.98483
 # ```
 #
-# The first step is the whole η, and would be for any other gradient. The second still goes downwards, against the
-# new gradient: momentum.
-
-# %%
-w, m, v, lr, beta1, beta2, eps = 1.0, 0.0, 0.0, 0.01, 0.9, 0.95, 1e-8
-for step, dw in ((1, 0.5), (2, -0.1)):
-    m = beta1 * m + (1 - beta1) * dw
-    v = beta2 * v + (1 - beta2) * dw**2
-    m_hat = m / (1 - beta1**step)
-    v_hat = v / (1 - beta2**step)
-    w = w - lr * m_hat / (np.sqrt(v_hat) + eps)
-    print(f"step {step}: m {m:.4f}  v {v:.6f}  m_hat {m_hat:.4f}  v_hat {v_hat:.4f}  w {w:.5f}")
-    if step == 1:
-        stated("0.05", m)
-        stated("0.0125", v)
-        stated("0.5", m_hat)
-        stated("0.25", v_hat)
-        stated("0.99", w)
-stated("0.035", m)
-stated("0.012375", v)
-stated("0.19", 1 - beta1**2)
-stated("0.0975", 1 - beta2**2)
-stated("0.1842", m_hat)
-stated("0.1269", v_hat)
-stated("0.98483", w)
-
-# %% [markdown]
+# The first step is the whole η, and would be for any other gradient. In the second the gradient is negative, so by
+# itself it would have w grow. w falls all the same, by about half of η: nine tenths of the first step's m are still
+# there. That is momentum.
+#
 # ## Why the averages are corrected
 #
-# m and v begin at zero, so at first they are averages of a few gradients and many zeros. After t steps with the
-# same gradient g the sum of a geometric series gives
-#
-# ```
-# m = (1 − β₁) (1 + β₁ + … + β₁ᵗ⁻¹) g  =  (1 − β₁ᵗ) g
-# ```
-#
-# and dividing by (1 − β₁ᵗ) gives back g, exactly. Without it m is too small and v is too, by different amounts, and
-# the step is wrong by the factor (1 − β₁ᵗ) / √(1 − β₂ᵗ):
+# Without the corrections m is too small and v is too, by different amounts, and the step is wrong by the factor
+# (1 − β₁ᵗ) / √(1 − β₂ᵗ). With Adam's original β₂ = 0.999, are the first steps too short or too long?
 
 # %%
 print("step      " + "".join(f"{t:>8}" for t in (1, 2, 5, 10, 30, 100, 1000)))
@@ -220,38 +232,35 @@ stated("12", 1 + np.argmax(too_large))
 stated("0.45", 0.1 / np.sqrt(0.05))
 
 # %% [markdown]
-# With β₂ = 0.95 the first step would be 0.45 of what it should be, a sort of warm-up. With Adam's original 0.999
-# the steps would be too large, about 6.6 times around step 12, just when the model knows least.
+# With β₂ = 0.95 the first step would be 0.45 of what it should be, a sort of warm-up. With Adam's original 0.999 the
+# steps would be too long for more than a thousand of them, most of all around step 12, about 6.6 times, just when the
+# model knows least.
 #
 # ## Weight decay, and why it is decoupled
 #
 # A weight that the loss does not need should become small. The classical way adds ½ λ w² to the loss, so λ w to the
-# gradient. In SGD that multiplies w by 1 − η λ at every step. In Adam it does not: λ w goes into m and is divided
-# by √v̂ like everything else, so where gradients are large there is hardly any decay, and where they are small
-# there is too much. Loshchilov and Hutter (2019, arXiv:1711.05101, algorithm 2) take it out of the gradient:
+# gradient. In SGD that multiplies w by 1 − η λ at every step. In Adam it does not: λ w goes into m and is divided by
+# √v̂ like everything else, so where gradients are large there is hardly any decay, and where they are small there is
+# too much. Loshchilov and Hutter (2019, arXiv:1711.05101, algorithm 2) take it out of the gradient:
 #
 # ```
 # w ← w − η λ w − η m̂ / (√v̂ + ε)
 # ```
 #
-# That is AdamW, the W for weight decay. (In the paper λ is multiplied by the schedule's factor alone. Multiplying it
-# by the whole η, as here, is PyTorch's convention and nanoGPT's.) With every intermediate:
+# That is AdamW, the W for weight decay: one line more. (In the paper λ is multiplied by the schedule's factor alone.
+# Multiplying it by the whole η, as here, is PyTorch's convention and nanoGPT's.)
 
 
 # %%
 def adamw(w, dw, m, v, step, lr, beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.0):
-    m = beta1 * m + (1 - beta1) * dw
-    v = beta2 * v + (1 - beta2) * dw**2
-    m_hat = m / (1 - beta1**step)
-    v_hat = v / (1 - beta2**step)
-    decay = lr * weight_decay * w
-    move = lr * m_hat / (np.sqrt(v_hat) + eps)
-    return w - decay - move, m, v
+    moved, m, v = adam(w, dw, m, v, step, lr, beta1, beta2, eps)
+    return moved - lr * weight_decay * w, m, v
 
 
 # %% [markdown]
 # Three kinds of weights, a thousand of each, all at 1 in the beginning. Their gradients are nothing but noise, so
-# only the decay should move them, and after 500 steps with η λ = 0.001 all should be at 0.999⁵⁰⁰ = 0.61.
+# only the decay should move them, and after 500 steps with η λ = 0.001 all should be at 0.999⁵⁰⁰ = 0.61. Which of
+# the three will the classical way pull to zero, and which will it hardly touch?
 
 # %%
 rng = np.random.default_rng(13)
@@ -266,6 +275,7 @@ for step in range(1, 501):
 print("size of the gradients      ", "".join(f"{size:9.2f}" for size in noise[:, 0]))
 for title, w in zip(("decay in the gradient", "decoupled"), both, strict=True):
     print(f"{title:27}", "".join(f"{mean:9.2f}" for mean in w.mean(axis=1)))
+stated("0.001", 0.01 * 0.1)
 stated("0.61", 0.999**500)
 stated("0.61", both[1].mean(), within=0.03)
 assert both[0][0].mean() < 0.05 and both[0][2].mean() > 0.9
@@ -296,7 +306,7 @@ print("the first step:", first.round(6))
 assert np.allclose(first, -0.01 * np.sign(dw))
 
 
-def adam(lr, unit=1.0):
+def adam_rule(lr, unit=1.0):
     def rule(w, dw, state, step):
         w, m, v = adamw(w, unit * dw, *state, step, lr)
         return w, (m, v)
@@ -304,8 +314,8 @@ def adam(lr, unit=1.0):
     return rule
 
 
-one, one_losses = descend(adam(0.02))
-thousand, _ = descend(adam(0.02, unit=1000))
+one, one_losses = descend(adam_rule(0.02))
+thousand, _ = descend(adam_rule(0.02, unit=1000))
 print("gradients times 1000, furthest apart of the two paths:", f"{np.abs(one - thousand).max():.1e}")
 assert np.allclose(one, thousand, atol=1e-5)
 
@@ -328,193 +338,17 @@ with plot("valley", columns=3, size=(10, 3.4)) as panels:
     panels[0].set(ylabel="y (steep)")
 
 # %% [markdown]
-# ## Clipping
-#
-# Once in a while a batch has a huge gradient. Clipping scales all gradients together, so that their length as one
-# vector (the *global norm*) is at most some c, usually 1. The direction stays as it is (Pascanu, Mikolov and
-# Bengio, 2012, arXiv:1211.5063):
-#
-# ```
-# dw ← dw · min(1, c / ‖dw‖)
-# ```
-#
-# The gradient (3, 4) has the length 5. Clipped to 1 it is (0.6, 0.8).
-#
-# Adam does not care about the scale of its gradients. Does it need this? Take a parameter whose gradient is always
-# 1, and let a single one be −100:
-
-# %%
-dw = np.array([3.0, 4.0])
-clipped = dw * min(1, 1 / np.linalg.norm(dw))
-print("clipped:", clipped)
-stated("0.6", clipped[0])
-stated("0.8", clipped[1])
-
-gradients = np.ones(200)
-gradients[100] = -100.0
-kept = {}
-for title, limit in (("as it comes", np.inf), ("clipped to 2", 2.0)):
-    m, v, kept[title] = 0.0, 0.0, []
-    for step, g in enumerate(gradients, start=1):
-        move, m, v = adamw(0.0, g * min(1, limit / abs(g)), m, v, step, lr=1.0)
-        kept[title].append(-move)
-    steps = "".join(f"{k - 100:+5}:{kept[title][k]:6.2f}" for k in (99, 100, 110, 130, 160))
-    print(f"{title:14} step taken, in units of lr, at{steps}")
-
-stated("0.05", kept["as it comes"][130])
-stated("0.97", kept["clipped to 2"][130])
-
-# %% [markdown]
-# The one gradient makes Adam walk the wrong way for more than ten steps. Then v remembers its square for so long
-# that after 30 steps the parameter moves by 0.05 of the learning rate, where with clipping it is 0.97 again. In a
-# model, that would happen to all parameters that the bad batch reached, at once.
-#
-# ## Schedules
-#
-# Two things are wrong with a constant learning rate. In the beginning m and v rest on few gradients, and still
-# every parameter moves by the full η, all of them at once. So η starts small and rises: *warm-up*. And at the end
-# the noise of the batches keeps every parameter moving about, in proportion to η, so η should fall. A cosine has
-# become usual (Loshchilov and Hutter, 2017, arXiv:1608.03983, equation 5):
-#
-# ```
-# warm-up    η = η_max (t + 1) / (W + 1)                       for W steps
-# cosine     η = η_min + ½ (η_max − η_min) (1 + cos(π p))      p from 0 to 1
-# ```
-#
-# t counts the steps from 0, and p is how much of what is left after the warm-up has been done. Halfway down, p = ½,
-# the cosine is 0 and η is the mean of the two.
-
-# %%
-schedule = [cosine_schedule(t, 3e-3, 3e-4, 10, 100) for t in range(120)]
-print("steps 0, 9, 10, 55, 100, 119:", [float(f"{schedule[t]:.2e}") for t in (0, 9, 10, 55, 100, 119)])
-assert np.isclose(schedule[55], (3e-3 + 3e-4) / 2)
-with plot("schedule") as axes:
-    axes.plot(schedule)
-    axes.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
-
-# %% [markdown]
-# What the falling end is good for, on a thousand parameters with the loss ½ w² and noise in the gradient:
-
-# %%
-for title, rate in (
-    ("constant", lambda t: 0.1),
-    ("cosine to a hundredth", lambda t: cosine_schedule(t, 0.1, 0.001, 10, 300)),
-):
-    rng, w = np.random.default_rng(5), np.ones(1000)
-    for t in range(300):
-        w = w - rate(t) * (w + rng.standard_normal(1000))
-    print(f"{title:24} typical distance from the minimum after 300 steps: {np.sqrt((w**2).mean()):.3f}")
-
-# %% [markdown]
-# ## The landscape of a learning rate
-#
-# Now the GPT. On the left, one step: from the same place, with the same batch, and the loss of that batch after a
-# step of each length. On the right, whole runs: 80 steps at each learning rate, and the mean loss of the last ten.
-
-# %%
-SGD, MOMENTUM, ADAM = "SGD", "momentum", "AdamW"
-
-
-def train(rule, lr, steps=80, warmup=0):
-    """A fresh GPT trained by rule: the model, the moments, and the losses, cut off at 20."""
-    model = GPT(config, seed=1)
-    rng, w = np.random.default_rng(3), model.params.flat  # all parameters as one vector: what is written here is there
-    m, v, losses = np.zeros_like(w), np.zeros_like(w), []
-    for step in range(1, steps + 1):
-        loss, cache = model.loss(*batch(rng))
-        losses.append(float(loss))
-        if not losses[-1] < 20:
-            return model, (m, v), [*losses[:-1], *[20.0] * (steps - len(losses) + 1)]
-        dw = model.backward(cache).flat
-        eta = lr * min(1, step / (warmup + 1))
-        if rule == ADAM:
-            adamw_update(w, dw, m, v, step, eta, 0.9, 0.95, 1e-8, 0.1)
-        else:
-            m[:] = (0.9 if rule == MOMENTUM else 0) * m + dw
-            w -= eta * m
-    return model, (m, v), losses
-
-
-rates = {
-    SGD: [0.03, 0.1, 0.3, 1, 3],
-    MOMENTUM: [0.003, 0.03, 0.1, 0.3, 1],
-    ADAM: [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2],
-}
-ends = {rule: [np.mean(train(rule, lr)[2][-10:]) for lr in lrs] for rule, lrs in rates.items()}
-for rule, lrs in rates.items():
-    print(f"{rule:9}" + "".join(f"{lr:>8g}" for lr in lrs) + "   learning rate")
-    print(f"{'':9}" + "".join(f"{end:8.2f}" for end in ends[rule]) + "   loss")
-
-# %%
-model, (m, v), _ = train(ADAM, 3e-3, steps=20)
-here, again = model.params.flat.copy(), batch(np.random.default_rng(6))
-_, cache = model.loss(*again)
-dw = model.backward(cache).flat
-adam_direction = adamw(np.zeros_like(here), dw, m, v, 21, lr=1.0)[0]
-lengths = np.geomspace(1e-4, 10, 31)
-landscape = {}
-for title, direction in ((SGD, -dw), (ADAM, adam_direction)):
-    landscape[title] = []
-    for length in lengths:
-        model.params.flat[:] = here + length * direction
-        landscape[title].append(float(model.loss(*again, need_grad=False)[0]))
-    best = int(np.argmin(landscape[title]))
-    start, least = landscape[title][0], landscape[title][best]
-    print(f"{title:9} best single step: learning rate {lengths[best]:.2g}, loss {start:.2f} -> {least:.2f}")
-with plot("landscape", columns=2, size=(9, 3.8)) as (left, right):
-    for title, colour in ((SGD, "tab:blue"), (ADAM, "tab:red")):
-        left.semilogx(lengths, landscape[title], color=colour, label=title)
-    left.set(title="one step", xlabel="learning rate", ylabel="loss", ylim=(2.95, 3.5))
-    for (rule, lrs), colour in zip(rates.items(), ("tab:blue", "tab:orange", "tab:red"), strict=True):
-        right.semilogx(lrs, ends[rule], "o-", color=colour, label=rule)
-    right.set(title="80 steps", xlabel="learning rate", ylim=(2.4, 3.8))
-    right.legend(frameon=False)
-
-# %% [markdown]
-# On the left both curves fall slowly for as long as the step is too short, and end at a wall. On the right SGD and
-# momentum run into theirs. AdamW has none in this range, because no step is much longer than η: it only learns
-# less, and less predictably. Two things are worth seeing.
-#
-# - A single step gains about the same with either, 0.04 or 0.05. In 80 steps it is another story. SGD comes to
-#   about 3.0 at its best learning rate, which is what the frequencies of letters give (lesson 12), and momentum
-#   does no better. AdamW comes to about 2.6.
-# - For AdamW, the best learning rate of a run is several times smaller than that of one step.
-#
-# 0.003 is also what `python train.py` uses for its much larger GPT. A step that has no unit can be carried from one
-# model to the next. SGD's best learning rate depends on how large the gradients happen to be.
-
-# %%
-stated("3.0", min(ends[SGD]), within=0.1)
-stated("3.0", min(ends[MOMENTUM]), within=0.1)
-stated("2.6", min(ends[ADAM]), within=0.15)
-stated("0.04", landscape[SGD][0] - min(landscape[SGD]), within=0.015)
-stated("0.05", landscape[ADAM][0] - min(landscape[ADAM]), within=0.015)
-assert rates[ADAM][int(np.argmin(ends[ADAM]))] <= 3e-3 < lengths[int(np.argmin(landscape[ADAM]))] / 5
-
-# %% [markdown]
-# And warm-up? At a learning rate of 0.1, far on the wrong side, it is what keeps the first steps from throwing the
-# model away. At a good rate a model of this size does well without.
-
-# %%
-for lr in (0.1, 3e-3):
-    for warmup in (0, 10):
-        losses = train(ADAM, lr, steps=12, warmup=warmup)[2]
-        print(f"lr {lr:<6} warm-up {warmup:2} steps: highest loss among steps 2 to 12: {max(losses[1:]):.1f}")
-
-# %% [markdown]
 # ## A bug on purpose
 #
 # The update is to work *in place*: the arrays w, m and v that come in are changed, and nothing is returned, because
 # a model has too many parameters to make new ones at every step. In NumPy `m *= beta1` changes the array, and `m =
-# beta1 * m` makes a new one and leaves the old one as it was. So this looks right and is not:
+# beta1 * m` makes a new one and leaves the old one as it was. Here is an update in place made of the one above:
+# `w[:] = ...` writes into the array that came in. What is forgotten?
 
 
 # %%
 def forgetful(w, dw, m, v, step, lr, beta1, beta2, eps, weight_decay):
-    m = beta1 * m + (1 - beta1) * dw
-    v = beta2 * v + (1 - beta2) * dw**2
-    w *= 1 - lr * weight_decay
-    w -= lr * (m / (1 - beta1**step)) / (np.sqrt(v / (1 - beta2**step)) + eps)
+    w[:], m, v = adamw(w, dw, m, v, step, lr, beta1, beta2, eps, weight_decay)
 
 
 rng = np.random.default_rng(7)
@@ -528,18 +362,19 @@ for step in range(1, 5):
 assert not ours[1].any()
 
 # %% [markdown]
-# After the first step w is right to the last digit, and a check that looks at w after one step is content. Two
-# steps, or one look at m, and it is caught.
+# m and v: the names have new arrays, which are gone when the function returns, and the caller's are still 0. After the
+# first step w is right to the last digit, and a check that looks at w after one step is content. Two steps, or one look
+# at m, and it is caught.
 #
 # ## What it costs
 #
 # For each parameter the update reads w, dw, m and v and writes w, m and v: seven numbers moved, for some fifteen
-# operations. Like LayerNorm it is bound by memory. The engine keeps all parameters in one long array and goes
-# through it in pieces that stay in the cache. Beside the model's own work it is little: forward and backward cost
-# about six operations for each parameter *and token*, and a step has hundreds of tokens.
+# operations. Like LayerNorm it is bound by memory. The engine keeps all parameters in one long array and goes through
+# it in pieces that stay in the cache. Beside the model's own work it is little: forward and backward cost about six
+# operations for each parameter *and token*, and a step has hundreds of tokens.
 #
-# What it does cost is room. Parameters, gradients, m and v make four numbers for each parameter, for GPT-2 in
-# float32 2.0 GB before the first activation is computed.
+# What it does cost is room. Parameters, gradients, m and v make four numbers for each parameter, for GPT-2 in float32
+# 2.0 GB before the first activation is computed.
 
 # %%
 stated("2.0", GPTConfig().n_params * 4 * 4 / 1e9)
@@ -549,31 +384,75 @@ stated("2.0", GPTConfig().n_params * 4 * 4 / 1e9)
 #
 # ```
 # python -m lessons start 13       writes lessons/work/adamw_update.py
-# python -m lessons check 13       holds it against the definition, step by step
+# python -m lessons check 13       holds it against the definition
 # python -m lessons hint 13        if you are stuck
 # ```
 #
-# `adamw_update` changes w, m and v in place and returns nothing. dw is only read. It must run on NumPy and CuPy
-# alike, so ask `array_module(w)` for `sqrt`, and float32 arrays must stay float32. The two corrections are plain
-# numbers, the same for all parameters. m̂ and v̂ are new arrays: m and v themselves go on uncorrected.
+# `adamw_update` changes w, m and v in place and returns nothing. dw is only read. With `sqrt` from `array_module(w)`
+# the same file runs on a card. The two corrections are plain numbers, the same for all parameters. m̂ and v̂ are new
+# arrays: m and v themselves go on uncorrected. And the decay takes w as it came in.
 #
-# `python train.py --mine lessons/work` then takes each of its steps with your update.
-
-# %% [markdown]
+# `python -m lessons run 13` then takes each of its steps with your update, and so does a real run,
+# `python train.py --mine lessons/work`.
+#
 # ## Questions to think about
 #
-# 1. By mistake a loss is the sum over a thousand tokens instead of their mean, so all gradients are a thousand
-#    times as large. What changes for SGD, for AdamW, and for AdamW with clipping at 1?
+# 1. By mistake a loss is the sum over a thousand tokens instead of their mean, so all gradients are a thousand times
+#    as large. What changes for SGD, and what for AdamW?
 # 2. In an untied table of embeddings the row of a rare token has a gradient of zero in all batches but a few. What
 #    does AdamW do to this row in the meantime, and how far does it move when the token comes?
 # 3. A run is resumed from its weights alone: m and v are zero again. What is the first step if the count of steps
 #    goes on from a thousand, and what is it if the count begins again at 1?
 #
-# They are answered at the beginning of lesson 15.
+# Answers: `python -m lessons answers 13`
 #
 # ## To read on
 #
 # - Kingma and Ba: "Adam: A Method for Stochastic Optimization", 2015, arXiv:1412.6980.
 # - Loshchilov and Hutter: "Decoupled Weight Decay Regularization", 2019, arXiv:1711.05101.
-# - Liu et al.: "On the Variance of the Adaptive Learning Rate and Beyond", 2020, arXiv:1908.03265: why warm-up.
-# - `tinygpt/optim/`: the update, clipping and the schedule.
+# - `tinygpt/optim/adamw.py`: the update, and the optimiser around it.
+
+# %% [markdown]
+# ## Answers
+#
+# 1. *The sum instead of the mean.* For SGD the steps are a thousand times as long, and it leaves the valley at once.
+#    AdamW takes the same steps as before, but for ε, which is now smaller beside the gradients.
+# 2. *The rare token's row.* Each step without it takes m by β₁ and v by β₂ closer to zero, and weight decay goes on
+#    pulling. In the first steps after the token was seen, momentum still moves the row. When at last it comes again,
+#    m is 0.1 g and v is 0.05 g², the corrections of a long run are 1, and the row moves by 0.45 η, whatever the size
+#    of g. It then coasts for a while, in all several η:
+
+# %%
+import numpy as np
+from kit import stated
+
+from tinygpt.optim import adamw_update
+
+w, m, v = np.zeros(1), np.zeros(1), np.zeros(1)
+path = [0.0]
+for step in range(1000, 1041):
+    dw = np.array([1.0 if step == 1000 else 0.0])
+    adamw_update(w, dw, m, v, step, 1.0, 0.9, 0.95, 1e-8, 0.0)
+    path.append(-w[0])
+    if step == 1000:
+        stated("0.1", m[0])
+        stated("0.05", v[0])
+print("moved in all, in units of lr, after 1, 2, 10, 40 steps:", np.round([path[k] for k in (1, 2, 10, 40)], 2))
+stated("0.45", path[1])
+
+# %% [markdown]
+# 3. *A resumed run.* If the count goes on from a thousand, the corrections are 1, and with m = 0.1 g and v = 0.05 g²
+#    the first step is 0.45 η in every parameter. If it begins again at 1, the correction makes it the whole η in every
+#    parameter, against the sign of a single batch's gradient, in a model that was trained with care. Both are wrong,
+#    the second more so, and a run without its moments wants to begin with small steps again (lesson 14). This is why
+#    `train.py` saves m, v and the count beside the weights.
+
+# %%
+import numpy as np
+
+from tinygpt.optim import adamw_update
+
+for count in (1001, 1):
+    w, m, v = np.zeros(1), np.zeros(1), np.zeros(1)
+    adamw_update(w, np.array([0.3]), m, v, count, 1.0, 0.9, 0.95, 1e-8, 0.0)
+    print(f"count {count:4}: the first step is {-w[0]:.2f} of the learning rate")

@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 16. Sampling
 #
+# *45 minutes*
+#
 # The model of lesson 15 gives 49 probabilities for the next character, and that is all it gives. To write, you
 # choose one, put it behind the text, and ask again.
 #
@@ -42,32 +44,7 @@ def encode(text):
 
 
 model = same_weights()
-
-# %% [markdown]
-# ## Last lesson's questions
-#
-# 1. *Why does a training batch have a higher loss than an evaluation on the same text?* The batch is computed with
-#    dropout, with a fifth of the activations gone, and the evaluation without. (It is also computed before the
-#    step.)
-# 2. *Why not validate on windows picked at random?* Windows of the training text would overlap them nearly
-#    everywhere. The model would be examined in what it has learned by heart, and the gap of lesson 15 would not
-#    show.
-# 3. *Which measurement shows that a model sees the future?* Change the last token of an input and look at the
-#    logits before it. In a causal model they cannot move. Keep this one in mind, the second half of the lesson
-#    rests on it.
-
-# %%
-idx, targets = encode(TEXT[:48]), encode(TEXT[1:49])
-with_dropout = same_weights(dropout=0.2)
-training, evaluating = (float(with_dropout.loss(idx, targets, need_grad=need)[0]) for need in (True, False))
-print(f"loss of the same 48 characters: {training:.2f} with dropout, {evaluating:.2f} without")
-
-changed = idx.copy()
-changed[0, -1] = (changed[0, -1] + 1) % model.config.vocab_size
-cheat = same_weights(attention=find("attention", "forward_sees_the_next_token").stand_in())
-for name, one in (("causal", model), ("sees the next token", cheat)):
-    moved = np.abs(one.forward(changed)[0] - one.forward(idx)[0])[0, :-1].max()
-    print(f"{name:<20} the last token changed, earlier logits moved by {moved:.2g}")
+rng = np.random.default_rng(15)
 
 # %% [markdown]
 # ## On paper
@@ -84,7 +61,7 @@ for name, one in (("causal", model), ("sees the next token", cheat)):
 #
 # top-k, k = 2       2/3    1/3    0      0       the two likeliest
 # top-p, p = 0.7     2/3    1/3    0      0       0.5 is below 0.7, 0.75 is not
-# top-p, p = 0.5     1      0      0      0       a alone reaches it
+# top-p, p = 0.5     ?      ?      ?      ?
 # ```
 #
 # - **Temperature** T divides the logits by T. Below 1 it prefers what is likely more strongly, and near 0 it takes
@@ -100,7 +77,8 @@ for name, one in (("causal", model), ("sees the next token", cheat)):
 # p_i(T)  =  exp(z_i / T) / Σ_j exp(z_j / T)  =  p_i^(1/T) / Σ_j p_j^(1/T)
 # ```
 #
-# (exp(z_i) is p_i times a constant, which cancels.) In code, for one row, the plain way:
+# (exp(z_i) is p_i times a constant, which cancels.) In code, for one row, the plain way. What are the four
+# numbers in the last row above?
 
 
 # %%
@@ -143,31 +121,33 @@ for text, value in zip(("0.369", "0.261", "0.185", "0.185"), tempered(p, 2), str
     stated(text, value)
 assert np.allclose(top_k(p, 2), [2 / 3, 1 / 3, 0, 0]) and np.allclose(top_p(p, 0.7), top_k(p, 2))
 
-rng = np.random.default_rng(15)
 logits = 2 * rng.standard_normal((5, 20))
 ours = [top_p(top_k(tempered(softmax.forward(row)[0], 1.3), 8), 0.8) for row in logits]
 print("all three at once agree with the engine:", np.allclose(ours, probabilities(logits, 1.3, 8, 0.8)))
 assert np.allclose(ours, probabilities(logits, 1.3, 8, 0.8))
+assert np.allclose(top_p(p, 0.5), [1, 0, 0, 0])
 
 # %% [markdown]
+# With p = 0.5 the first token reaches it alone, and takes everything.
+#
 # ## On the trained model
 #
-# What comes after "the s", what after "the old m"? The rules meet the two differently: top-k keeps five in either
-# case, top-p keeps few where the model is sure.
+# What comes after "the s", what after "the old m"? The rules meet the two differently: top-k keeps five in either case,
+# top-p keeps few where the model is sure. After which of the two is it surer?
 
 # %%
 for prompt in ("the s", "the old m"):
     row = model.forward(encode(prompt))[0][0, -1]  # (V,): the last position's logits
     p = softmax.forward(row)[0]
     order = np.argsort(-p)
-    print(f"{prompt!r:<12}", "  ".join(f"{tokenizer.decode([i])!r} {p[i]:.2f}" for i in order[:7]))
+    print(f"{prompt!r:<12}", "  ".join(f"{tokenizer.decode([i])!r} {p[i]:.2f}" for i in order[:6]))
     kept = [np.count_nonzero(probabilities(row[None], top_p=reach)) for reach in (0.5, 0.8, 0.95)]
     print(f"{'':<12} tokens kept: top_k=5 {np.count_nonzero(probabilities(row[None], top_k=5))},", end="")
     print(f"  top_p=0.5 {kept[0]},  top_p=0.8 {kept[1]},  top_p=0.95 {kept[2]}")
 
 print()
 for rules in ({"temperature": 0}, {"temperature": 0.5}, {"temperature": 1.0}, {"temperature": 1.5}, {"top_p": 0.7}):
-    text = tokenizer.decode(model.generate(encode("The "), 90, seed=1, **rules)[0]).replace("\n", " ")
+    text = tokenizer.decode(model.generate(encode("The "), 56, seed=1, **rules)[0]).replace("\n", " ")
     print(*(f"{name}={value}:" for name, value in rules.items()), text, sep="  ")
 
 # %% [markdown]
@@ -215,8 +195,23 @@ assert by_temperature[1, 0] > by_temperature[-1, 0] + 0.2 and by_temperature[1, 
 
 # %% [markdown]
 # Correct and repetitive at one end, various and wrong at the other. There is no right setting, only a place on this
-# curve. (The samples that a training run shows are drawn at 0.8.) What is left to do is lesson 3's: `draw(probs,
-# rng)`.
+# curve. (The samples that a training run shows are drawn at 0.8.) What is left to do is lesson 3's: `draw(probs, rng)`.
+#
+# ## Your turn: probabilities
+#
+# ```
+# python -m lessons start probabilities     writes lessons/work/probabilities.py
+# python -m lessons check probabilities     holds it against the engine's
+# python -m lessons hint probabilities      if you are stuck
+# ```
+#
+# (`python -m lessons start 16` begins both pieces of this lesson.) It takes (B, V) logits, float32 as a model gives
+# them, and all three rules, for all rows at once, and computes in float64. It must stand a temperature of 0 (everything
+# on the likeliest) and one so small that a quotient overflows, equal logits at the edge of top-k (all stay), a top_k
+# beyond the vocabulary, and it refuses logits that are not finite. Use the `softmax` it is given.
+#
+# `python -m lessons run 16` then draws by your rules, and so does each text that `python train.py --mine lessons/work`
+# shows.
 #
 # ## What the past is worth
 #
@@ -229,13 +224,13 @@ assert by_temperature[1, 0] > by_temperature[-1, 0] + 0.2 and by_temperature[1, 
 # attention     out_s = Σ over u ≤ s of weight(q_s, k_u) v_u   up to s; t is later
 # ```
 #
-# So in the first layer x_s does not change, hence q_s, k_s, v_s do not, hence out_s does not, and so x_s in the
-# second layer does not: by induction, layer after layer, **nothing at an earlier position ever changes**. And of
-# all that, position t needs only what attention reads there: k_s and v_s of each layer. Not q_s: a query is asked
-# once.
+# So in the first layer x_s does not change, hence q_s, k_s, v_s do not, hence out_s does not, and so x_s in the second
+# layer does not: by induction, layer after layer, **nothing at an earlier position ever changes**. And of all that,
+# position t needs only what attention reads there: k_s and v_s of each layer. Not q_s: a query is asked once.
 #
-# Keep the keys and values, and a step computes one position instead of all. Is it so? Look at the keys of 20
-# characters when a 21st is added, in each layer, with the right attention and with one that has no mask:
+# Keep the keys and values, and a step computes one position instead of all. Is it so? Look at the keys of 20 characters
+# when a 21st is added, in each layer, with the right attention and with one that has no mask. Without the mask, will
+# the keys of the first layer move, of the second, or of both?
 
 
 # %%
@@ -252,16 +247,44 @@ def keys_of(idx, layer_attention=attention):
     return seen
 
 
-longer = encode(TEXT[100:121])
+longer, moved = encode(TEXT[100:121]), {}
 for name, one in (("causal", attention), ("no mask", find("attention", "forward_without_mask").stand_in())):
     pairs = zip(keys_of(longer, one), keys_of(longer[:, :20], one), strict=True)
-    moved = [np.abs(with_21[:, :, :20] - with_20).max() for with_21, with_20 in pairs]
-    print(f"{name:<8} largest change of an earlier key:", ", ".join(f"layer {i} {m:.1e}" for i, m in enumerate(moved)))
-    assert (max(moved) < 1e-12) == (one is attention)
+    moved[name] = [np.abs(with_21[:, :, :20] - with_20).max() for with_21, with_20 in pairs]
+    print(f"{name:<8} largest change of an earlier key:", *(f" layer {i} {m:.1e}" for i, m in enumerate(moved[name])))
+assert max(moved["causal"]) < 1e-12 and moved["no mask"][0] < 1e-12 < moved["no mask"][1]
 
 # %% [markdown]
 # Without the mask the first layer's keys still stay, since they come from the embeddings alone, and the second's
 # move.
+#
+# ## One head, one query
+#
+# In lesson 10 a head had T queries at once, and a mask. Now there is one, that of the newest token, and the keys and
+# values of all S tokens so far, its own among them:
+#
+# ```
+# q       (D,)        scores    of q with each key, by √D      (S,)
+# keys    (S, D)      weights   softmax of them                (S,)
+# values  (S, D)      out       what the values weigh to       (D,)
+# ```
+#
+# Write the three lines. `softmax.forward(x)` returns a pair, its result first. Where does the mask go?
+
+# %%
+q, keys, values = rng.standard_normal(4), rng.standard_normal((6, 4)), rng.standard_normal((6, 4))
+
+
+# %% derive: one_head(q, keys, values)
+def one_head(q, keys, values):
+    scores = keys @ q / math.sqrt(len(q))
+    weights = softmax.forward(scores)[0]
+    out = weights @ values
+    return out
+
+
+# %% [markdown]
+# The mask has become the order of time: the future is not among the keys yet.
 #
 # ## One step, with memory
 #
@@ -285,8 +308,7 @@ def step(token, memory):
         heads = []
         for h in range(H):
             own = slice(h * D, (h + 1) * D)
-            scores = np.array(keys)[:, own] @ q[own] / math.sqrt(D)  # (S, D) @ (D,) -> (S,): no mask
-            heads.append(softmax.forward(scores)[0] @ np.array(values)[:, own])  # (S,) @ (S, D) -> (D,)
+            heads.append(one_head(q[own], np.array(keys)[:, own], np.array(values)[:, own]))  # (D,)
         x = x + np.concatenate(heads) @ p["attn.c_proj.weight"] + p["attn.c_proj.bias"]
         m, _ = layernorm.forward(x, p["ln_2.weight"], p["ln_2.bias"])
         hidden, _ = gelu.forward(m @ p["mlp.c_fc.weight"] + p["mlp.c_fc.bias"])  # (C,) -> (4C,)
@@ -300,8 +322,6 @@ def empty():
 
 
 # %% [markdown]
-# Where is the mask? It has become the order of time: the future is not in the list yet.
-#
 # ## Is it right?
 #
 # It must give, token by token, the logits that the whole model gives for the whole text at once:
@@ -323,9 +343,9 @@ while len(tokens) < model.config.block_size:
 print(repr(tokenizer.decode(tokens)))
 
 # %% [markdown]
-# A prompt need not go in one by one: its positions are all known, so they go through as one piece, each under the
-# mask, and only what is written comes singly. The engine's `decode` does both. It takes the queries of the newest t
-# positions and the keys and values of all S; t = S is the attention of lesson 10, t = 1 one step of writing:
+# A prompt need not go in one by one: its positions are all known, so they go through as one piece, each under the mask,
+# and only what is written comes singly. The engine's `decode` does both. It takes the queries of the newest t positions
+# and the keys and values of all S; t = S is the attention of lesson 10, t = 1 one step of writing:
 
 # %%
 qkv = rng.standard_normal((2, 7, 3 * 12))  # (B, T, 3C)
@@ -334,7 +354,22 @@ full, _ = attention.forward(qkv, 3)  # (B, T, C)
 for t in (7, 3, 1):
     same = np.allclose(attention.decode(q[:, :, -t:], k, v), full[:, -t:])
     print(f"the newest {t} of 7: the same as the last {t} of all at once: {same}")
-    assert same
+assert all(np.allclose(attention.decode(q[:, :, -t:], k, v), full[:, -t:]) for t in (7, 3, 1))
+
+# %% [markdown]
+# ## Your turn: attention_decode
+#
+# ```
+# python -m lessons start attention_decode     writes its file in lessons/work
+# python -m lessons check attention_decode     holds it against the engine's
+# python -m lessons hint attention_decode      if you are stuck
+# ```
+#
+# `decode` is attention for the newest t of S positions, all heads and rows at once. Lesson 10's causal softmax stands
+# in the file, and knows that the queries are the *last* t of S; so does the function that puts the heads side by side.
+#
+# `python -m lessons run 16` then writes with your attention and a memory of the past, and so does
+# `python train.py --mine lessons/work`.
 
 # %% [markdown]
 # ## When the window is full
@@ -436,31 +471,6 @@ with plot("cache") as axes:
 # 0.86 to 0.93 without (docs/speed.md; 2 cores of a shared server, AMD EPYC)
 # ```
 #
-# ## Your turn: probabilities, attention_decode
-#
-# ```
-# python -m lessons start 16       writes probabilities.py and attention_decode.py
-# python -m lessons check 16       holds both against the engine's, on new numbers
-# python -m lessons hint 16        if you are stuck: a hint for each
-# ```
-#
-# `probabilities` takes (B, V) logits and all three rules, with no loop over rows or tokens. It must stand a
-# temperature of 0 (everything on the likeliest) and one so small that a quotient overflows, equal logits at the
-# edge of top-k (all stay), a top_k beyond the vocabulary, and it refuses logits that are not finite. Use the
-# `softmax` it is given.
-#
-# `decode` is attention for the newest t of S positions, all heads and rows at once. The mask of lesson 10 is there
-# to use; it must know that the queries are the *last* t.
-#
-# `python train.py --mine lessons/work` then draws each text that it shows by your rules, remembered by your
-# attention.
-
-# %%
-xl = GPTConfig.preset("gpt2-xl")
-stated("1,600", xl.n_embd)
-stated("1.56", xl.n_params / 1e9)
-
-# %% [markdown]
 # ## Questions to think about
 #
 # 1. Temperature is applied before top-k and top-p. Would the other order keep the same tokens?
@@ -469,7 +479,7 @@ stated("1.56", xl.n_params / 1e9)
 # 3. GPT-2 XL has 48 layers, 1,600 channels and 1.56 billion weights. In float16, after how many tokens of context
 #    does the memory of keys and values weigh as much as the model?
 #
-# They are answered at the beginning of lesson 17.
+# Answers: `python -m lessons answers 16`
 #
 # ## To read on
 #
@@ -481,3 +491,46 @@ stated("1.56", xl.n_params / 1e9)
 # - Pope et al.: "Efficiently Scaling Transformer Inference", 2022, arXiv:2211.05102.
 # - `tinygpt/sample.py`: the rules; `tinygpt/layers/attention.py`: `decode`; `KeyValueCache`, the memory, and
 #   `Model.stream` in `tinygpt/models/model.py`; `Block.decode` in `tinygpt/models/gpt2.py`.
+
+# %% [markdown]
+# ## Answers
+#
+# 1. *Temperature before or after top-k and top-p?* For top-k it makes no difference: dividing by T keeps the order, so
+#    the same k tokens stay, with the same probabilities in the end. For top-p it does: a high temperature first levels
+#    the distribution, and more tokens are needed to reach p. Below, 0.9 is reached by 3 tokens or by 4.
+
+# %%
+import numpy as np
+from kit import stated
+
+from tinygpt.sample import probabilities
+
+logits = np.log([[0.6, 0.2, 0.12, 0.08]])
+before = probabilities(logits, temperature=2.0, top_p=0.9)
+kept = probabilities(logits, top_p=0.9)
+after = kept ** (1 / 2.0) / (kept ** (1 / 2.0)).sum()
+print("temperature 2, then top-p:", before.round(3)[0])
+print("top-p, then temperature 2:", after.round(3)[0])
+stated("4", np.count_nonzero(before))
+stated("3", np.count_nonzero(after))
+
+# %% [markdown]
+# 2. *What else could be kept?* The residual stream x of each layer is enough, since keys and values are made from it,
+#    and it is half as much: C numbers instead of 2 C. But each step would have to make the keys and values of all the
+#    past anew, 4 C² operations for each position and layer. The queries are of no use: nobody asks for them again.
+# 3. *When does the memory weigh as much as GPT-2 XL?* 2 · 48 · 1,600 numbers of two bytes are 307,200 bytes for each
+#    token. The weights are 3.1 billion bytes, so after about ten thousand tokens, ten times the context it was trained
+#    with. For several texts at once, sooner.
+
+# %%
+from kit import stated
+
+from tinygpt import GPTConfig
+
+xl = GPTConfig.preset("gpt2-xl")
+per_token = 2 * xl.n_layer * xl.n_embd * 2
+stated("1,600", xl.n_embd)
+stated("307,200", per_token)
+stated("3.1", 2 * xl.n_params / 1e9)
+print(f"GPT-2 XL: the memory weighs as much as the weights after {2 * xl.n_params / per_token:,.0f} tokens")
+stated("1.56", xl.n_params / 1e9)
