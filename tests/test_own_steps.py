@@ -7,7 +7,7 @@ import pytest
 from lessons.exercises import EXERCISES
 from tinygpt.optim import cosine_schedule, global_norm
 from tinygpt.own_layers import check, load_own_layers
-from tinygpt.own_layers.outcomes import _differs, _equal
+from tinygpt.own_layers.outcomes import _equal, differs
 from tinygpt.run.state import Parts
 from tinygpt.train import StepRecord, TrainConfig, start, train
 
@@ -70,16 +70,15 @@ def test_gradients_that_the_norm_squares_in_place_are_told_of(tmp_path):
 
 
 def test_a_last_digit_is_no_mistake_and_another_number_or_kind_is():
-    assert _differs(0.1 + 0.2, 0.3) == ""
-    assert _differs(0.3001, 0.3) == "0.3001; expected 0.3"
-    assert _differs("0.3", 0.3) and _differs(None, 0.3) and _differs(float("nan"), 0.3)
+    assert differs(0.1 + 0.2, 0.3) == ""
+    assert differs(0.3001, 0.3) == "0.3001; expected 0.3"
+    assert differs("0.3", 0.3) and differs(None, 0.3) and differs(float("nan"), 0.3)
     assert _equal(([1, 2], 3), ([1, 2], 3)) and not _equal(([1, 2], 3), ([1, 2], 4))
 
 
-PYTHON = [exercise for exercise in EXERCISES.values() if not exercise.part.is_kernel]
-
-
-@pytest.mark.parametrize("exercise", PYTHON, ids=lambda exercise: exercise.name)
+@pytest.mark.parametrize(
+    "exercise", [e for e in EXERCISES.values() if not e.part.is_kernel], ids=lambda exercise: exercise.name
+)
 def test_no_file_takes_a_function_from_the_module_that_shows_its_answer(exercise):
     source = exercise.part.source
     module = __import__(source, fromlist=["*"])

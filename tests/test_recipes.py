@@ -115,13 +115,13 @@ def test_an_optimizer_is_one_file(run, tmp_path):
 
 def test_a_lesson_declares_its_exercises(run, project):
     perform("lesson", project)
-    assert re.search(r"^ *19  RMSNorm +rmsnorm$", run("-m", "lessons"), re.MULTILINE)
-    assert "rmsnorm.py is written" in run("-m", "lessons", "start", "19")
+    assert re.search(r"^ *20  RMSNorm +10 min +rmsnorm$", run("-m", "lessons"), re.MULTILINE)
+    assert "rmsnorm.py is written" in run("-m", "lessons", "start", "20")
     assert "is as it was given" in run("-m", "lessons", "check", "rmsnorm", status=1)
     shutil.copy(project / "tinygpt" / "layers" / "rmsnorm.py", project / "lessons" / "work")
-    assert "rmsnorm is right" in run("-m", "lessons", "check", "19")
+    assert "rmsnorm is right" in run("-m", "lessons", "check", "20")
     tests = passed(run, "rmsnorm", "lessons/test_lessons.py")
     assert {re.sub(r".*::(.*)\[.*", r"\1", test) for test in tests} >= {
-        "test_a_lesson_runs_and_its_exercises_fail_blank_and_pass_filled", "test_the_form",
+        "test_a_lesson_runs_and_needs_no_later_one_and_its_exercises_fail_blank_and_pass_filled", "test_the_form",
         "test_numbers_in_the_words_are_computed", "test_there_are_three_hints_that_are_not_the_solution",
     }  # fmt: skip

@@ -12,14 +12,19 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
+from lessons import display, printer
 from lessons.cells import find_lessons, parse
 from lessons.commands import read_hints
 from lessons.exercises import EXERCISES, asked_in
+from lessons.screen import Screen
 from tests import children
+from tinygpt import emulator
 from tinygpt.own_layers import PARTS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "lessons"
+PYTHON = [exercise for exercise in EXERCISES.values() if exercise.file.endswith(".py")]
+README = FOLDER / "README.md"
 LESSONS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 
 
@@ -42,6 +47,19 @@ def copy(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def copy_so_far(copy, path):
+    """The same as if nothing after the lesson `path` were written yet."""
+    for lesson in LESSONS:
+        if number(lesson) <= number(path):
+            shutil.copy(lesson, copy / "lessons")
+        else:
+            (copy / "lessons" / lesson.name).unlink(missing_ok=True)
+    yield copy
+    for lesson in LESSONS:
+        shutil.copy(lesson, copy / "lessons")
+
+
 def run(copy, *arguments, check=True, **settings):
     environment = os.environ | {"PYTHONWARNINGS": "error::RuntimeWarning", "PYTHONIOENCODING": "utf-8"}
     environment |= {"TINYGPT_CACHE": str(copy / "cache")} | settings
@@ -62,11 +80,16 @@ def test_the_lessons_are_numbered_from_one_on_and_each_exercise_is_a_part_that_o
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_a_lesson_runs_and_its_exercises_fail_blank_and_pass_filled(path, copy):
+def test_a_lesson_runs_and_needs_no_later_one_and_its_exercises_fail_blank_and_pass_filled(path, copy_so_far):
+    copy, lesson = copy_so_far, find_lessons(FOLDER)[number(path)]
     done = run(copy, f"lessons/{path.name}")
     assert done.stdout and "Traceback" not in done.stderr and "Warning" not in done.stderr
-    for exercise in asked_in(find_lessons(FOLDER)[number(path)]):
-        work = copy / "lessons" / "work" / f"{exercise.name}.py"
+    if len(lesson.body) < len(lesson.cells):
+        run(copy, "-m", "lessons", "answers", number(path))
+    for exercise in asked_in(lesson):
+        if exercise not in PYTHON and emulator.missing():
+            continue
+        work = copy / "lessons" / "work" / exercise.file
         run(copy, "-m", "lessons", "start", exercise.name)
         assert work.read_text(encoding="utf-8") == exercise.blank()
         blank = run(copy, "-m", "lessons", "check", exercise.name, check=False)
@@ -148,7 +171,7 @@ def test_the_form(path):
     assert made[0][0] == "markdown" and made[0][1].startswith(f"# {number(path)}. ")
     words = "\n".join(text for kind, text in made if kind == "markdown")
     assert "?" in made[0][1], "a lesson begins with a question"
-    assert (number(path) == 1) != ("## Last lesson's questions" in words)
+    assert "Last lesson's questions" not in words
     assert "TODO" not in words and "\\frac" not in words and "$" not in words
     assert not re.search(r"[A-Za-z][!]", re.sub(r"```.*?```|`[^`]*`", "", words, flags=re.DOTALL)), (
         "an exclamation mark"
@@ -158,8 +181,74 @@ def test_the_form(path):
         assert len(line) <= 120
     for fence in re.findall(r"```\w*\n(.*?)```", words, flags=re.DOTALL):
         assert max(map(cell_len, fence.splitlines())) <= 80  # what a terminal shows in one piece
-    if asked_in(find_lessons(FOLDER)[number(path)]):
-        assert f"python -m lessons start {number(path)}" in words
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_says_how_long_it_takes(path):
+    lesson = find_lessons(FOLDER)[number(path)]
+    assert 10 <= lesson.minutes <= 90 and lesson.minutes % 5 == 0
+    assert lesson.optional == (lesson.name in ("speed", "cuda"))
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_answers_its_questions_at_its_end(path):
+    lesson = find_lessons(FOLDER)[number(path)]
+    words = "\n".join(cell.text for cell in lesson.body if not cell.is_code)
+    asked = words.partition("## Questions to think about\n")[2].partition("\n## ")[0]
+    questions = re.findall(r"^(\d+)\. ", asked, flags=re.MULTILINE)
+    assert questions and questions == [str(1 + place) for place in range(len(questions))]
+    assert f"Answers: `python -m lessons answers {number(path)}`" in asked
+    answers = lesson.cells[len(lesson.body) :]
+    answered = "\n".join(cell.text for cell in answers if not cell.is_code)
+    assert answered.startswith("## Answers\n")
+    assert set(questions) <= set(re.findall(r"^(?:\*\*)?(\d+)\.", answered, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_no_backward_is_shown_before_one_is_derived(path):
+    derived = False
+    for cell in find_lessons(FOLDER)[number(path)].body:
+        derived |= bool(cell.derive)
+        if cell.is_code and not derived:
+            shown = [node.name for node in ast.parse(cell.text).body if isinstance(node, ast.FunctionDef)]
+            assert not [name for name in shown if "backward" in name], "shown before it is derived"
+
+
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=lambda exercise: exercise.name)
+def test_what_is_asked_for_is_asked_with_what_to_type(exercise):
+    lesson = find_lessons(FOLDER)[exercise.lesson]
+    words = "\n".join(cell.text for cell in lesson.body if not cell.is_code)
+    for command in ("start", "check", "hint"):
+        assert re.search(rf"python -m lessons {command} ({lesson.number}|{exercise.name})\b", words), command
+    assert "python train.py" in words and "--mine" in words
+    assert exercise.name.endswith("_kernel") or re.search(r"python -m lessons run\b", words)  # which needs no card
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_no_line_is_wider_than_the_terminal(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    screen = Screen(display.make_console(live=False), live=False)
+    for lesson in find_lessons(FOLDER).values():
+        for index in range(len(lesson.cells)):
+            shown = printer.shown(lesson, index, screen)
+            assert max(map(cell_len, shown.split("\n"))) <= columns, (lesson.number, shown)
+
+
+def test_the_table_in_the_readme_is_that_of_the_lessons():
+    text = README.read_text(encoding="utf-8")
+    assert "".join(re.findall(r"^\|.*\n", text, flags=re.MULTILINE)) == table()
+    for named in re.findall(r"\]\((\d\d_\w+\.py)\)", text):
+        assert (FOLDER / named).exists()
+
+
+def table():
+    """The lessons with their minutes and exercises, in Markdown."""
+    rows = [["", "lesson", "minutes", "what you write"], ["-"] * 4]
+    for lesson in find_lessons(FOLDER).values():
+        names = ", ".join(f"`{exercise.name}`" for exercise in asked_in(lesson))
+        length = f"{lesson.minutes or ''}{', optional' if lesson.optional else ''}"
+        rows.append([str(lesson.number), f"[{lesson.title}]({lesson.path.name})", length, names])
+    return "".join(f"|{'|'.join(f' {cell} ' if cell.strip('-') else cell or ' ' for cell in row)}|\n" for row in rows)
 
 
 def test_every_mentioned_file_is_there():
@@ -183,7 +272,7 @@ def test_there_are_three_hints_that_are_not_the_solution(exercise):
         assert line not in "\n".join(hints), "a hint holds a whole line of the solution"
 
 
-@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=lambda exercise: exercise.name)
+@pytest.mark.parametrize("exercise", PYTHON, ids=lambda exercise: exercise.name)
 def test_a_blank_keeps_what_is_asked_and_holds_nothing_of_the_solution(exercise):
     blank, solution = exercise.blank(), exercise.solution()
     assert [signature(node) for node in functions(blank)] == [signature(node) for node in functions(solution)]
@@ -204,15 +293,15 @@ def signature(node):
 def left_out(exercise):
     """The lines of the blanked bodies that say something."""
     solution = exercise.solution().splitlines()
-    lines = []
-    for node in functions("\n".join(solution)):
+    lines = [] if exercise in PYTHON else [line.strip() for line in solution if line not in exercise.blank()]
+    for node in functions("\n".join(solution)) if exercise in PYTHON else ():
         if node.name in exercise.blanks:
             body = node.body[1:] if ast.get_docstring(node) else node.body
             lines += [line.split("  #")[0].strip() for line in solution[body[0].lineno - 1 : node.end_lineno]]
     return [line for line in lines if len(line) > 14 and any(sign in line for sign in "=(")]
 
 
-@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=lambda exercise: exercise.name)
+@pytest.mark.parametrize("exercise", PYTHON, ids=lambda exercise: exercise.name)
 def test_the_engine_and_the_exercise_are_one_text(exercise):
     engine = (ROOT / (PARTS[exercise.name].source.replace(".", "/") + ".py")).read_text(encoding="utf-8")
     for node in functions(exercise.solution()):
