@@ -3,6 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from lessons.__main__ import main
+from lessons.cells import find_lessons
+from lessons.exercises import find_exercises
+
 LESSONS = Path(__file__).parents[2] / "lessons"
 
 FIRST = """\
@@ -178,3 +182,26 @@ def at_once(folder):
     (folder / "work").mkdir()
     (folder / "work" / "progress.json").write_text('{"version": 1, "lessons": {}, "exercises": {}, "waits": false}')
     return folder
+
+
+@pytest.fixture
+def lessons(folder, capsys, monkeypatch):
+    """Runs a command on the small lessons; returns its status, what it printed and what it complained of."""
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(line: str) -> tuple[int, str, str]:
+        try:
+            status = main(line.split(), folder)
+        except SystemExit as exit:
+            status = exit.code
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    run.exercises = find_exercises(find_lessons(folder))
+    return run
+
+
+@pytest.fixture
+def work(folder):
+    return folder / "work"

@@ -7,37 +7,12 @@ import sys
 
 import pytest
 
-from lessons.__main__ import main
-from lessons.cells import find_lessons
 from lessons.checking import in_short
-from lessons.exercises import Exercise, find_exercises
+from lessons.exercises import Exercise
 from tests.lessons.terminal import Terminal, terminal
 from tinygpt.own_layers.judge import Checked
 
 WRONG = "def windows_at(tokens, starts, block_size):\n    return 3\n"
-
-
-@pytest.fixture
-def lessons(folder, capsys, monkeypatch):
-    """Runs a command on the small lessons; returns its status, what it printed and what it complained of."""
-    monkeypatch.chdir(folder.parent)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(line: str) -> tuple[int, str, str]:
-        try:
-            status = main(line.split(), folder)
-        except SystemExit as exit:
-            status = exit.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    run.exercises = find_exercises(find_lessons(folder))
-    return run
-
-
-@pytest.fixture
-def work(folder):
-    return folder / "work"
 
 
 def contents(folder):
@@ -357,48 +332,7 @@ def test_help_names_every_command(lessons):
     assert "--watch" in lessons("check --help")[1]
 
 
-# Progress
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"{",
-        b"\xff\xfe",
-        b"[]",
-        b"null",
-        b'{"version": 2, "lessons": {}, "exercises": {}}',
-        b'{"version": 1, "lessons": {}}',
-        b'{"version": 1, "lessons": {"one": {"place": 0, "ended": true}}, "exercises": {}}',
-        b'{"version": 1, "lessons": {"1": {"place": "0", "ended": true}}, "exercises": {}}',
-        b'{"version": 1, "lessons": {"1": {"place": -1, "ended": true}}, "exercises": {}}',
-        b'{"version": 1, "lessons": {}, "exercises": {"windows_at": {"tries": 1}}}',
-        b'{"version": 1, "lessons": {}, "exercises": {"windows_at": {"right": 1}}}',
-    ],
-)
-def test_progress_that_cannot_be_understood_is_kept_aside(lessons, work, content):
-    work.mkdir()
-    (work / "progress.json").write_bytes(content)
-    (work / "progress.1.json.bak").write_bytes(b"an earlier one")
-    status, out, _ = lessons("")
-    assert status == 0 and out.count("note: ") == 1 and "kept as progress.2.json.bak, and progress starts anew" in out
-    assert contents(work) == {"progress.1.json.bak": b"an earlier one", "progress.2.json.bak": content}
-    assert "note" not in lessons("")[1]
-
-
-def test_progress_of_two_commands_at_once_is_not_lost(work):
-    from lessons.progress import changing, load
-
-    with changing(work) as progress:
-        progress.lesson(1).place = 3
-    with changing(work) as progress:
-        progress.exercise("windows_at").hints = 2
-    kept = load(work)
-    assert kept.lesson(1).place == 3 and kept.exercise("windows_at").hints == 2
-    with pytest.raises(RuntimeError), changing(work) as progress:
-        progress.lesson(1).place = 9
-        raise RuntimeError
-    assert load(work).lesson(1).place == 3  # what failed is not written
+# Folders
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="the superuser may write anywhere")

@@ -37,3 +37,43 @@ def test_what_was_derived_and_whether_to_wait_are_kept(tmp_path):
 def test_damaged_ones_are_put_aside(tmp_path, damage, capsys):
     (tmp_path / "progress.json").write_text(json.dumps(EARLIER | damage))
     assert load(tmp_path).lessons == {} and "kept as progress.1.json.bak" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b'{"version": 2, "lessons": {}, "exercises": {}}',
+        b'{"version": 1, "lessons": {}}',
+        b'{"version": 1, "lessons": {"one": {"place": 0, "ended": true}}, "exercises": {}}',
+        b'{"version": 1, "lessons": {"1": {"place": "0", "ended": true}}, "exercises": {}}',
+        b'{"version": 1, "lessons": {"1": {"place": -1, "ended": true}}, "exercises": {}}',
+        b'{"version": 1, "lessons": {}, "exercises": {"windows_at": {"tries": 1}}}',
+        b'{"version": 1, "lessons": {}, "exercises": {"windows_at": {"right": 1}}}',
+    ],
+)
+def test_progress_that_cannot_be_understood_is_kept_aside(lessons, work, content):
+    work.mkdir()
+    (work / "progress.json").write_bytes(content)
+    (work / "progress.1.json.bak").write_bytes(b"an earlier one")
+    status, out, _ = lessons("")
+    assert status == 0 and out.count("note: ") == 1 and "kept as progress.2.json.bak, and progress starts anew" in out
+    found = {path.name: path.read_bytes() for path in work.iterdir()}
+    assert found == {"progress.1.json.bak": b"an earlier one", "progress.2.json.bak": content}
+    assert "note" not in lessons("")[1]
+
+
+def test_progress_of_two_commands_at_once_is_not_lost(work):
+    with changing(work) as progress:
+        progress.lesson(1).place = 3
+    with changing(work) as progress:
+        progress.exercise("windows_at").hints = 2
+    kept = load(work)
+    assert kept.lesson(1).place == 3 and kept.exercise("windows_at").hints == 2
+    with pytest.raises(RuntimeError), changing(work) as progress:
+        progress.lesson(1).place = 9
+        raise RuntimeError
+    assert load(work).lesson(1).place == 3  # what failed is not written

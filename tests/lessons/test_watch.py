@@ -14,7 +14,7 @@ from lessons.course import Course
 from lessons.exercises import Exercise, find_exercises
 from lessons.watch import Saves
 from tests import children
-from tests.lessons.test_stepper import Terminal
+from tests.lessons.terminal import Terminal
 
 terminal = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are not on Windows")
 WRONG = "def windows_at(tokens, starts, block_size):\n    return 3\n"
