@@ -3,6 +3,7 @@
 python -m tests.emulator.mutants
 """
 
+import argparse
 import contextlib
 import sys
 from collections.abc import Iterator
@@ -143,6 +144,7 @@ def survivor(mutant: Mutant) -> str | None:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     emulator.settings.seconds = 0.2
     survivors = 0
     for mutant in MUTANTS:
