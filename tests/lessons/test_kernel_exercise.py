@@ -234,7 +234,8 @@ def test_a_right_kernel_that_is_slow_hears_why(text, remarks, here, tmp_path):
     ids=["a crash", "a loop before any launch"],
 )
 def test_a_kernel_that_takes_its_process_with_it_is_told_so(top, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(judge, "SECONDS", 3)
+    if "never" in top:  # a crash is told as it comes, however long a busy machine takes to compile
+        monkeypatch.setattr(judge, "SECONDS", 3)
     text = RIGHT.replace("  __shared__", f"  mean[0] = {'deep(C)' if 'deep' in top else 'never'};\n  __shared__", 1)
     checked = check(NAME, written(tmp_path, f"{top}\n{text}"))
     assert not checked.passed and said in checked.wrong, checked.wrong
