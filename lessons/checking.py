@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tinygpt.own_layers import Checked
 
 AROUND = 2  # lines above the one that is spoken of
-CASE = ("right", "WRONG")  # how the line of a function's case ends
 REPORT = re.compile(r"(?m)^\S.*: WRONG")  # what the report on a layer's case begins with
 VERDICT = re.compile(r"(?m)^(worst relative error|\d+ of \d+ checks?)")  # what stands below the last
 
@@ -72,25 +71,15 @@ def line_reached(path: Path, interrupt: KeyboardInterrupt) -> str:
 
 
 def in_short(checked: "Checked", rows: int) -> str:
-    """All that there is to print of a check, with what is the same in every case said once, below "what is wrong". If
-    it is still higher than a screen of so many rows, only the first report on a layer's wrong cases is in it.
+    """All that there is to print of a check. If it is higher than a screen of so many rows, only the first report on a
+    layer's wrong cases is in it.
     """
-    paragraphs = checked.text.rstrip("\n").split("\n\n")
-    cases = paragraphs[0].split("\n")
-    if cases[0].endswith(CASE) and len(paragraphs) > 1:
-        paragraphs[0] = "\n".join(line for line in cases if line.endswith(CASE))
-    text = "\n\n".join([paragraphs[0], *(said_once(one, checked.wrong) for one in paragraphs[1:])])
+    text = checked.text.rstrip("\n")
     reports = [found.start() for found in REPORT.finditer(text)]
     below = VERDICT.search(text, reports[-1]) if reports else None
     if len(reports) > 1 and below and text.count("\n") >= rows:
         text = text[: reports[1]] + text[below.start() :]
     return text
-
-
-def said_once(paragraph: str, wrong: str) -> str:
-    """A call without the line that says what it raised, if that is what is wrong."""
-    lines = paragraph.split("\n")
-    return "\n".join(line for line in lines if not (line.startswith("    raised ") and line.strip() in wrong))
 
 
 def excerpt(source: bytes, path: Path, wrong: str, width: int) -> str:

@@ -38,9 +38,9 @@ Case: TypeAlias = tuple[str, Callable[[], Tried]]  # its title, and what tries i
 
 def try_(course: Course, exercises: list[Exercise], case: int | None) -> int:
     """Open a prompt on a case of the first exercise that is not right: the one asked for, or the first that fails."""
-    exercise = first_to_do(course, exercises)
     from tinygpt.own_layers.judge import WORDS_SEED
 
+    exercise = first_to_do(course, exercises)
     path, part = course.file(exercise), exercise.part
     module, source = _loaded(course, exercise)
     last = max(0, load(course.work).exercise(exercise.name).attempts - 1)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from lessons import display, helping
-from lessons.checking import Verdict, excerpt, first_to_do, in_short, judged, line_reached, said_once
+from lessons.checking import Verdict, excerpt, first_to_do, in_short, judged, line_reached
 from lessons.course import Course
 from lessons.exercises import Exercise
 from lessons.files import begin
@@ -153,7 +153,7 @@ class _Live:
         else:
             self.course.say(self.verdict.says, style="green" if self.verdict.right else None)
         if checked and checked.beside:
-            self.course.say(f"\n{said_once(checked.beside, checked.wrong)}")
+            self.course.say(f"\n{checked.beside}")
         print()
 
     def go_on(self) -> bool:

@@ -37,9 +37,8 @@ class OwnLayers:
     unwritten: list[str] = field(default_factory=list)
     unknown: dict[str, str] = field(default_factory=dict)
 
-    calls: Counter = field(
-        default_factory=Counter
-    )  # of a part's functions, by its name and theirs; exact in one thread
+    # of a part's functions, by its name and theirs; exact in one thread
+    calls: Counter = field(default_factory=Counter)
     asked: bool = False  # whether the reader's numerical gradient was, in the checks
 
     @property
