@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lessons.exercises import Exercise
+from tests.own_parts import fill, spoil
 from tinygpt.own_layers import PARTS, check, outcomes
 from tinygpt.own_layers.calls import shown, written
 from tinygpt.own_layers.functions import Call, Uniform
@@ -17,12 +18,9 @@ def checked(tmp_path):
     """Checks the engine's own file of a part with some of its text changed."""
 
     def check_changed(name, *changes, seed=0):
-        text = Exercise(name, 0).solution()
+        path = fill(tmp_path, name) / f"{name}.py"
         for old, new in changes:
-            assert text.count(old) == 1, old
-            text = text.replace(old, new)
-        path = tmp_path / f"{name}.py"
-        path.write_text(text, encoding="utf-8")
+            spoil(tmp_path, name, old, new)
         return check(name, path, seed)
 
     return check_changed

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lessons.exercises import Exercise
+from tests.own_parts import fill, spoil
 from tinygpt.gradcheck import diagnose
 from tinygpt.own_layers import check
 
@@ -12,12 +12,9 @@ def said(tmp_path):
     """What the check says is wrong with the engine's own file of a part, some of its text changed."""
 
     def of_changed(name, *changes, seed=1):
-        text = Exercise(name, 0).solution()
+        path = fill(tmp_path, name) / f"{name}.py"
         for old, new in changes:
-            assert text.count(old) == 1, old
-            text = text.replace(old, new)
-        path = tmp_path / f"{name}.py"
-        path.write_text(text, encoding="utf-8")
+            spoil(tmp_path, name, old, new)
         checked = check(name, path, seed)
         assert not checked.passed and checked.wrong in checked.text
         return checked
