@@ -98,3 +98,9 @@ def test_nothing_more_is_drawn_after_the_stop_text():
 
     "".join(text_stream(tokens(), lambda ids: b"x" if ids[0] != 3 else b"!", stop="!"))
     assert len(asked) == 4
+
+
+def test_the_likeliest_token_takes_no_more_memory_than_the_logits():
+    logits = np.zeros((2, 10**6), np.float32)  # of which a square matrix would take 8 TB
+    logits[0, 7] = logits[1, 999_999] = 1
+    assert probabilities(logits, temperature=0).argmax(axis=-1).tolist() == [7, 999_999]

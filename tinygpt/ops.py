@@ -54,6 +54,16 @@ class Ops:
                 raise UserError(_no_layer(name))
         return Ops(self._twins, {**self._own, **leaves}) if leaves else self
 
+    def __deepcopy__(self, memo: dict) -> "Ops":
+        return self  # it never changes, and what it holds is modules
+
+    def __reduce__(self) -> tuple:  # for a pickle of the user's own, which cannot hold a module
+        return _imported, ({name: twin.__name__ for name, twin in self._twins.items()}, self._own)
+
+
+def _imported(twins: Mapping[str, str], own: Mapping[str, Any]) -> Ops:
+    return Ops({name: importlib.import_module(module) for name, module in twins.items()}, own)
+
 
 @functools.cache
 def _leaves() -> tuple[str, ...]:

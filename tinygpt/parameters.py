@@ -1,5 +1,6 @@
 """Named arrays that are views of one flat buffer: a model's parameters, their gradients, the optimiser's moments."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any
@@ -74,6 +75,21 @@ class Parameters(Mapping):
     def zeros_like(self) -> "Parameters":
         """New arrays of the same names, shapes, dtype and device, all zero."""
         return Parameters(self.shapes, self.dtype, self.device)
+
+    def __copy__(self) -> "Parameters":
+        """The same numbers in a buffer of its own, whose views its arrays are."""
+        other = self.zeros_like()
+        other.flat[...] = self.flat
+        return other
+
+    def __deepcopy__(self, memo: dict) -> "Parameters":
+        return copy.copy(self)
+
+    def __reduce__(self) -> tuple:  # for a pickle of the user's own: the buffer once, and its views made anew
+        return Parameters, (self.shapes, self.dtype, self.device), to_host(self.flat)
+
+    def __setstate__(self, flat: np.ndarray) -> None:
+        self.flat[...] = device_module(self.device).asarray(flat)
 
 
 class Adding:

@@ -9,10 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from tinygpt.values import whole_number
+
+
+def checked_seed(seed: Any) -> int:
+    """A seed as an int. Raises UserError for anything but a whole number of 64 bits: what is more would be cut off, and
+    be another seed's numbers.
+    """
+    return whole_number(seed, "seed", 0, (1 << 64) - 1)
+
 
 def generator(seed: int, *purpose: int | str) -> np.random.Generator:
-    """An independent NumPy generator for one purpose: the same (seed, purpose) always gives the same stream."""
-    words = [seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF]
+    """An independent NumPy generator for one purpose: the same (seed, purpose) always gives the same stream. Raises
+    UserError for what is no seed.
+    """
+    seed = checked_seed(seed)
+    words = [seed & 0xFFFFFFFF, seed >> 32]
     for part in purpose:
         words += part.encode() if isinstance(part, str) else [part]
     return np.random.default_rng(words)
@@ -23,7 +35,7 @@ def fold_in(key: int, *data: int) -> int:
     is SplitMix64's finaliser (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
     """
     for number in data:
-        key = finalise(finalise(key) ^ number)  # the key first, or seed 1, step 2 would meet seed 2, step 1
+        key = finalise(finalise(int(key)) ^ int(number))  # the key first, or seed 1, step 2 would meet seed 2, step 1
     return key
 
 

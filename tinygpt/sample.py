@@ -8,16 +8,19 @@ import numpy as np
 
 from tinygpt.errors import UserError
 from tinygpt.layers import softmax
+from tinygpt.values import SMALLEST, real_number, whole_number
 
 
-def check_rules(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raise UserError, in one sentence, for sampling rules that mean nothing."""
-    if not 0 <= temperature < float("inf"):
-        raise UserError(f"temperature is {temperature}; expected 0 (always the likeliest token) or more")
-    if top_k is not None and top_k < 1:
-        raise UserError(f"top_k is {top_k}; expected at least 1, or leave it out to consider every token")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise UserError(f"top_p is {top_p}; expected more than 0 and at most 1")
+def check_rules(
+    temperature: float, top_k: int | None, top_p: float | None
+) -> tuple[float, int | None, float | None]:  # fmt: skip
+    """Sampling rules as Python's numbers. Raises UserError, in one sentence, for those that mean nothing."""
+    temperature = real_number(temperature, "temperature", "0 (always the likeliest token) or more", 0)
+    if top_k is not None:
+        top_k = whole_number(top_k, "top_k", 1, else_=", or leave it out to consider every token")
+    if top_p is not None:
+        top_p = real_number(top_p, "top_p", "more than 0 and at most 1", SMALLEST, 1)
+    return temperature, top_k, top_p
 
 
 def probabilities(
@@ -35,7 +38,7 @@ def probabilities(
         raise UserError("the model's logits are not finite, so there is nothing to draw from; its training diverged")
     logits = logits.astype(np.float64)
     if temperature == 0:
-        return np.eye(logits.shape[-1])[logits.argmax(axis=-1)]
+        return (np.arange(logits.shape[-1]) == logits.argmax(axis=-1)[:, None]).astype(np.float64)
     with np.errstate(over="ignore"):  # far below the largest, -inf is right
         logits = (logits - logits.max(axis=-1, keepdims=True)) / temperature
     if top_k is not None and top_k < logits.shape[-1]:

@@ -1,5 +1,6 @@
 """The model on a card: the same numbers, no waiting, ids checked on the host."""
 
+import copy
 import dataclasses
 import gc
 
@@ -46,6 +47,21 @@ def test_logits_losses_gradients_and_updates_are_numpys(cuda, config, kernels, d
     here = {name: here[name] for name in there}
     assert {array.dtype.name for array in there.values()} == {dtype}
     assert_agree(there, here, tolerance)
+
+
+def test_a_deep_copy_on_a_card_is_trained_by_itself(cuda):
+    model = model_with_weights_of_order_one(device=cuda, dtype="float32")
+    before, other = to_host(model.params.flat).copy(), copy.deepcopy(model)
+    np.testing.assert_array_equal(to_host(other.params.flat), before)
+    grads = other.backward(other.loss(IDX, TARGETS)[1])
+    AdamW(other.params).step(grads, 0.1)
+    np.testing.assert_array_equal(to_host(model.params.flat), before)
+    assert not np.array_equal(to_host(other.forward(IDX)[0]), to_host(model.forward(IDX)[0]))
+
+
+def test_ids_on_a_card_are_not_for_a_model_on_the_cpu(cuda):
+    with pytest.raises(UserError, match=r"idx is on a card, and the model on the CPU; give idx.get\(\)"):
+        model_with_weights_of_order_one().forward(to_device(IDX, cuda))
 
 
 class OwnMLP(MLP):

@@ -1,12 +1,17 @@
 """AdamW: a running mean of the gradient over the root of one of its square, and weight decay beside it."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from tinygpt.backend import Array, array_module
+from tinygpt.errors import UserError, brief
 from tinygpt.kernels import modules
 from tinygpt.optim.optimizer import Optimizer, global_norm
 from tinygpt.parameters import Parameters
+from tinygpt.values import real_number
+
+BELOW_1 = math.nextafter(1.0, 0.0)
 
 
 def adamw_update(
@@ -43,7 +48,12 @@ class AdamW(Optimizer):
         weight_decay: float = 0.1, update: Callable[..., None] | None = None,
     ):  # fmt: skip
         super().__init__(params)
-        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise UserError(f"betas is {brief(betas)}; expected two numbers, such as (0.9, 0.95)")
+        beta1, beta2 = (real_number(beta, "a beta", "at least 0 and below 1", 0, BELOW_1) for beta in betas)
+        self.betas = beta1, beta2
+        self.eps = real_number(eps, "eps", "a finite number of at least 0", 0)
+        self.weight_decay = real_number(weight_decay, "weight_decay", "a finite number of at least 0", 0)
         twin: Any = modules(params.device).get("adamw")
         rule: Callable[..., None] = getattr(twin, "adamw_update", adamw_update)
         self.update = update or rule
@@ -60,6 +70,7 @@ class AdamW(Optimizer):
         """As every optimiser's; in one piece where the device has a twin of the whole step."""
         if self.whole_step is None or type(self).apply is not AdamW.apply or self.norm is not global_norm:
             return super().step(grads, lr, max_norm, each)
+        lr, max_norm = self.checked(grads, lr, max_norm)
         self.steps += 1
         buffers = self.params.flat, grads.flat, self.m.flat, self.v.flat
         rule = self.steps, lr, *self.betas, self.eps, self.weight_decay

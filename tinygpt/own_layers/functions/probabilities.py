@@ -72,7 +72,7 @@ MISTAKES = [
     ("what is left after top_p is not divided by its sum", ("probs /= probs.sum(...)", "")),
     ("top_p keeps the unlikeliest tokens", ("np.argsort(-probs, ...)", "np.argsort(probs, ...)")),
     ("the kept probabilities are left in the order of their size, not put back in their tokens' places",
-     ("np.put_along_axis(...)", "probs = ordered")),
+     ("np.put_along_axis(probs, order, ...)", "probs = ordered")),
     ("the edge of top_k is counted from the smallest logit, where the largest belongs",
      ("np.partition(...)[:, -top_k, None]", "np.sort(logits, axis=-1)[:, top_k, None]")),
     ("the token that crosses top_p is dropped: it belongs to those that together reach it",
