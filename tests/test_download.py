@@ -160,7 +160,7 @@ def test_files_that_the_user_put_there_need_no_network(server, tmp_path):
     np.testing.assert_array_equal(
         GPT.from_pretrained("gpt2-medium").params.flat, GPT.from_pretrained(server[0]).params.flat
     )
-    assert server[1] == [] and cached(tmp_path) == ["config.json", "model.safetensors"]
+    assert server[1] == [] and cached(tmp_path) == ["config.json", "generation_config.json", "model.safetensors"]
 
 
 def test_a_download_stops_where_it_is_longer_than_it_can_be(tmp_path, monkeypatch):

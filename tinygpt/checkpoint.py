@@ -4,24 +4,26 @@ What the weights are, and what lay beside them when they were written, is told b
 own metadata: one file and one atomic replacement, so that weights and digest are never of two saves.
 """
 
-import contextlib
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tinygpt.backend import array_module
+from tinygpt.conversions import CONFIG, WEIGHTS
 from tinygpt.errors import Note, UserError, brief
-from tinygpt.files import JSON_LIMIT, cache_folder, download, opened, read_bytes, sha256, write_atomically
+from tinygpt.files import JSON_LIMIT, cache_folder, download, read_bytes, sha256, write_atomically
 from tinygpt.parameters import Parameters
+from tinygpt.tensors import Stored, stored_in
 
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.tinygpt.json"
+TOKENIZER = "tokenizer.tinygpt.json"
+BESIDE = CONFIG, TOKENIZER, "tokenizer.json", "tokenizer_config.json"  # what the weights' digest covers too
 OTHER_MODEL = "its config belongs to another model, or it is damaged"
 HUGGING_FACE = {"format": "pt"}  # the metadata that its loaders ask for
 DIGEST = "tinygpt.sha256"  # in the metadata of weights: of all of them, and of the digests of the files beside them
@@ -46,34 +48,30 @@ PINS = {
 }  # fmt: skip
 
 
-def model_files(folder: Path) -> tuple[Path, Path]:
-    """Config and weights in a model's folder, or in a run's of the best. Raises UserError if there is no folder."""
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; expected one with {CONFIG} and {WEIGHTS}")
-    if not (folder / CONFIG).exists() and (folder / "best" / CONFIG).exists():  # a run's folder
-        folder = folder / "best"
-    return folder / CONFIG, folder / WEIGHTS
-
-
-def write_model(folder: Path, settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a model's folder. settings: what config.json says; tensors: the parameters by name."""
-    write_atomically(folder / CONFIG, (json.dumps(settings, indent=2) + "\n").encode())
+def write_model(
+    folder: Path, settings: Mapping[str, Any], generation: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+) -> None:
+    """Write a model's folder. settings, generation: what config.json says, and what transformers is told of drawing
+    text; tensors: the parameters by name. Raises UserError if it cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; a model is saved into a folder, so give the name of one")
+    for name, content in ((CONFIG, settings), ("generation_config.json", generation)):
+        write_atomically(folder / name, (json.dumps(content, indent=2) + "\n").encode())
     said = HUGGING_FACE | _digests_beside(folder)
     said[DIGEST] = _digest(tensors, said)
     write_tensors(folder / WEIGHTS, tensors, said)  # last: where there are weights, there is all they need
 
 
-def read_weights(path: Path, names: Iterable[str], checked: bool = False) -> dict[str, np.ndarray]:
-    """The weights of a model's folder that have these names. Raises UserError if they are missing, or not those that
-    were saved, so far as a digest tells; a file beside them that has changed is a note. checked: True for files known
-    to be whole.
+def check_saved(stored: Stored, path: Path) -> None:
+    """Raise UserError if the tensors `stored` in `path` are not those that were saved, so far as a digest tells; a file
+    beside them that has changed is a note.
     """
-    with _tensors_in(path) as file:
-        tensors, said = {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    if checked or DIGEST not in said:
-        return tensors
-    saved = {name: said[name] for name in (*HUGGING_FACE, CONFIG, TOKENIZER) if name in said}
-    if said[DIGEST] != _digest(tensors, saved):
+    said = stored.metadata
+    if DIGEST not in said:
+        return
+    saved = {name: said[name] for name in (*HUGGING_FACE, *BESIDE) if name in said}
+    if said[DIGEST] != _digest(stored, saved):
         way_out = "take a copy, or other weights (those of a run's last state, once its best/ is moved away)"
         raise UserError(f"{path} is damaged: its SHA-256 is not what it was when it was saved; {way_out}")
     now = _digests_beside(path.parent)
@@ -83,13 +81,12 @@ def read_weights(path: Path, names: Iterable[str], checked: bool = False) -> dic
             if not path.with_name(name).exists():
                 problem = f"was there when {path.name} was saved, and is missing now"
             warnings.warn(f"{path.with_name(name)} {problem}", Note, stacklevel=3)
-    return tensors
 
 
 def has_digest(path: Path) -> bool:
-    """Whether `read_weights` can tell if these weights are those that were saved."""
-    with _tensors_in(path) as file:
-        return DIGEST in (file.metadata() or {})
+    """Whether `check_saved` can tell if these weights are those that were saved."""
+    with stored_in(path) as stored:
+        return DIGEST in stored.metadata
 
 
 def _digest(tensors: Mapping[str, np.ndarray], said: Mapping[str, str]) -> str:
@@ -103,7 +100,7 @@ def _digest(tensors: Mapping[str, np.ndarray], said: Mapping[str, str]) -> str:
 
 
 def _digests_beside(folder: Path) -> dict[str, str]:
-    paths = [path for path in (folder / CONFIG, folder / TOKENIZER) if path.is_file()]
+    paths = [path for path in map(folder.joinpath, BESIDE) if path.is_file()]
     return {path.name: sha256(path) for path in paths if path.stat().st_size <= JSON_LIMIT}  # what is larger is neither
 
 
@@ -129,8 +126,9 @@ def copy_tensors(tensors: Mapping[str, np.ndarray], params: Parameters, source: 
     UserError, naming `source`, otherwise.
     """
     _check_names("lacks", params.keys() - tensors.keys(), source)
-    check_shapes(((name, np.shape(array)) for name, array in tensors.items()), params.shapes, source)
-    for name, array in tensors.items():
+    _check_names("has an unknown", tensors.keys() - params.keys(), source)
+    for name, array in tensors.items():  # one at a time: they may not fit in memory beside the parameters
+        check_shapes([(name, np.shape(array))], params.shapes, source)
         if "float" not in array.dtype.name:
             raise UserError(f"{source}: {name} holds {array.dtype}; expected floating-point numbers, such as float32")
         with np.errstate(over="ignore"):  # of float64 that is too large for float32
@@ -208,30 +206,11 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = No
     """
     if expected is not None:
         check_shapes(tensor_shapes(path).items(), expected, path)
-    with _tensors_in(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    with stored_in(path) as stored:
+        return dict(stored)
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of a safetensors file's arrays by name. Raises UserError as `read_tensors` does."""
-    with _tensors_in(path) as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-
-
-@contextlib.contextmanager
-def _tensors_in(path: Path) -> Iterator[Any]:
-    """A safetensors file to read from, which is no dictionary though it has keys(); a sentence for what goes wrong."""
-    try:
-        if path.exists():
-            with opened(path):  # a pipe, which the library would wait for, is a sentence
-                pass
-        with safe_open(path, framework="np") as file:
-            yield file
-    except UserError:
-        raise
-    except FileNotFoundError as error:
-        raise UserError(f"could not read {path}: no such file") from error
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged: not a whole safetensors file ({str(error)[:200]})") from error
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} holds a dtype that NumPy lacks ({error}); save it in float32") from error
+    with stored_in(path) as stored:
+        return stored.shapes

@@ -7,7 +7,6 @@ is the same lines from bottom to top.
 """
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
@@ -18,14 +17,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from tinygpt.backend import Array, device_module, fold_in
-from tinygpt.checkpoint import check_finite, check_shapes
 from tinygpt.errors import UserError, brief
 from tinygpt.layers import attention, cross_entropy, dropout, embedding, gelu, layernorm, linear, softmax
 from tinygpt.layers.dropout import AFTER_ATTENTION, AFTER_MLP, ATTENTION
 from tinygpt.models.model import KeyValueCache, Model
+from tinygpt.models.pretrained import DROPOUTS, Understood, understood_config
 from tinygpt.parameters import Finishing
 from tinygpt.random import generator
 from tinygpt.recompute import Recomputed
+from tinygpt.tensors import Stored
+from tinygpt.values import plain, whole_number
 
 GELUS = {"gelu_new": "tanh", "gelu": "none"}  # Hugging Face's names, and the layer's
 GPT2_SIZES = {  # name: n_layer, n_head, n_embd
@@ -36,13 +37,6 @@ GPT2_SIZES = {  # name: n_layer, n_head, n_embd
 }
 LAYERS = 10_000  # at most; ten times the deepest transformers (Wang et al., 2022, arXiv:2203.00555)
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")  # Hugging Face's names
-PREFIX = "transformer."  # of names that Hugging Face's GPT2LMHeadModel writes
-BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that some GPT-2 files carry along
-NOT_GPT2 = {  # settings of Hugging Face's GPT2Config that change the computation to one we do not have
-    "model_type": "gpt2", "tie_word_embeddings": True, "scale_attn_weights": True,
-    "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False,
-}  # fmt: skip
 
 
 class Leaves(Protocol):
@@ -88,10 +82,10 @@ class GPTConfig:
             "activation_function": (str, GELUS.__contains__, "gelu_new (tanh) or gelu (exact)"),
         }
         for name, (types, allowed, expected) in rules.items():
-            value, plain = getattr(self, name), type(getattr(type(self), name))  # the type of its default
-            if not isinstance(value, types) or (isinstance(value, bool) and plain is not bool) or not allowed(value):
+            value, kind = plain(getattr(self, name)), type(getattr(type(self), name))  # the type of its default
+            if not isinstance(value, types) or (isinstance(value, bool) and kind is not bool) or not allowed(value):
                 raise UserError(f"{name} is {brief(value)}; expected {expected}")
-            object.__setattr__(self, name, plain(value))  # NumPy's numbers would follow the model into files and dtypes
+            object.__setattr__(self, name, kind(value))  # NumPy's numbers would follow the model into files and dtypes
         n = self.n_embd * (self.vocab_size + self.block_size + 12 * self.n_layer * self.n_embd)
         if n > 10**13:
             about = f"{Decimal(n):.0e}"  # a float may be too small for it
@@ -106,8 +100,8 @@ class GPTConfig:
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "GPTConfig":
         """The configuration of one of OpenAI's models: gpt2, gpt2-medium, gpt2-large or gpt2-xl."""
-        if name not in GPT2_SIZES:
-            raise UserError(f"there is no model preset {name!r}; expected one of {', '.join(GPT2_SIZES)}")
+        if not isinstance(name, str) or name not in GPT2_SIZES:
+            raise UserError(f"there is no model preset {brief(name)}; expected one of {', '.join(GPT2_SIZES)}")
         n_layer, n_head, n_embd = GPT2_SIZES[name]
         return cls(**{"n_layer": n_layer, "n_head": n_head, "n_embd": n_embd} | overrides)
 
@@ -131,33 +125,28 @@ class GPTConfig:
         """The number of parameters; the head is tied to `wte` and counts once."""
         return sum(prod(shape) for shape in self.shapes().values())
 
-    def to_pretrained(self) -> dict[str, Any]:
-        """What Hugging Face's config.json says of this model."""
+    def to_pretrained(self, bos_token_id: int | None = None, eos_token_id: int | None = None) -> dict[str, Any]:
+        """What Hugging Face's config.json says of this model. The tokens that begin and end a text are null where there
+        are none, for they would be GPT-2's if nothing were said.
+        """
+        ends = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
+        for name, token in ends.items():
+            ends[name] = None if token is None else whole_number(token, name, 0, self.vocab_size - 1)
         ours = asdict(self)
         n_positions, dropout = ours.pop("block_size"), ours.pop("dropout")
         fixed = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "tie_word_embeddings": True}
-        return fixed | ours | {"n_positions": n_positions} | dict.fromkeys(DROPOUTS, dropout)
+        return fixed | ours | {"n_positions": n_positions} | dict.fromkeys(DROPOUTS, dropout) | ends
 
     @classmethod
     def from_pretrained(cls, settings: Mapping[str, Any], source: Path) -> "GPTConfig":
-        """The configuration that a config.json, read from `source`, stands for. Three different dropout probabilities,
-        which GPTConfig cannot say, become 0. Raises UserError for a model that is not GPT-2's architecture.
+        """The configuration that a config.json, read from `source`, stands for; see `understood_config`. Raises
+        UserError for a model that is not GPT-2's architecture.
         """
-        for key, expected in NOT_GPT2.items():
-            if settings.get(key, expected) != expected:
-                raise UserError(f"{source} has {key} = {brief(settings[key])}; this library computes only {expected!r}")
+        fields = understood_config(settings, source)
         try:
-            sizes = {name: settings[name] for name in ("vocab_size", "n_layer", "n_head", "n_embd")}
-            sizes["block_size"] = settings["n_positions"]
-        except KeyError as missing:
-            raise UserError(f"{source} lacks {missing}; expected the config of a GPT-2 model") from None
-        activation = settings.get("activation_function", "gelu_new")
-        dropouts = [settings.get(name, 0.0) for name in DROPOUTS]
-        config = cls(
-            **sizes, layer_norm_epsilon=settings.get("layer_norm_epsilon", 1e-5), bias=settings.get("bias", True),
-            activation_function="gelu_new" if activation == "gelu_pytorch_tanh" else activation,  # the same function
-            dropout=dropouts[0] if dropouts.count(dropouts[0]) == 3 else 0.0,
-        )  # fmt: skip
+            config = cls(**fields)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
         if (n_inner := settings.get("n_inner")) not in (None, 4 * config.n_embd):
             raise UserError(f"{source} has n_inner = {brief(n_inner)}; this library computes only 4 * n_embd")
         return config
@@ -445,39 +434,30 @@ class GPT(Model):
                     tensors[name.removesuffix("weight") + "bias"] = np.zeros(weight.shape[-1], weight.dtype)
         return tensors
 
-    def tensors_to_read(self, shapes: Mapping[str, tuple[int, ...]], source: Path) -> list[str]:
-        """The names in the weights file `source` of what `understand_tensors` takes; shapes: of all that is in it.
-        Raises UserError for names and shapes that are not this model's.
+    def understand_tensors(self, stored: Stored, source: Path) -> Understood:
+        """The parameters by name, of what the weights file `source` holds, none of them read yet. Raises UserError for
+        names and shapes that are not this model's.
         """
-        plain = {name: name.removeprefix(PREFIX) for name in shapes}
-        names = [name for name in shapes if not BUFFERS.fullmatch(plain[name])]
-        expected = replace(self.config, bias=True).shapes()
-        expected["lm_head.weight"] = expected["wte.weight"]
-        check_shapes(((plain[name], shapes[name]) for name in names), expected, source)
-        return names
+        return Understood(stored, replace(self.config, bias=True).shapes(), source)
 
-    def understand_tensors(self, tensors: Mapping[str, np.ndarray], source: Path) -> dict[str, np.ndarray]:
-        """The parameters by name, of what the weights file `source` holds: what Hugging Face's GPT-2 classes write,
-        with or without the prefix. Raises UserError for a head of its own, or biases where none may be.
+    def check_left_out(self, understood: Understood, source: Path) -> None:
+        """Leave out what this model does without. Raises UserError for biases where none may be, and for other masks
+        than its own.
         """
-        tensors = {name.removeprefix(PREFIX): array for name, array in tensors.items()}
-        head = tensors.pop("lm_head.weight", None)
-        if head is not None and not np.array_equal(head, tensors.get("wte.weight", np.empty(0)), equal_nan=True):
-            raise UserError(f"{source} has a head that is not tied to wte.weight; this library ties them")
-        for name in [] if self.config.bias else [name for name in tensors if name.endswith(".bias")]:
-            bias = tensors.pop(name)
-            check_finite(name, bias, source)
-            if bias.any():
-                config = source.with_name("config.json")
-                raise UserError(f"{config} says the model has no biases, but {source.name} has some that are not zero")
-        return tensors
+        understood.check_masks(self.config.block_size)
+        if not self.config.bias:
+            understood.without_biases(source.with_name("config.json"))
 
     def cropped(self, block_size: int) -> "GPT":
-        """This model with a shorter context: it keeps the first `block_size` of the position embeddings."""
+        """This model with a shorter context: it keeps the first `block_size` of the position embeddings. Raises
+        UserError for a context that is longer.
+        """
+        block_size = whole_number(block_size, "block_size", 1, self.config.block_size)
         config = replace(self.config, block_size=block_size)
         shorter = type(self)(config, self.device, self.precision.computation, None, self.ops, self.parts)
         for name, array in self.params.items():
             shorter.params[name] = array[:block_size] if name == "wpe.weight" else array
+        shorter.drawable = self.drawable
         return shorter
 
 

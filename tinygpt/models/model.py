@@ -4,6 +4,7 @@ A page (`gpt2.py`) derives its model from `Model` and says what is its own: conf
 backward up to the final hidden state, one step of decoding.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +17,14 @@ from tinygpt.device import check_memory, resolve_device
 from tinygpt.errors import UserError, brief
 from tinygpt.files import read_json
 from tinygpt.layers.cross_entropy import IGNORED
+from tinygpt.model_folder import model_files, model_folder, named_path
+from tinygpt.models.inputs import as_token_array, check_cache, check_dout, check_grads, check_ids, check_mapping
 from tinygpt.ops import build
 from tinygpt.parameters import Adding, Finishing, Parameters
 from tinygpt.precision import dtype_of, precision_of
-from tinygpt.random import generator
+from tinygpt.random import checked_seed, generator
+from tinygpt.tensors import stored_in
+from tinygpt.values import SMALLEST, real_number, whole_number
 
 
 class Computing(dict):
@@ -61,9 +66,10 @@ class Model:
     hidden_backward: Callable[[Array, tuple, Any], None]  # its gradient, cache, grads to add to
     decode: Callable[..., Array]  # new tokens, the first one's position, memory, params -> their hidden state
     pretrained_tensors: Callable[[], dict[str, np.ndarray]]  # the parameters as a file holds them
-    tensors_to_read: Callable[[Mapping, Path], list[str]]  # of all shapes in a file by name; they may be too large
-    understand_tensors: Callable[[Mapping, Path], dict[str, np.ndarray]]  # and what was read, back
+    understand_tensors: Callable[[Any, Path], Any]  # what a file holds as the parameters by name, not read yet
+    check_left_out: Callable[[Any, Path], None]  # and then what of it is not used
 
+    drawable: int | None = None  # the ids below it are drawn, where the rest is padding that no tokenizer knows
     probabilities: Any = staticmethod(sample.probabilities)
     draw: Any = staticmethod(sample.draw)
 
@@ -71,23 +77,44 @@ class Model:
         self, config: Any, device: str = "cpu", dtype: Any = "float32", seed: int | None = 1337,
         ops: Any = None, parts: Mapping[str, Any] | None = None,
     ):  # fmt: skip
+        if not isinstance(config, self.config_class):
+            kind, example = type(self).__name__, f"{type(self).__name__}({self.config_class.__name__}(n_layer=2))"
+            load = f" (what is saved is loaded with {kind}.from_pretrained)" if isinstance(config, str | Path) else ""
+            raise UserError(f"a {kind} got {brief(config)} for its config; expected one such as in {example}{load}")
         self.config = config
         self.device, _ = resolve_device(device)
         self.precision = precision_of(dtype, self.device, getattr(ops, "reference", False))
         self.dtype = dtype_of(self.precision.computation)
+        if ops is not None and not hasattr(ops, "fused"):
+            raise UserError(f"ops is {brief(ops)}; expected a table of layers, such as tinygpt.ops.build('reference')")
         self.ops: Any = ops if ops is not None else build(device=self.device)
-        self.parts = dict(parts or {})
+        self.parts = check_mapping(parts)
         for part, own in self.parts.items():
             if not hasattr(type(self), part):
                 raise UserError(f"there is no {part!r} in this model that something else could take the place of")
             setattr(self, part, own)
-        self.seed = seed if seed is not None else 0
+        self.seed = 0 if seed is None else checked_seed(seed)
         needed = config.n_params * np.dtype(self.precision.parameters).itemsize
         check_memory(needed, f"{config.n_params:,} parameters", self.device)
         self.params = Parameters(config.shapes(), self.precision.parameters, self.device)
         self.layer_params = self._by_layer(self.params)
         if seed is not None:
-            self.initialise(seed)
+            self.initialise(self.seed)
+
+    # A copy has parameters of its own, and shares what has none: layers are pure functions.
+
+    def __deepcopy__(self, memo: dict) -> Any:
+        other = copy.copy(self)
+        other.params = copy.deepcopy(self.params, memo)
+        other.layer_params = other._by_layer(other.params)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "layer_params"}  # views of params
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.layer_params = self._by_layer(self.params)
 
     def computing(self) -> Mapping[str, Array]:
         """The parameters as a forward pass takes them: `params`, or with matrices in bfloat16, cast now. Nobody keeps
@@ -115,7 +142,7 @@ class Model:
         params = self.computing()
         x, hidden_cache = self.hidden(self._tokens(idx), params=params)
         logits, head_cache = self.ops.linear.forward(x, params[self.head].T, None)  # (B, T, C) -> (B, T, V)
-        return logits.astype(self.precision.accumulation, copy=False), (None, hidden_cache, head_cache)
+        return logits.astype(self.precision.accumulation, copy=False), (logits.shape, hidden_cache, head_cache)
 
     def loss(
         self, idx: Array, targets: Array, denominator: float | None = None, need_grad: bool = True,
@@ -126,8 +153,12 @@ class Model:
         idx, targets: (B, T) integers. denominator: divides the sum of losses in place of the number of counted
         targets, so that shards and micro-batches sum to the whole. need_grad: False for evaluation, which drops
         nothing out, keeps nothing and returns None for the cache. step, row: which dropout masks: the training step,
-        and the place of idx[0] in the whole batch. Returns loss: (), on the device; cache for `backward`.
+        and the place of idx[0] in the whole batch. Returns loss: (), on the device; cache for `backward`. Raises
+        UserError for what is none of these.
         """
+        step, row = whole_number(step, "step"), whole_number(row, "row")
+        if denominator is not None and not (hasattr(denominator, "get") and np.ndim(denominator) == 0):  # a card's
+            real_number(denominator, "denominator", "a number above 0", SMALLEST)
         idx, targets = self.upload(idx, targets)
         dropout, params = self.config.dropout if need_grad else 0.0, self.computing()
         x, hidden_cache = self.hidden(idx, dropout, fold_in(self.seed, step), row, need_grad, params)
@@ -143,22 +174,27 @@ class Model:
         ours = self.lm_head_loss is type(self).lm_head_loss
         return ours and self.ops.fused("lm_head_loss") or self.lm_head_loss
 
-    def backward(self, cache: tuple | None, grads: Any = None, dout: Array | None = None) -> Any:
+    def backward(self, cache: Any, grads: Any = None, dout: Array | None = None) -> Any:
         """The gradient of every parameter, added into `grads`.
 
         cache: from `loss` or `forward`. grads: a mapping with the keys and shapes of `params`; new zeros if None.
         dout: the gradient with respect to what came with it: a loss (), 1 if None; logits (B, T, V). Returns grads.
+        Raises UserError for another cache, and for grads with other names or shapes.
         """
-        if cache is None:
-            raise UserError("backward got no cache: loss(..., need_grad=False) keeps none; call it with need_grad=True")
-        head, hidden_cache, head_cache = cache  # head: None after forward
+        check_cache(cache)
+        if grads is not None:
+            check_grads(grads, self.params)
+        head, hidden_cache, head_cache = cache  # head: the logits' shape after forward
+        after_forward = isinstance(head, tuple)
+        if dout is not None:
+            check_dout(dout, head if after_forward else ())
+        elif after_forward:
+            raise UserError("backward of forward's cache needs dout, the gradient of your loss with respect to logits")
         totals = self.params.zeros_like() if grads is None else grads
         grads = Adding(totals) if self.device == "cuda" else totals
-        if head is not None:
+        if not after_forward:
             dout = device_module(self.device).ones((), self.precision.accumulation) if dout is None else dout
             dx, dw = head.backward(dout, head_cache)
-        elif dout is None:
-            raise UserError("backward of forward's cache needs dout, the gradient of your loss with respect to logits")
         else:
             dx, dw_transposed, _ = self.ops.linear.backward(dout, head_cache)
             dw = dw_transposed.T
@@ -188,12 +224,12 @@ class Model:
         seed: of the draws; None for a different one each time. Keys and values of past positions are remembered. When
         the window of block_size tokens is full, its older half is dropped and the rest encoded anew (positions are
         absolute, so nothing remembered survives a shift); `exact_window` instead slides by one token at a time as
-        nanoGPT does, with nothing remembered, and is slower.
+        nanoGPT does, with nothing remembered, and is slower. Raises UserError for what is none of these.
         """
-        sample.check_rules(temperature, top_k, top_p)
-        if max_new_tokens < 0:
-            raise UserError(f"max_new_tokens is {max_new_tokens}; expected 0 or more")
-        return self._stream(self._prompt(idx), max_new_tokens, (temperature, top_k, top_p), seed, exact_window)
+        rules = sample.check_rules(temperature, top_k, top_p)
+        max_new_tokens = whole_number(max_new_tokens, "max_new_tokens", 0)
+        seed = None if seed is None else checked_seed(seed)
+        return self._stream(self._prompt(idx), max_new_tokens, rules, seed, exact_window)
 
     def _stream(
         self, tokens: np.ndarray, max_new_tokens: int, rules: tuple, seed: int | None, exact_window: bool
@@ -215,7 +251,7 @@ class Model:
             else:
                 x = self.decode(to_device(new, self.device), start, memory, params)
             logits = self.logits(x[:, -1], params[self.head])  # (B, C) -> (B, V): the last position's only
-            logits = logits.astype(self.precision.accumulation, copy=False)
+            logits = logits[:, : self.drawable].astype(self.precision.accumulation, copy=False)
             drawn = self.draw(self.probabilities(to_host(logits), *rules, self.ops.softmax), rng)
             yield drawn
             new = drawn[:, None]
@@ -234,27 +270,39 @@ class Model:
 
     # Saving and loading
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json` and `model.safetensors` into `folder` as a Hugging Face checkpoint."""
-        checkpoint.write_model(Path(folder), self.config.to_pretrained(), self.pretrained_tensors())
+    def save_pretrained(
+        self, folder: str | Path, bos_token_id: int | None = None, eos_token_id: int | None = None
+    ) -> None:
+        """Write `config.json` and `model.safetensors` into `folder` as a Hugging Face checkpoint. bos_token_id,
+        eos_token_id: the tokens that begin and end a text, if any do.
+        """
+        settings = self.config.to_pretrained(bos_token_id, eos_token_id)
+        ends = {name: settings[name] for name in ("bos_token_id", "eos_token_id") if settings[name] is not None}
+        generation = ends | {"max_length": self.config.block_size}  # else transformers goes on beyond it, and fails
+        checkpoint.write_model(named_path(folder), settings, generation, self.pretrained_tensors())
 
     @classmethod
     def from_pretrained(
         cls, folder: str | Path, device: str = "cpu", dtype: str = "float32", ops: Any = None,
         parts: Mapping[str, Any] | None = None, checked: bool = False,
     ) -> Any:  # fmt: skip
-        """Read a Hugging Face folder, this library's or another's; "gpt2" to "gpt2-xl" download OpenAI's weights on
-        first use. checked: True where the files are known to be whole already. Raises UserError for files that are
-        missing, damaged, of another shape, or of numbers that no weights can be.
+        """Read a Hugging Face folder, this library's or another's (docs/checkpoints.md has what is read); "gpt2"
+        to "gpt2-xl" download OpenAI's weights on first use. checked: True where the files are known to be whole
+        already. Raises UserError for files that are missing, damaged, of another shape, or of numbers that no weights
+        can be.
         """
-        if str(folder) in cls.sizes and not Path(folder).exists():
-            folder, checked = cls._downloaded(str(folder)), True
-        config, weights = checkpoint.model_files(Path(folder))
+        name = str(folder).removeprefix("openai-community/")  # as the hub calls them
+        if name in cls.sizes and not Path(folder).exists():
+            folder, checked = cls._downloaded(name), True
+        config, weights = model_files(folder)
         shape = cls.config_class.from_pretrained(read_json(config), config)
         model = cls(shape, device, dtype, seed=None, ops=ops, parts=parts)
-        names = model.tensors_to_read(checkpoint.tensor_shapes(weights), weights)
-        tensors = model.understand_tensors(checkpoint.read_weights(weights, names, checked), weights)
-        checkpoint.copy_tensors(tensors, model.params, folder)
+        with stored_in(weights) as stored:
+            understood = model.understand_tensors(stored, weights)
+            if not checked:
+                checkpoint.check_saved(stored.only(understood.stored_names), weights)
+            model.check_left_out(understood, weights)
+            checkpoint.copy_tensors(understood, model.params, model_folder(folder))
         return model
 
     @classmethod
@@ -291,10 +339,12 @@ class Model:
 
     def _tokens(self, idx: Array, name: str = "idx", lowest: int = 0) -> Array:
         """`idx` checked, on the device. What is already on a card was checked before it went there."""
-        idx = np.asarray(idx) if isinstance(idx, list | tuple) else idx
+        idx = as_token_array(idx, name)
         if idx.ndim != 2 or idx.dtype.kind not in "iu" or 0 in idx.shape:
+            way_out = f"; for one sequence give {name}[None]" if idx.ndim == 1 and idx.dtype.kind in "iu" else ""
             raise UserError(
                 f"{name} has shape {idx.shape} and dtype {idx.dtype}; expected integers, (B, T) with B and T at least 1"
+                f"{way_out}"
             )
         if idx.shape[1] > self.config.block_size:
             raise UserError(
@@ -302,19 +352,16 @@ class Model:
                 f"crop it with {name}[:, -{self.config.block_size}:] or train with --block_size={idx.shape[1]}"
             )
         if not isinstance(idx, np.ndarray):
+            if self.device == "cpu":
+                raise UserError(f"{name} is on a card, and the model on the CPU; give {name}.get()")
             return idx
-        if idx.min() < lowest or idx.max() >= self.config.vocab_size:
-            wrong = idx.min() if idx.min() < lowest else idx.max()
-            raise UserError(
-                f"{name} has the token id {wrong}, but vocab_size is {self.config.vocab_size}; expected ids from "
-                f"{lowest} to {self.config.vocab_size - 1}, so encode the text with this model's own tokenizer"
-            )
+        check_ids(idx, name, lowest, self.config.vocab_size)
         return to_device(idx, self.device)
 
     def _prompt(self, idx: Array) -> np.ndarray:
         """A prompt checked, as (B, T) int64 on the host; it may be longer than block_size."""
-        idx = np.asarray(idx if isinstance(idx, list | tuple) else to_host(idx))
-        if idx.ndim == 2 and idx.shape[1] == 0:
+        idx = to_host(as_token_array(idx, "idx"))
+        if idx.size == 0:
             raise UserError("the prompt has no tokens; give at least one, such as a newline")
         self._tokens(idx[:, -self.config.block_size :] if idx.ndim == 2 else idx)
         return idx.astype(np.int64)
