@@ -1,6 +1,8 @@
 """What all tests share, and what a run of them says of those that cannot run here."""
 
+import os
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +35,17 @@ def rng():
     return np.random.default_rng(0)
 
 
+@pytest.fixture
+def gpt2_files(monkeypatch):
+    """GPT-2's encoding without a network, from tiktoken's two files where this machine has them."""
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR") or Path(__file__).resolve().parents[2] / "shared" / "tiktoken"
+    if not Path(folder).is_dir():
+        pytest.skip("GPT-2's two encoding files are not beside this checkout, and tests stay off the network")
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(folder))
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
-    """Token files of the tests go into a folder of their own, shared by all tests of a run."""
+    """Token files of the tests go into a folder of their own, shared by all tests of a run; threads are the default."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -14,7 +14,6 @@ from tests import children
 from tinygpt.errors import UserError
 from tinygpt.tokenizer import SPLIT, BPETokenizer, CharTokenizer, GPT2Tokenizer, load, merge
 
-GPT2_FILES = Path(__file__).resolve().parents[2] / "shared" / "tiktoken"
 PROSE = "the cat sat on the mat; the dog's bowl was 1234 cm from 'the' cat.\n    def mat(self):\n\treturn  self.cat\n"
 PROSE *= 3
 PROSE += "naïve café, 東京タワー 🙂🙂 a\u0301 e\u0301\u00a0\u2003x aaaa aaaaa \r\n"
@@ -28,10 +27,7 @@ def bpe():
 
 
 @pytest.fixture
-def gpt2(monkeypatch):
-    if not GPT2_FILES.is_dir():
-        pytest.skip("GPT-2's two encoding files are not beside this checkout, and tests stay off the network")
-    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(GPT2_FILES))
+def gpt2(gpt2_files):
     return GPT2Tokenizer()
 
 
