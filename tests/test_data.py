@@ -2,9 +2,7 @@ import hashlib
 import http.client
 import io
 import os
-import pickle
 import string
-import sys
 import tempfile
 import threading
 import time
@@ -18,7 +16,7 @@ from tests import children
 from tinygpt.data import Corpus, load, load_corpus, token_cache
 from tinygpt.errors import UserError
 from tinygpt.files import cache_folder, download, write_atomically
-from tinygpt.tokenizer import BPETokenizer, CharTokenizer, GPT2Tokenizer
+from tinygpt.tokenizer import BPETokenizer, CharTokenizer
 
 TEXT = "O naïve 🙂, wherefore art thou?\r\n\tDeny thy father\nand refuse thy name;\n" * 20
 
@@ -42,15 +40,6 @@ def text_file(tmp_path):
 def corpus_of(ids, n_val=20):
     ids = np.arange(ids, dtype=np.uint16)
     return Corpus("numbers", ids, ids[:n_val], None, len(ids))
-
-
-def token_folder(folder, train, val, text=None):
-    folder.mkdir(exist_ok=True)
-    np.array(train, np.uint16).tofile(folder / "train.bin")
-    np.array(val, np.uint16).tofile(folder / "val.bin")
-    if text is not None:
-        (folder / "input.txt").write_bytes(text.encode())
-    return folder
 
 
 def files_under(folder):
@@ -158,11 +147,7 @@ def test_bpe_has_1024_tokens_unless_told_otherwise(tmp_path):
     assert load_corpus(data=tmp_path / "squares.txt", tokenizer="bpe").vocab_size == 1024
 
 
-def test_gpt2_tokens(text_file, monkeypatch):
-    files = Path(__file__).resolve().parents[2] / "shared" / "tiktoken"
-    if not files.is_dir():
-        pytest.skip("GPT-2's two encoding files are not beside this checkout, and tests stay off the network")
-    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(files))
+def test_gpt2_tokens(text_file, gpt2_files):
     corpus = load_corpus(data=text_file, tokenizer="gpt2")
     assert (corpus.vocab_size, corpus.train.dtype) == (50257, np.uint16)
     assert corpus.tokenizer.decode([*corpus.train, *corpus.val]) == TEXT
@@ -490,108 +475,6 @@ def test_leftovers_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path
         os.utime(leftover, (time.time() - age, time.time() - age))
     write_atomically(tmp_path / "file", b"whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".file.alive.writing", "file"]
-
-
-# folders of token files
-
-
-def test_a_token_folder_is_read_where_it_lies(tmp_path):
-    folder = token_folder(tmp_path / "tokens", [5, 6, 7], [8, 9])
-    for corpus in (load_corpus(data=folder), load_corpus(str(folder))):
-        assert corpus.name == "tokens"
-        assert corpus.train.tolist() == [5, 6, 7] and corpus.val.tolist() == [8, 9]
-        assert Path(corpus.train.filename) == folder / "train.bin"
-        assert (corpus.tokenizer, corpus.vocab_size, corpus.bits_per_character(1.0)) == (None, 10, None)
-    assert not (tmp_path / "cache").exists()
-
-
-def nanogpt_folder(folder, text):
-    """What nanoGPT's data/shakespeare_char/prepare.py leaves behind, its pickle included."""
-    ids = CharTokenizer.train(text).encode(text)
-    split = int(len(text) * 0.9)
-    token_folder(folder, ids[:split], ids[split:], text)
-    (folder / "meta.pkl").write_bytes(pickle.dumps({"stoi": "a lie"}))
-    return folder
-
-
-def test_a_nanogpt_character_folder_gets_its_characters_back(tmp_path):
-    text = "To be, or not to be\nthat is the question.\n" * 5
-    corpus = load_corpus(data=nanogpt_folder(tmp_path / "n", text))
-    assert corpus.tokenizer == CharTokenizer.train(text)
-    assert corpus.tokenizer.decode([*corpus.train, *corpus.val]) == text
-    assert corpus.bits_per_character(np.log(2)) == pytest.approx(1)
-
-
-def test_a_pickle_is_never_opened(tmp_path):
-    folder = nanogpt_folder(tmp_path / "n", "abc" * 50)
-    (folder / "meta.pkl").unlink()
-    (folder / "meta.pkl").mkdir()  # opening it would fail
-    assert load_corpus(data=folder).vocab_size == 3
-    assert "pickle" not in sys.modules["tinygpt.data"].__dict__
-
-
-def test_a_text_that_does_not_give_the_tokens_is_not_believed(tmp_path):
-    folder = nanogpt_folder(tmp_path / "n", "abc" * 50)
-    (folder / "input.txt").write_text("cab" * 50)
-    corpus = load_corpus(data=folder)
-    assert (corpus.tokenizer, corpus.vocab_size) == (None, 3)
-    (folder / "input.txt").write_bytes(b"ab\xff" * 50)
-    assert load_corpus(data=folder).tokenizer is None
-
-
-@pytest.mark.parametrize("text", [None, "Only a few characters"])
-@pytest.mark.parametrize("largest, expected", [(50256, GPT2Tokenizer()), (50257, None), (65535, None)])
-def test_ids_beyond_characters_and_up_to_50256_are_gpt2s(tmp_path, text, largest, expected):
-    corpus = load_corpus(data=token_folder(tmp_path / "t", [15496, 995], [largest], text))
-    assert corpus.tokenizer == expected
-    assert corpus.vocab_size == (50257 if expected else largest + 1)
-
-
-def test_ids_are_gpt2s_from_the_first_that_the_text_has_no_character_for(tmp_path):
-    folder = token_folder(tmp_path / "t", [0, 1, 2, 0], [2], "abcabc")
-    assert load_corpus(data=folder).tokenizer == CharTokenizer("abc")
-    assert load_corpus(data=token_folder(folder, [0, 1, 2, 0], [3])).vocab_size == 50257
-
-
-def test_a_tokenizer_that_is_given_goes_with_the_token_folder(tmp_path):
-    folder = token_folder(tmp_path / "t", [0, 1], [2])
-    assert load_corpus(data=folder, tokenizer=CharTokenizer("xyz")).tokenizer.decode([2]) == "z"
-    assert load_corpus(data=folder, tokenizer="gpt2").vocab_size == 50257
-    with pytest.raises(UserError, match="holds token id 2, but the char vocabulary has only 2 tokens"):
-        load_corpus(data=folder, tokenizer=CharTokenizer("xy"))
-    with pytest.raises(UserError, match="holds tokens already, so --tokenizer=bpe is too late"):
-        load_corpus(data=folder, tokenizer="bpe")
-
-
-@pytest.mark.parametrize("missing", ["train.bin", "val.bin"])
-def test_a_folder_without_token_files_is_refused(tmp_path, missing):
-    folder = token_folder(tmp_path / "t", [0, 1], [2])
-    (folder / missing).unlink()
-    with pytest.raises(UserError, match=f"has no {missing}; --data takes a text, or a folder with"):
-        load_corpus(data=folder)
-
-
-def test_a_token_file_of_half_a_token_is_refused(tmp_path):
-    folder = token_folder(tmp_path / "t", [0, 1], [2])
-    (folder / "val.bin").write_bytes(b"\0\0\0")
-    with pytest.raises(UserError, match="val.bin has an odd number of bytes"):
-        load_corpus(data=folder)
-
-
-def test_an_empty_token_file_is_a_short_split(tmp_path):
-    corpus = load_corpus(data=token_folder(tmp_path / "t", [1, 2], []))
-    with pytest.raises(UserError, match="val part of t has 0 tokens"):
-        corpus.batch("val", 1, 1, np.random.default_rng(0))
-
-
-def test_a_folder_of_token_files_is_found_where_nanogpt_keeps_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "data" / "shakespeare_char"
-    folder.mkdir(parents=True)
-    for part in ("train", "val"):
-        np.arange(20, dtype=np.uint16).tofile(folder / f"{part}.bin")
-    corpus = load_corpus("shakespeare_char")  # a name of ours too; what lies here goes first
-    assert corpus.vocab_size == 20 and len(corpus.train) == 20
 
 
 # addition

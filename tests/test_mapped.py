@@ -13,7 +13,7 @@ from tests import children
 from tinygpt.data import load_corpus, token_cache
 from tinygpt.data.token_cache import MIB
 from tinygpt.errors import UserError
-from tinygpt.run.store import load_meta
+from tinygpt.run.folder import load_meta
 
 
 def token_files(folder):
@@ -89,7 +89,7 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not cut a file that is mapped")
 def test_a_command_ends_with_a_sentence_when_its_tokens_are_cut_short(data, tmp_path):
     path, _ = data
-    small = "--n_layer=1 --n_embd=16 --n_head=2 --block_size=16 --batch_size=4 --eval_iters=1 --max_iters=9"
+    small = "--n_layer=1 --n_embd=16 --n_head=2 --block_size=16 --batch_size=4 --eval_iters=1 --max_iters=9 --advice=0"
     arguments = f"--data={path}", f"--out_dir={tmp_path / 'out'}", *small.split(), "--device=cpu", "--threads=1"
     root = Path(__file__).resolve().parents[1]
     ended = children.run("-c", CUT_SHORT_AT_THE_SEVENTH_BATCH, "train", *arguments, cwd=root)
@@ -99,7 +99,7 @@ def test_a_command_ends_with_a_sentence_when_its_tokens_are_cut_short(data, tmp_
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not cut a file that is mapped")
-@pytest.mark.parametrize(("place", "name", "rest"), [("file", "read", 100), ("module", "_hash", 3 * MIB)])
+@pytest.mark.parametrize(("place", "name", "rest"), [("file", "read", 100), ("module", "hashed", 3 * MIB)])
 def test_what_is_cut_short_while_it_is_compared_is_a_sentence(tmp_path, monkeypatch, place, name, rest):
     """Before a MiB is read, of which there is too little then; and after it, when it is as it was."""
     monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path / "cache"))

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import resource
 import select
 import shutil
@@ -92,6 +93,8 @@ FORMATS = {
     "prompt": Format("text.txt", lambda: samples("--start=FILE:text.txt")),
     "train.bin": Format("tokens/train.bin", lambda: begins("--data=tokens")),
     "val.bin": Format("tokens/val.bin", lambda: begins("--data=tokens")),
+    "meta.pkl": Format("characters/meta.pkl", lambda: begins("--data=characters")),
+    "train.bin of a shard": Format("shards/t_train_1.bin", lambda: begins("--data=shards")),
     "input.txt": Format("tokens/input.txt", lambda: begins("--data=tokens")),
     "cache": Format("cache/texts/*/*", begins),
     "checksums of the cache": Format("cache/texts/*/checksums", begins),
@@ -125,6 +128,15 @@ def prepare(folder: Path) -> None:
     ids[:5000].tofile(folder / "tokens" / "train.bin")
     ids[5000:].tofile(folder / "tokens" / "val.bin")
     shutil.copy(text, folder / "tokens" / "input.txt")
+    shutil.copytree(folder / "tokens", folder / "characters")
+    (folder / "characters" / "input.txt").unlink()
+    meta = {"vocab_size": len(characters), "itos": dict(enumerate(characters))}
+    (folder / "characters" / "meta.pkl").write_bytes(pickle.dumps(meta))
+    (folder / "shards").mkdir()
+    header = np.zeros(256, np.int32)
+    for name, piece in (("val_0", ids[5000:]), ("train_1", ids[:2000]), ("train_2", ids[2000:5000])):
+        header[:3] = 20240520, 1, len(piece)
+        (folder / "shards" / f"t_{name}.bin").write_bytes(header.tobytes() + piece.tobytes())
     (folder / "work").mkdir()
     derived = {"7": {"place": 3, "ended": True, "derived": ["backward(dout, cache)"]}}
     kept = {"waits": False, "lessons": derived, "exercises": {"gelu": {"attempts": 2, "hints": 1}}}

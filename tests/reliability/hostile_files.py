@@ -114,9 +114,9 @@ ATTACKS = {
         import sys
         def attack():
             import tinygpt.layers.gelu as right
-            import tinygpt.layers.layernorm, tinygpt.layers.softmax, tinygpt.tokenizer
+            import tinygpt.layers.layernorm, tinygpt.layers.softmax, tinygpt.tokenizer.bpe
             mine = sys._getframe(1).f_globals
-            for module in (right, tinygpt.layers.layernorm, tinygpt.layers.softmax, tinygpt.tokenizer):
+            for module in (right, tinygpt.layers.layernorm, tinygpt.layers.softmax, tinygpt.tokenizer.bpe):
                 for name in ('forward', 'backward', 'merge'):
                     if name in mine:
                         setattr(module, name, mine[name])

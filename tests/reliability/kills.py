@@ -83,14 +83,14 @@ class Chains:
             wrong.append(f"status {process.returncode} and {err[-300:]!r} in place of an end")
         if "Traceback" in err:
             wrong.append(f"a traceback: {err[-300:]!r}")
-        return number is not None and "train longer" not in out
+        return number is not None and "sample more" not in out
 
     def check_ending(self, place: Path, number: int, status: int, out: str, wrong: list[str]) -> None:
         """What a run that `number` ended has said and saved."""
         shown = [int(step.replace(",", "")) for step in re.findall(r"^step +([\d,]+)  train loss", out, re.M)]
         if shown and not (place / "out" / "last" / "current").exists():
             wrong.append(f"step {shown[-1]} was shown as evaluated, and nothing is saved")
-        if number not in SAID or "train longer" in out:  # the second: it had finished
+        if number not in SAID or "sample more" in out:  # the second: it had finished
             return
         name = signal.Signals(number).name
         begun = "writes to" in out  # before, there is nothing to save, and the system's own status says as much
