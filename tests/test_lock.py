@@ -15,9 +15,9 @@ from tests import children
 from tests.test_train import run, tiny
 from tinygpt import UserError
 from tinygpt.cli import main
-from tinygpt.run import lock
+from tinygpt.run.folder import load_state, set_aside
 from tinygpt.run.lock import LOCK, owned
-from tinygpt.run.store import load_state, save, save_weights, set_aside
+from tinygpt.run.store import save, save_weights
 from tinygpt.train import load_model, resume, start, train
 
 ROOT = Path(__file__).parents[1]
@@ -151,7 +151,7 @@ def test_a_file_system_without_locks_is_a_note(tmp_path, monkeypatch, capsys, nu
     def flock(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(lock.fcntl, "flock", flock)
+    monkeypatch.setattr("fcntl.flock", flock)
     assert main(["train", *SMALL, f"--out_dir={tmp_path}"]) == 0
     assert f"note: the file system of {tmp_path} has no locks ({os.strerror(number)})" in capsys.readouterr().out
 

@@ -17,7 +17,7 @@ from tests.damage import damage
 from tinygpt.cli import main
 from tinygpt.data import load_corpus, token_cache
 from tinygpt.errors import Note, UserError
-from tinygpt.run.store import load_state
+from tinygpt.run.folder import load_state
 from tinygpt.tokenizer import CharTokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz \n"
@@ -99,8 +99,8 @@ def test_an_entry_in_anothers_place_is_made_anew(cache, tmp_path):
 def test_only_what_is_read_is_compared_and_only_once(cache, text_file, monkeypatch):
     load_corpus(data=text_file)
     hashed = []
-    real = token_cache._hash
-    monkeypatch.setattr(token_cache, "_hash", lambda content: (hashed.append(len(content)), real(content))[1])
+    real = token_cache.hashed
+    monkeypatch.setattr(token_cache, "hashed", lambda content: (hashed.append(len(content)), real(content))[1])
     corpus = load_corpus(data=text_file)
     assert max(hashed) < token_cache.MIB or hashed.count(1_800_000) == 1  # the text itself, and small files
     check, mib = corpus.checks["train"], token_cache.MIB // 2  # in tokens
@@ -301,7 +301,7 @@ def test_whatever_fits_its_own_digest_is_read_or_made_anew(cache, tmp_path):
     good = json.loads((entry / "checksums").read_bytes().partition(b"\n")[2])
     for what, content in odd_checksums(good).items():
         text = json.dumps(content).encode()
-        (entry / "checksums").write_bytes(token_cache._hash(text).encode() + b"\n" + text)
+        (entry / "checksums").write_bytes(token_cache.hashed(text).encode() + b"\n" + text)
         (tmp_path / "other.txt").write_text(what)
         load_corpus(data=tmp_path / "other.txt")  # whose entry takes room beside it
         harmless = what.startswith(("source", "text")) and isinstance(content[what.partition(":")[0]], str)

@@ -5,15 +5,18 @@ import ctypes
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinygpt.backend import compute_capability, device_module, synchronize
-from tinygpt.errors import UserError
+from tinygpt.errors import UserError, brief
 from tinygpt.random import random_bits
 
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
+_mapped_from = 32 << 20  # bytes, from which on malloc maps what is asked for; as far as glibc would come by itself
 OLDEST_CARD = {12: 50, 13: 75}  # CUDA's major version: the compute capability it begins at, times ten (release notes)
 # Never by the name alone: no index has a tinygpt of ours, and whoever takes the name there would be installed.
 EXTRAS = "`pip install -e '.[cuda13]'` or `pip install -e '.[cuda12]'` in the folder of tinygpt's source"
@@ -27,7 +30,12 @@ def resolve_device(device: str) -> tuple[str, str]:
     if device == "cpu":
         return "cpu", ""
     if device not in ("auto", "cuda"):
-        raise UserError(f"device is {device!r}; expected auto, cpu or cuda")
+        hint, name = "", str(device)
+        if name.startswith("mps"):
+            hint = "; Apple's cards are not computed on here, take cpu"
+        elif name.startswith("cuda:"):
+            hint = f"; to choose a card set CUDA_VISIBLE_DEVICES={name[5:]}, and take cuda"
+        raise UserError(f"device is {brief(device)}; expected auto, cpu or cuda{hint}")
     problem = _cuda_problem()
     if problem is None:
         return "cuda", ""
@@ -156,10 +164,32 @@ def check_memory(needed: int, what: str, device: str) -> None:
 
 
 def cpu_count() -> int:
-    """The number of CPU cores this process may use."""
+    """The number of CPU cores this process may use, or has the time of."""
     if hasattr(os, "sched_getaffinity"):  # Linux: respects taskset and containers' CPU sets
-        return len(os.sched_getaffinity(0))
+        return max(1, min(len(os.sched_getaffinity(0)), _cpu_quota()))
     return os.cpu_count() or 1
+
+
+def _cpu_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """How many cores' time the control groups of this process give it, as `docker run --cpus=2` does, rounded up; more
+    than any machine has where they say nothing. In a container its own group may be the root of what can be seen.
+    """
+    quotas = [1 << 20]
+    with contextlib.suppress(OSError, ValueError):
+        for line in own.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            top = root / "cpu" if controllers else root  # the first version of control groups, or the second
+            files = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
+            group = top / path.lstrip("/")
+            for place in (group, *group.parents):
+                if not place.is_relative_to(top):
+                    break
+                with contextlib.suppress(OSError, ValueError):  # no such file, or "max" in it
+                    quota, period = (int(n) for file in files for n in (place / file).read_text().split())
+                    quotas += [-(-quota // period)] if quota > 0 < period else []
+    return min(quotas)
 
 
 def keep_freed_pages() -> bool:
@@ -167,15 +197,33 @@ def keep_freed_pages() -> bool:
     allocates and frees the same arrays again and again; by default each large one is mapped anew and the kernel clears
     its pages. True if it was done; elsewhere than on glibc nothing happens.
     """
+    global _mapped_from
+    _mapped_from = 1 << 30
+    # The largest values malloc accepts: allocations below 1 GiB come from the heap, and the heap never shrinks. Threads
+    # have heaps of 64 MiB, which are unmapped when they empty, unless the padding to keep is as large.
+    return _tell_malloc((M_MMAP_THRESHOLD, _mapped_from), (M_TRIM_THRESHOLD, (1 << 31) - 1), (M_TOP_PAD, 64 << 20))
+
+
+@contextlib.contextmanager
+def freed_pages_returned() -> Iterator[None]:
+    """Within its block glibc returns freed memory to the system, allocations from 128 KiB on at once. By default it
+    takes what is freed for a sign that as much is needed again, from the heap, where large pieces of ever other sizes
+    leave holes: counting the pieces of half a gigabyte of text, 152 of its 174 MB were free.
+    """
+    _tell_malloc((M_MMAP_THRESHOLD, 1 << 17))
+    try:
+        yield
+    finally:
+        _tell_malloc((M_MMAP_THRESHOLD, _mapped_from))
+
+
+def _tell_malloc(*settings: tuple[int, int]) -> bool:
+    """Set parameters of glibc's malloc; False where there is another."""
     if not sys.platform.startswith("linux"):
         return False
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "gnu_get_libc_version"):  # musl has mallopt's name but not its meaning
         return False
-    M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
-    # The largest values malloc accepts: allocations below 1 GiB come from the heap, and the heap never shrinks. Threads
-    # have heaps of 64 MiB, which are unmapped when they empty, unless the padding to keep is as large.
-    settings = (M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, (1 << 31) - 1), (M_TOP_PAD, 64 << 20)
     return all([libc.mallopt(*setting) for setting in settings])
 
 

@@ -25,6 +25,13 @@ os.umask(UMASK)
 JSON_LIMIT = 16 << 20  # bytes: a tokenizer of every character that Unicode has takes 13 MB
 
 
+def expanded(path: str | os.PathLike) -> str:
+    """A path as a user gives it, with `~` or `~name` at its beginning in full, also where no shell has seen to that; a
+    folder that is called ~ is `./~`.
+    """
+    return os.path.expanduser(os.fspath(path))
+
+
 def write_atomically(path: str | Path, write: bytes | Callable[[Path], object]) -> None:
     """Put bytes, or whatever `write(temporary_path)` writes, at `path`: after a crash the old file or the new one.
     Raises UserError if the folder cannot be written to or the disk is full.
@@ -135,7 +142,7 @@ def cache_folder() -> Path:
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
     wanted = os.environ.get("TINYGPT_CACHE") or os.path.join(usual, "tinygpt")
     for place in (wanted, os.path.join(tempfile.gettempdir(), f"tinygpt-{user}")):
-        folder = Path(os.path.expanduser(place))
+        folder = Path(expanded(place))
         with contextlib.suppress(OSError):
             for path in (*reversed(folder.parents), folder):
                 path.mkdir(mode=0o700, exist_ok=True)
@@ -198,3 +205,22 @@ def download(
         raise UserError(f"What came from {url} is not the file expected{why}; {way_out}")
 
     write_atomically(path, fetch)
+
+
+try:
+    import fcntl
+
+    def lock_file(handle: int) -> None:
+        """Take the system's lock on an open file, until it is closed. Raises OSError if another holds it."""
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+except ImportError:  # Windows
+    import msvcrt
+
+    def lock_file(handle: int) -> None:
+        """Take the system's lock on an open file, until it is closed. Raises OSError if another holds it."""
+        os.lseek(handle, 1 << 30, os.SEEK_SET)  # beyond what the file holds, which others could not read otherwise
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        finally:
+            os.lseek(handle, 0, os.SEEK_SET)

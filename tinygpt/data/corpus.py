@@ -2,12 +2,13 @@
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygpt.errors import UserError
+from tinygpt.errors import Note, UserError
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.tokenizer import Tokenizer
 
@@ -42,7 +43,10 @@ class Corpus:
         self.tokenizer, self.vocab_size = tokenizer, vocab_size
         self.n_characters, self.val_characters = n_characters, val_characters
         self.fingerprint = fingerprint
+        self.why_no_tokenizer = ""  # where `tokenizer` is None: a sentence
+        self.largest: int | None = None  # of all ids, where a folder of token files was looked through
         self.checks = checks or {}
+        self._said = False  # why no sample can be shown
         self.cut: Callable[[np.ndarray, np.ndarray, int], Batch] = windows_at  # out of a stream
 
     @property
@@ -61,6 +65,10 @@ class Corpus:
             self.checks[split](starts, length)
         return self.streams[split]
 
+    def extract(self, split: str, start: int, length: int) -> np.ndarray:
+        """The `length` tokens of `split` from `start` on, checked as `batch` checks what it reads."""
+        return self._read(split, np.array([start], np.int64), length)[start : start + length]
+
     def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
         """Windows at random places of `split`, "train" or "val", each equally likely. Returns idx and targets, int64
         (batch_size, block_size) each. UserError for fewer than block_size + 1 tokens.
@@ -74,9 +82,9 @@ class Corpus:
         starts = rng.integers(n_tokens - block_size, size=batch_size)
         return self.cut(self._read(split, starts, block_size + 1), starts, block_size)
 
-    def windows(self, tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[Batch]:
-        """All of `tokens`, (n,), as batches of idx and targets, int64 (B, T) each, in order and without overlap. Every
-        token but the first is a target once; what fills up the last window is ignored (-1).
+    def windows(self, tokens: Any, batch_size: int, block_size: int) -> Iterator[Batch]:
+        """All of `tokens`, (n,), of which slices are taken, as batches of idx and targets, int64 (B, T) each, in order
+        and without overlap. Every token but the first is a target once; what fills up the last window is ignored (-1).
         """
         per_batch = batch_size * block_size
         for start in range(0, len(tokens) - 1, per_batch):
@@ -88,7 +96,10 @@ class Corpus:
     def describe(self) -> str:
         """What there is to learn from, in a line."""
         train, val = (f"{len(tokens):,}" for tokens in self.streams.values())
-        tokens = f"{train} tokens to train on, {val} to validate"
+        wide = self.streams["train"].dtype.itemsize > 2
+        tokens = f"{train} {'uint32 ' * wide}tokens to train on, {val} to validate"
+        files = sum(len(getattr(tokens, "parts", "1")) for tokens in self.streams.values())  # shards have parts
+        tokens += f", in {files} files" if files > 2 else ""
         return f"{self.name}: " + (f"{self.n_characters:,} characters, {tokens}" if self.n_characters else tokens)
 
     def sample(self, model: Any, length: int, stopped: Callable[[], bool] = lambda: False) -> str | None:
@@ -102,7 +113,10 @@ class Corpus:
             stream = model.stream(prompt[None], length, temperature=0.8, top_k=200, seed=1)
             tokens = itertools.takewhile(lambda _: not stopped(), stream)
             return self.tokenizer.decode(np.concatenate([prompt, *tokens])).removeprefix("\n")
-        except UserError:  # GPT-2's encoding cannot be had here, or the model knows more tokens than the text
+        except UserError as error:  # such as that GPT-2's encoding cannot be had here
+            if not self._said:
+                warnings.warn(f"no sample can be shown: {error}", Note, stacklevel=2)
+            self._said = True
             return None
 
     def accuracy(self, model: Any, stopped: Callable[[], bool] = lambda: False) -> float | None:
@@ -112,10 +126,14 @@ class Corpus:
         return None
 
     def bits_per_character(self, loss: float) -> float | None:
-        """Loss on `val` in nats per token -> bits per character, comparable between tokenizers; None if unknown."""
-        return loss / math.log(2) * len(self.streams["val"]) / self.val_characters if self.val_characters else None
+        """Loss on `val` in nats per token -> bits per character, comparable between tokenizers; None if unknown, or if
+        the tokens leave something out of the text.
+        """
+        if not self.val_characters or (self.tokenizer is not None and not self.tokenizer.exact):
+            return None
+        return loss / math.log(2) * len(self.streams["val"]) / self.val_characters
 
 
 def first_prompt(tokenizer: Tokenizer) -> str:
     """What a text starts from if nothing is given: a newline, or the first character of a tokenizer that lacks it."""
-    return tokenizer.state["characters"][0] if "\n" not in tokenizer.state.get("characters", "\n") else "\n"
+    return tokenizer.first_prompt

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from tinygpt.data.addition import AdditionCorpus
 from tinygpt.data.corpus import Corpus
+from tinygpt.data.formats import refuse_no_text
+from tinygpt.data.texts import Text, is_text_folder, text_at
 from tinygpt.data.token_cache import encoded_text
-from tinygpt.data.token_files import token_folder
+from tinygpt.data.token_dtype import TOKEN_DTYPES
+from tinygpt.data.token_files import holds_tokens, token_folder
 from tinygpt.errors import UserError
-from tinygpt.files import cache_folder, download
-from tinygpt.tokenizer import CharTokenizer, GPT2Tokenizer, Merge, Tokenizer, merge
+from tinygpt.files import cache_folder, download, expanded
+from tinygpt.tokenizer import CharTokenizer, Merge, Tokenizer, merge, named
 
-TOKENIZERS = ("char", "bpe", "gpt2")
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 STDLIB_CHARACTERS = "\t\n" + "".join(map(chr, range(32, 127)))
@@ -23,23 +25,32 @@ STDLIB_MIN_BYTES = 500_000
 
 def load_corpus(
     dataset: str = "stdlib", data: str | Path | None = None, tokenizer: str | Tokenizer = "char",
-    vocab_size: int | None = None, merge: Merge = merge,
+    vocab_size: int | None = None, merge: Merge = merge, token_dtype: str = "auto", explicit: bool = False,
 ) -> Corpus:  # fmt: skip
-    """The corpus of that name, or of the user's own `data`: a UTF-8 text file or a folder with train.bin and val.bin.
-    `tokenizer` is "char", "bpe" (with `vocab_size` tokens, 1024 if None), "gpt2", or a tokenizer made before. `merge`
-    is the step of training "bpe". UserError, in a sentence, for whatever cannot be found, read, encoded or fetched.
+    """The corpus of that name, or of the user's own `data`: a UTF-8 text file, a folder of .txt files, or several of
+    these joined by commas (`texts.Text` says how they become one text); or a folder with token files. `tokenizer` is
+    "char", "bpe" (with `vocab_size` tokens, 1024 if None), "gpt2", a file that holds one, or one made before. `merge`
+    is the step of training "bpe". Of token files, `token_dtype` is "auto", "uint16" or "uint32", and `explicit` says
+    that it was the user who named the tokenizer, and no model that has it. UserError, in a sentence, for whatever
+    cannot be found, read, encoded or fetched.
     """
-    if not isinstance(tokenizer, Tokenizer) and tokenizer not in TOKENIZERS:
-        raise UserError(_unknown("tokenizer", tokenizer, TOKENIZERS))
+    if token_dtype not in TOKEN_DTYPES:
+        raise UserError(_unknown("token_dtype", token_dtype, TOKEN_DTYPES))
+    if not isinstance(tokenizer, Tokenizer):
+        tokenizer = named(tokenizer)
+        explicit = explicit or isinstance(tokenizer, Tokenizer)
     if vocab_size is not None and tokenizer != "bpe":
         raise UserError(f"--vocab_size={vocab_size} goes with --tokenizer=bpe; every other has a size of its own")
-    if tokenizer == "gpt2":
-        tokenizer = GPT2Tokenizer()
+    if data == "":
+        raise UserError("--data is empty; it takes a text, a folder of .txt files, or one with token files")
     if data is None:  # a folder of token files goes before a name: as nanoGPT finds it, or by its path
-        folders = [path for path in (Path("data") / dataset, Path(dataset)) if (path / "train.bin").is_file()]
+        folders = [path for path in (Path("data") / dataset, Path(dataset)) if holds_tokens(path)]
         data = folders[0] if folders else None
-    if data is not None and Path(data).is_dir():
-        return token_folder(Path(data), tokenizer)
+    data = None if data is None else expanded(data)
+    if data is not None and Path(data).is_dir() and not is_text_folder(Path(data)):
+        return token_folder(Path(data), tokenizer, explicit, token_dtype)
+    if token_dtype != "auto":
+        raise UserError(f"--token_dtype={token_dtype} goes with a folder of token files; a text is read as UTF-8")
 
     if data is None and dataset == "addition":
         corpus = AdditionCorpus()
@@ -50,36 +61,22 @@ def load_corpus(
     cache = cache_folder()
     characters = None
     if data is not None:
-        name, text_bytes, source = Path(data).name, _read_file(Path(data)), str(Path(data).resolve())
+        text, source = text_at(data, refuse_no_text)
     elif dataset in TEXTS:
-        name, (text_bytes, characters), source = dataset, TEXTS[dataset](cache), dataset
+        content, characters = TEXTS[dataset](cache)
+        text, source = Text(dataset, [content]), dataset
     else:
         raise UserError(_unknown("dataset", dataset, DATASETS) + "; your own text goes in with --data FILE")
     if tokenizer == "char" and characters:
         tokenizer = CharTokenizer(characters)
     vocab_size = 1024 if vocab_size is None else vocab_size
-    return encoded_text(name, text_bytes, tokenizer, vocab_size, cache, merge, source)
+    return encoded_text(text, tokenizer, vocab_size, cache, merge, source)
 
 
 def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(str(name), names, n=1)
     hint = f" (did you mean {nearest[0]}?)" if nearest else ""
     return f"There is no {kind} {name!r}{hint}; choose from {', '.join(names)}"
-
-
-def _read_file(path: Path) -> bytes:
-    """The file's bytes as they are, but for a byte order mark. UserError for a missing or empty file."""
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path} is a pipe or a device, which may never end; --data takes a file")
-    try:
-        text = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except FileNotFoundError:
-        raise UserError(f"There is no file {path}; --data takes a UTF-8 text, or a folder with token files") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
-    if not text:
-        raise UserError(f"{path} is empty; --data takes a text to learn from")
-    return text
 
 
 def stdlib(cache: Path) -> tuple[bytes, str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
@@ -11,15 +10,21 @@ import tempfile
 import time
 import uuid
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinygpt.data.corpus import Corpus
+from tinygpt.data.encoding import MIB, PROGRESS, Encoding, hashed, read_sealed, resumed, token_dtype, write_sealed
+from tinygpt.data.learning import learned, piece_counts
 from tinygpt.data.mapped import MappedTokens
+from tinygpt.data.texts import Taken, Text
+from tinygpt.device import freed_pages_returned
 from tinygpt.errors import Note, TextError, UserError
-from tinygpt.files import JSON_LIMIT, flush_to_disk, make_folder, parse_json, read_bytes, write_atomically
+from tinygpt.files import JSON_LIMIT, flush_to_disk, lock_file, make_folder, read_bytes
+from tinygpt.progress import Progress, report
 from tinygpt.tokenizer import BPETokenizer, CharTokenizer, Merge, Tokenizer, load, merge
 
 FORMAT = "2"  # of the token files; a new number leaves the old files unused
@@ -27,47 +32,40 @@ FOLDER = "texts"  # in the cache folder, which may hold anything else: that of t
 CHECKSUMS = "checksums"  # of an entry's other files: JSON, under a line with its own
 CONTENT = {"source": str, "text": str, "sizes": list, "tokenizer": str, "train": list, "val": list}
 ENTRY = r"[0-9a-f]{32}(\.[a-z0-9_]+)?"  # the names of entries, and of what is not yet or no longer one
-FILE = r"(train|val)\.bin|tokenizer\.json|checksums|\.(tokenizer\.json|checksums)\..*\.writing"  # of all in them
-MIB = 1 << 20  # bytes that have a checksum of their own
+FILE = (  # of all in them
+    r"(train|val)\.bin|tokenizer\.json|checksums|progress|lock|\.(tokenizer\.json|checksums|progress)\..*\.writing"
+)
+LASTING = 32 << 20  # bytes of a text that is not begun anew after an interruption
 CACHE_BYTES = 4 << 30  # what all entries may take together
 FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 ELSEWHERE = "set TINYGPT_CACHE to another folder"
 
 
 def encoded_text(
-    name: str, text_bytes: bytes, tokenizer: str | Tokenizer, vocab_size: int, cache: Path, merge_step: Merge,
-    source: str,
-) -> Corpus:  # fmt: skip
+    text: Text, tokenizer: str | Tokenizer, vocab_size: int, cache: Path, merge_step: Merge, source: str
+) -> Corpus:
     """The corpus of a text, from its token files in the cache; they are written where missing or damaged. source: the
     text's file or name; when it has another text, that takes the place of this one.
     """
-    try:
-        text = text_bytes.decode()
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{name} is not UTF-8: byte 0x{text_bytes[error.start]:02x} at position {error.start:,} does not fit; "
-            "convert the file to UTF-8 first"
-        ) from None
-    split = int(len(text) * 0.9)  # as nanoGPT divides a text
+    fingerprint = text.fingerprint()
+    split = int(text.characters * 0.9)  # as nanoGPT divides a text
     if tokenizer == "bpe" and merge_step is not merge:  # the cache keeps what the engine's own step has trained
-        tokenizer = BPETokenizer.train(text[:split], vocab_size, merge_step)
+        (counts,) = piece_counts(_train_part(text, split))
+        tokenizer = BPETokenizer.train(counts, vocab_size, merge_step)
     identity = tokenizer.state if isinstance(tokenizer, Tokenizer) else [tokenizer, vocab_size]
-    fingerprint = _hash(text_bytes)
-    entry, damaged = cache / FOLDER / _hash(json.dumps([FORMAT, identity, fingerprint]).encode()), False
+    entry, damaged = cache / FOLDER / hashed(json.dumps([FORMAT, identity, fingerprint]).encode()), False
     for _ in range(3):  # look, build, look again; the third time for another process that is at the same entry
         existed = os.path.exists(entry)
         if found := _open_entry(entry):
             if damaged:
                 warnings.warn(f"the token files in {entry} were damaged, and are made anew", Note, stacklevel=2)
             tokenizer, train, val = found
-            counts, checks = (len(text), len(text) - split), {"train": train.check, "val": val.check}
+            counted, checks = (text.characters, text.characters - split), {"train": train.check, "val": val.check}
             vocab_size = tokenizer.vocab_size
-            return Corpus(name, train.tokens, val.tokens, tokenizer, vocab_size, *counts, fingerprint, checks)
+            return Corpus(text.name, train.tokens, val.tokens, tokenizer, vocab_size, *counted, fingerprint, checks)
         damaged = damaged or existed
-        if not isinstance(tokenizer, Tokenizer):
-            bpe = tokenizer == "bpe"
-            tokenizer = BPETokenizer.train(text[:split], vocab_size) if bpe else CharTokenizer.train(text)
-        _write_entry(entry, tokenizer, {"train": text[:split], "val": text[split:]}, source, fingerprint)
+        with freed_pages_returned():
+            _write_entry(entry, text, split, source, fingerprint, tokenizer, vocab_size)
         with contextlib.suppress(OSError, ValueError):  # other processes may be doing the same
             _make_room(entry)
     raise UserError(f"The token files in {entry} cannot be read back; {ELSEWHERE}")
@@ -101,7 +99,7 @@ class TokenFile(MappedTokens):
         touched = (starts[:, None] + steps) // per_mib
         numbers = np.unique(touched[self.unread[touched]])
         for number in numbers:
-            if _hash(self.read(number * MIB, MIB)) != self.checksums[number]:
+            if hashed(self.read(number * MIB, MIB)) != self.checksums[number]:
                 self.written()  # a file cut short says so
                 with contextlib.suppress(OSError):
                     (self.path.parent / CHECKSUMS).unlink(missing_ok=True)
@@ -116,10 +114,10 @@ def _open_entry(entry: Path) -> tuple[Tokenizer, TokenFile, TokenFile] | None:
     """(tokenizer, train, val) of a cache entry, or None where it is missing or damaged."""
     try:
         content, path = _checksums(entry), entry / "tokenizer.json"
-        if content["tokenizer"] != _hash(read_bytes(path, JSON_LIMIT)):
+        if content["tokenizer"] != hashed(read_bytes(path, JSON_LIMIT)):
             return None
         tokenizer = load(path)
-        dtype = _token_dtype(tokenizer.vocab_size)
+        dtype = token_dtype(tokenizer.vocab_size)
         train, val = (TokenFile(entry / f"{part}.bin", dtype, content[part]) for part in ("train", "val"))
     except (OSError, ValueError):
         return None
@@ -130,46 +128,110 @@ def _open_entry(entry: Path) -> tuple[Tokenizer, TokenFile, TokenFile] | None:
 
 def _checksums(entry: Path) -> dict[str, Any]:
     """What an entry's file of checksums says. Raises ValueError where it is missing, damaged, or of another entry."""
-    own, _, text = read_bytes(entry / CHECKSUMS, JSON_LIMIT).partition(b"\n")
-    content = parse_json(text, entry / CHECKSUMS)
-    whole = own == _hash(text).encode() and isinstance(content, dict) and content.get("entry") == entry.name
-    if not whole or any(not isinstance(content.get(key), kind) for key, kind in CONTENT.items()):
-        raise ValueError("damaged, or not in its place")
+    content = read_sealed(entry / CHECKSUMS, entry.name)
+    if any(not isinstance(content.get(key), kind) for key, kind in CONTENT.items()):
+        raise ValueError("damaged")
     return content
 
 
-def _write_entry(entry: Path, tokenizer: Tokenizer, parts: dict[str, str], source: str, fingerprint: str) -> None:
+def _write_entry(
+    entry: Path, text: Text, split: int, source: str, fingerprint: str, tokenizer: str | Tokenizer, vocab_size: int
+) -> None:
     """Write a cache entry beside its place, all of it to the disk itself, then move it there whole; of several
-    processes at once, one wins.
+    processes at once, one wins. What an interrupted process had written of a large text is gone on with.
     """
-    content: dict[str, Any] = {"entry": entry.name, "source": source, "text": fingerprint, "sizes": []}
-    encoded = {name: tokenizer.encode(text).astype(_token_dtype(tokenizer.vocab_size)) for name, text in parts.items()}
     try:
         make_folder(entry.parent)
-        beside = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", dir=entry.parent))
-        try:
-            for part, tokens in encoded.items():
-                per_mib = MIB // tokens.itemsize
-                content[part] = [
-                    _hash(tokens[start : start + per_mib].data) for start in range(0, len(tokens), per_mib)
-                ]
-                content["sizes"].append(len(tokens))
-                (beside / f"{part}.bin").write_bytes(tokens.data)
-                flush_to_disk(beside / f"{part}.bin")
-            tokenizer.save(beside / "tokenizer.json")
-            content["tokenizer"] = _hash((beside / "tokenizer.json").read_bytes())
-            checksums = json.dumps(content).encode()
-            write_atomically(beside / CHECKSUMS, f"{_hash(checksums)}\n".encode() + checksums)
-            _put_in_place(beside, entry)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+        with _workplace(entry, text.size >= LASTING) as (folder, lasting):
+            begun = resumed(folder, entry.name) if lasting else None
+            encoding = begun or Encoding(folder, entry.name, _trained(text, split, tokenizer, vocab_size, entry.parent))
+            content = {"source": source, "text": fingerprint} | encoding.run(text, split, lasting)
+            write_sealed(folder / CHECKSUMS, {"entry": entry.name} | content)
+            if lasting:  # another process may look for what is in this folder, so its files move to one of their own
+                with _temporary(entry) as beside:
+                    for name in ("train.bin", "val.bin", "tokenizer.json", CHECKSUMS):
+                        os.rename(folder / name, beside / name)
+                    (folder / PROGRESS).unlink(missing_ok=True)
+                    _put_in_place(beside, entry)
+            else:
+                _put_in_place(folder, entry)
     except (OSError, UserError) as error:
         reason = error if isinstance(error, OSError) else error.__cause__
-        if not isinstance(reason, OSError):
+        if not isinstance(reason, OSError) or isinstance(error, TextError):
             raise
         full = "the disk is full or a limit is reached; make room, or " if reason.errno in FULL else ""
         problem = f"Token files cannot be written in {entry.parent} ({reason.strerror or reason})"
         raise UserError(f"{problem}{': ' if full else '; '}{full}{ELSEWHERE}") from error
+
+
+def _trained(text: Text, split: int, tokenizer: str | Tokenizer, vocab_size: int, folder: Path) -> Tokenizer:
+    """The tokenizer for a text: the one given, or one of that name trained on it. UserError where the text is not
+    UTF-8, or has what the tokenizer has not.
+    """
+    alphabet = text.alphabet()
+    if tokenizer == "char":
+        return CharTokenizer(alphabet)
+    if not isinstance(tokenizer, Tokenizer):
+        return learned(_train_part(text, split), vocab_size, folder)
+    if isinstance(tokenizer, CharTokenizer) and (unknown := set(alphabet) - set(tokenizer.state["characters"])):
+        raise tokenizer.unknown(*text.find("".join(unknown)))
+    return tokenizer
+
+
+def _train_part(text: Text, split: int) -> Iterator[str]:
+    """The text up to its character number `split`."""
+    done = 0
+    for piece in Taken(text.decoded()).take(split):
+        yield piece
+        done += len(piece)
+        report(Progress(f"counting the pieces of {text.name}", done, split, "characters"))
+
+
+@contextlib.contextmanager
+def _workplace(entry: Path, lasting: bool) -> Iterator[tuple[Path, bool]]:
+    """A folder to make an entry in, and whether it lasts: so that another process can go on with what is in it, if this
+    one ends before it is done. Where another has that folder, or nothing can be locked, it does not.
+    """
+    if not lasting or (handle := _claimed(folder := entry.with_name(f"{entry.name}.part"))) is None:
+        with _temporary(entry) as folder:
+            yield folder, False
+        return
+    keep = True
+    try:
+        yield folder, True
+        keep = False
+    except UserError as error:
+        keep = isinstance(error.__cause__, OSError)  # and not what is the matter with the text
+        raise
+    finally:
+        if not keep or not (folder / PROGRESS).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _temporary(entry: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", dir=entry.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _claimed(folder: Path) -> int | None:
+    """Make a folder this process's own, as long as the handle that is returned is open; None where that cannot be."""
+    handle = None
+    with contextlib.suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        if not _is_ours(folder):
+            return None
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        lock_file(handle)
+        if os.path.samestat(os.fstat(handle), os.stat(folder / "lock")):  # nobody has removed it meanwhile
+            return handle
+    if handle is not None:
+        os.close(handle)
+    return None
 
 
 def _put_in_place(beside: Path, entry: Path) -> None:
@@ -231,11 +293,3 @@ def _remove(entry: Path) -> None:
         for path in gone.iterdir():
             path.unlink()
         gone.rmdir()
-
-
-def _hash(content: bytes | memoryview) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def _token_dtype(vocab_size: int) -> type[np.unsignedinteger]:
-    return np.uint16 if vocab_size <= 65_536 else np.uint32

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinygpt.errors import UserError
-from tinygpt.files import make_folder
+from tinygpt.files import lock_file, make_folder
 
 LOCK = "tinygpt.lock"
 HELD_BY_ANOTHER = errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK
@@ -94,7 +94,7 @@ def _lock(handle: int, folder: Path) -> str:
     process was faster.
     """
     try:
-        _lock_file(handle)
+        lock_file(handle)
     except OSError as error:
         if error.errno in HELD_BY_ANOTHER:
             raise UserError(
@@ -126,23 +126,6 @@ def _identity(of: Path | int) -> tuple[int, int]:
     except OSError:
         return -1, -1
     return found.st_dev, found.st_ino
-
-
-try:
-    import fcntl
-
-    def _lock_file(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-except ImportError:  # Windows
-    import msvcrt
-
-    def _lock_file(handle: int) -> None:
-        os.lseek(handle, 1 << 30, os.SEEK_SET)  # beyond what the file holds, which others could not read otherwise
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        finally:
-            os.lseek(handle, 0, os.SEEK_SET)
 
 
 def _forget() -> None:
