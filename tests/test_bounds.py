@@ -6,10 +6,13 @@ import json
 import os
 import shutil
 import typing
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tinygpt import GPT, GPTConfig, UserError, device
 from tinygpt.checkpoint import read_tensors, save_file
@@ -150,6 +153,17 @@ def test_the_memory_that_the_system_tells_is_the_machines():
         (b"n_layer = " + b"[" * 90 + b"]" * 90, "expected a whole number"),
         (b"x." * 30_000 + b"y = 1", "is not a configuration file|no error"),
         (b"n_layer = 10**10", r"line 1: n_layer = 10\*\*10; expected a whole number"),
+        (b"n_layer = 9**9**9**9", r"line 1: n_layer = 9\*\*9\*\*9\*\*9; expected a whole number"),
+        (b"out_dir = 'a' * 10**9", "a text in it is longer than any setting"),
+        (b"a = 'x' * 60000\nb = f'" + b"{a}" * 10_000 + b"'\nout_dir = b", "line 3: .* b, from line 2, has no value"),
+        (
+            b"a = (1,) * 1000\n" + b"a = a + a\n" * 6_000 + b"beta1 = a[0]",
+            "line 6002: .* a, from line 6001, has no value",
+        ),
+        (b"n_layer = " + b"1 if 1 else " * 5_000 + b"1", "is not a configuration file|expected a whole number"),
+        (b"if 0: pass\n" + b"elif 0: pass\n" * 4_500, "is not a configuration file|no error"),
+        (b"str(1)\n" * 9_000, "no error"),
+        (b"x = str(1)\n" * 5_000 + b"out_dir = x", "no error"),
         (b"n_layer = 9" + b"9" * 5000, "is not a configuration file|expected a whole number"),
         (b"n_layer = " + b" * ".join([b"9" * 4000] * 10), "expected a whole number"),
         (b"learning_rate = " + b"9" * 400 + b" * 1.0", "expected a number"),
@@ -157,7 +171,7 @@ def test_the_memory_that_the_system_tells_is_the_machines():
         (b"learning_rate = 1e999", "--learning_rate is inf; expected a finite number"),
         (b"n_layer = '" + b"x" * 60_000 + b"'", "expected a whole number"),
         (b"n" * 60_000 + b" = 1", "unknown setting nnn"),
-        (b"x += 1\n" * 9_000, "no error"),
+        (b"x += 1\n" * 9_000, "line 1: unknown setting x"),
         (b"n_layer = 1\0", "is not a configuration file"),
         (b"n_layer = 1 # \xff", "is not UTF-8"),
         (b"# coding: rot13\nn_layer = 1", "no error"),
@@ -168,11 +182,62 @@ def test_any_nanogpt_file_is_read_or_refused_in_a_short_sentence(tmp_path, conte
     path = tmp_path / "c.py"
     path.write_bytes(content)
     with pytest.raises((UserError, FileNotFoundError), match=sentence) as error:
-        settings, notes = read_nanogpt_config(str(path))
+        found, notes = read_nanogpt_config(str(path))
         assert sum(map(len, notes)) < 5000
-        TrainConfig(**settings)
+        TrainConfig(**found)
         raise FileNotFoundError("no error")
     assert len(str(error.value).replace(str(path), "")) < 400
+
+
+def expressions():
+    """Python's, of small numbers and texts and of names that a file may have assigned."""
+    leaves = st.sampled_from(["0", "1", "2", "-3", "2e0", "0.5", "'a'", "True", "None", "n_layer", "n_head", "x", "()"])
+    operators = "+ - * / // % ** << & | ^ == < >= in and or is".split()
+    return st.recursive(
+        leaves,
+        lambda inner: st.one_of(
+            st.tuples(inner, st.sampled_from(operators), inner).map(lambda parts: f"({' '.join(parts)})"),
+            st.tuples(inner, inner, inner).map(lambda parts: f"({parts[0]} if {parts[1]} else {parts[2]})"),
+            st.tuples(st.sampled_from("int float str bool abs round len max".split()), inner).map("%s(%s)".__mod__),
+            st.tuples(inner, inner).map("(%s, %s)".__mod__),
+            st.tuples(inner, inner).map("%s[%s]".__mod__),
+            inner.map("(not {})".format),
+            inner.map(lambda text: f'f"{{{text}!r:>3}}"' if '"' not in text else text),
+        ),
+        max_leaves=6,
+    )
+
+
+def statements():
+    names = st.sampled_from(["n_layer", "n_head", "dropout", "out_dir", "bias", "x"])
+    return st.one_of(
+        st.tuples(names, st.sampled_from(["=", "+=", "*=", ": int ="]), expressions()).map(" ".join),
+        st.tuples(names, names, expressions(), expressions()).map("%s, %s = %s, %s".__mod__),
+        st.tuples(expressions(), names, expressions()).map("if %s:\n    %s = %s".__mod__),
+        st.tuples(expressions(), names, names, expressions()).map("if %s:\n    pass\nelse:\n    %s = %s = %s".__mod__),
+    )
+
+
+@settings(
+    max_examples=500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(statements(), min_size=1, max_size=4).map("\n".join))
+def test_a_file_means_what_it_means_to_python_or_is_refused(tmp_path, content):
+    """Whatever of it is not evaluated could change a setting: it must not be passed over."""
+    path = tmp_path / "c.py"
+    path.write_text(content)
+    try:
+        found, _ = read_nanogpt_config(str(path))
+    except UserError as error:
+        assert len(str(error).replace(str(path), "")) < 400
+        return
+    here = vars(TrainConfig())
+    names = dict(here)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of `is` between numbers
+        exec(content, names)
+    changed = {name: names[name] for name in here if name in found or names[name] != here[name]}
+    assert changed == found
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +276,7 @@ def copied(saved, tmp_path):
         ({"text": ["a" * 10**6] * 10}, "state.json has text = "),
         ({"config": []}, r"state.json has config = \[\]; expected an object"),
         ({"config": {"batch_size": "four"}}, "state.json: --batch_size is 'four'; expected a whole number"),
+        ({"config": {"seed": 2**70}}, "state.json: --seed is 1180591620717411303424; expected at most 18,446,744,"),
         ({"config": {"n_flayers": 3}}, "another version of tinygpt .*n_flayers"),
         ({"sha256": None}, "state.json has sha256 = None; expected the digests of the files beside it"),
         ({"sha256": {"../../secret": "00"}}, r"state.json has sha256 = \{'../../secret'.*; expected the digests"),

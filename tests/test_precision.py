@@ -120,12 +120,10 @@ def test_every_name_has_a_dtype_and_a_kind():
     ],
 )
 def test_other_names_are_one_sentence_everywhere(tmp_path, capsys, dtype, sentence):
-    (tmp_path / "config.py").write_text(f"dtype = {dtype!r}\n")
     list(train(start(tiny(tmp_path / "run", max_iters=0))))
     there = f"--out_dir={tmp_path / 'run'}"
     for command in (
         ["train", *TINY, f"--dtype={dtype}", f"--out_dir={tmp_path / 'new'}"],
-        ["train", tmp_path / "config.py", *TINY, f"--out_dir={tmp_path / 'new'}"],
         ["train", "--init_from=resume", there, f"--dtype={dtype}"],
         ["sample", there, f"--dtype={dtype}"],
         ["eval", there, f"--dtype={dtype}"],

@@ -5,6 +5,7 @@ import argparse
 from tinygpt.commands.flags import at_least
 from tinygpt.device import resolve_device
 from tinygpt.errors import UserError
+from tinygpt.files import expanded
 from tinygpt.parallel import blas_threads
 
 HELP = "Check every backward pass, or your own, against numerical derivatives."
@@ -40,6 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, _: str) -> int:
     from tinygpt.gradcheck import terminal as gradcheck  # here, since training should not wait for it to be imported
 
+    arguments.what = list(map(expanded, arguments.what))
     if arguments.mutants:
         if arguments.device != "cpu" or arguments.all_entries or arguments.layer or arguments.verbose:
             raise UserError("--mutants goes with names of layers and --seed only; leave the other flags out")

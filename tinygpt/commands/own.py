@@ -6,9 +6,10 @@ from typing import Any
 
 from tinygpt.device import out_of_memory
 from tinygpt.errors import UserError
+from tinygpt.files import expanded
 from tinygpt.run import screens
+from tinygpt.run.folder import load_meta
 from tinygpt.run.saved import saved_config
-from tinygpt.run.store import load_meta
 
 
 def asked_for(settings: Mapping[str, Any]) -> Any:
@@ -16,7 +17,7 @@ def asked_for(settings: Mapping[str, Any]) -> Any:
     used such layers goes on with them only if they are asked for again. Raises UserError where they are not.
     """
     if settings.get("init_from") == "resume" and "mine" not in settings:
-        out_dir = settings.get("out_dir", "out")
+        out_dir = expanded(settings.get("out_dir", "out"))
         meta, folder = load_meta(out_dir)
         saved = saved_config(meta, folder / "state.json")
         if saved.mine:
@@ -29,7 +30,7 @@ def asked_for(settings: Mapping[str, Any]) -> Any:
         return None
     from tinygpt.own_layers import load_own_layers  # here, since other runs should not wait for the checker
 
-    return load_own_layers(settings["mine"], bool(settings.get("mine_unchecked")))
+    return load_own_layers(expanded(settings["mine"]), bool(settings.get("mine_unchecked")))
 
 
 @contextlib.contextmanager

@@ -4,18 +4,22 @@ import argparse
 import os
 import sys
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
-from tinygpt.commands.flags import add_system_flags, at_least, boolean
+from tinygpt.commands.flags import add_system_flags, at_least, boolean, number
+from tinygpt.commands.habits import add_habits, model_for, settle
 from tinygpt.commands.own import asked_for, blaming
 from tinygpt.data import first_prompt
+from tinygpt.data.formats import BEGINNING, refuse_no_text
 from tinygpt.errors import UserError
+from tinygpt.files import expanded
 from tinygpt.parallel import blas_threads, thread_count
 from tinygpt.run import screens
 from tinygpt.run.state import OURS
-from tinygpt.run.store import load_model
 from tinygpt.sample import check_rules, text_stream
+from tinygpt.tokenizer import Tokenizer, unknown
 
 HELP = "Print text from a trained model."
 PROMPT_LIMIT = 16 << 20  # bytes; a model sees the last thousand tokens or so
@@ -24,18 +28,19 @@ PROMPT_LIMIT = 16 << 20  # bytes; a model sees the last thousand tokens or so
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out_dir", default="out", help="a run's folder, or a Hugging Face GPT-2 folder (default: out)")
-    add("--init_from", dest="out_dir", default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # nanoGPT's name
+    add("--tokenizer", metavar="FILE", help="gpt2, or a tokenizer's file, in place of the one beside the model")
     add("--start", metavar="TEXT", help="the prompt, or FILE:path (default: a newline)")
     add("--num_samples", type=at_least(1), default=1, metavar="N", help="samples (default: 1)")
     add("--max_new_tokens", type=at_least(0), default=500, metavar="N", help="tokens (default: 500)")
-    add("--temperature", type=float, default=0.8, metavar="X", help="0 for the likeliest (default: 0.8)")
-    add("--top_k", type=int, default=200, metavar="N", help="draw from the N likeliest (default: 200)")
-    add("--top_p", type=float, metavar="P", help="draw from the likeliest that reach P together")
+    add("--temperature", type=number, default=0.8, metavar="X", help="0 for the likeliest (default: 0.8)")
+    add("--top_k", type=at_least(-(10**15)), default=200, metavar="N", help="draw from the N likeliest (default: 200)")
+    add("--top_p", type=number, metavar="P", help="draw from the likeliest that reach P together")
     add("--stop", default="", metavar="TEXT", help="end a sample before this text")
     add("--seed", type=at_least(0, 2**64 - 1), metavar="N", help="the same text again (default: another each time)")
     add("--mine", metavar="FOLDER", help="folder with parts of your own, such as lessons/work; their code is run")
     add("--exact_window", **boolean(False), help="slide the context by one token, uncached, as nanoGPT does")
     add_system_flags(parser)
+    add_habits(parser)
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -46,27 +51,39 @@ def _without_waiting(path: str, flags: int) -> int:
     return descriptor
 
 
+def _text_of(prompt: str, tokenizer: Tokenizer) -> str:
+    """The prompt, or what is in its file: UTF-8, without a byte order mark, its ends of lines as a newline each, as
+    nanoGPT reads it; a character tokenizer that has learned a carriage return gets those too.
+    """
+    if not prompt.startswith("FILE:"):
+        return prompt
+    path = expanded(prompt[5:])
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:  # a pipe has no size before it ends
+            content = file.read(PROMPT_LIMIT + 1)
+        if len(content) > PROMPT_LIMIT:
+            raise UserError(f"the prompt in {path} has more than {PROMPT_LIMIT:,} bytes; give its end")
+        refuse_no_text(Path(path), content[:BEGINNING])
+        text = content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"could not read the prompt from {path} ({error})") from error
+    if tokenizer.name == "char" and "\r" in tokenizer.state["characters"]:
+        return text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def run(arguments: argparse.Namespace, _: str) -> int:
+    settle(arguments)
     check_rules(arguments.temperature, arguments.top_k, arguments.top_p)
-    if arguments.out_dir == "resume":  # nanoGPT's --init_from=resume
-        arguments.out_dir = "out"
     own = asked_for({"mine": arguments.mine})
     for note in own.remarks() if own else ():
         print(f"note: {note}", file=sys.stderr)
     parts = own.parts if own else OURS
-    model, tokenizer = load_model(arguments.out_dir, arguments.device, arguments.dtype, arguments.kernels, parts)
+    model, tokenizer = model_for(arguments, parts)
     if tokenizer is None:
-        raise UserError(f"{arguments.out_dir} has no tokenizer, so there is no text to print; use GPT.generate")
+        raise UserError(unknown(arguments.out_dir, model.config.vocab_size, reads=False))
     start_text = arguments.start if arguments.start is not None else first_prompt(tokenizer)
-    if start_text.startswith("FILE:"):
-        try:
-            with open(start_text[5:], "rb", opener=_without_waiting) as file:  # a pipe has no size before it ends
-                prompt_bytes = file.read(PROMPT_LIMIT + 1)
-            if len(prompt_bytes) > PROMPT_LIMIT:
-                raise UserError(f"the prompt in {start_text[5:]} has more than {PROMPT_LIMIT:,} bytes; give its end")
-            start_text = prompt_bytes.decode()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"could not read the prompt from {start_text[5:]} ({error})") from error
+    start_text = _text_of(start_text, tokenizer)
     prompt = tokenizer.encode(start_text)
     if len(prompt) == 0:
         raise UserError('the prompt is empty; give --start at least one character, such as --start="a"')
@@ -75,7 +92,7 @@ def run(arguments: argparse.Namespace, _: str) -> int:
         for number in range(arguments.num_samples):
             if number > 0:
                 print("\n---------------")
-            seed = None if arguments.seed is None else arguments.seed + number
+            seed = None if arguments.seed is None else (arguments.seed + number) % 2**64
             rules = arguments.temperature, arguments.top_k, arguments.top_p
             tokens = model.stream(prompt[None], arguments.max_new_tokens, *rules, seed, arguments.exact_window)
             new = (int(token[0]) for token in tokens)

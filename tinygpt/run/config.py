@@ -12,11 +12,18 @@ from typing import Any
 import numpy as np
 
 from tinygpt.errors import UserError, brief
+from tinygpt.files import expanded
 from tinygpt.optim import cosine_schedule
+from tinygpt.parallel import MOST_THREADS
 from tinygpt.recompute import RECOMPUTE
 from tinygpt.tokenizer import VOCAB_LIMIT
 
 MODEL_SHAPE = "block_size", "n_layer", "n_head", "n_embd", "bias", "activation_function"
+CHANGES_THE_CURVE = (  # beside the text, the learning rates and the dtype
+    "n_layer", "n_head", "n_embd", "block_size", "dropout", "bias", "activation_function", "batch_size",
+    "gradient_accumulation_steps", "optimizer", "weight_decay", "beta1", "beta2", "grad_clip", "tokenizer",
+)  # fmt: skip
+EVALUATED_ON = "seed", "batch_size", "block_size", "eval_iters"  # which stretches of the text
 A_VALUE_OF = {int: "a whole number", float: "a number", bool: "True or False", str: "text in quotes"}
 # What becomes a setting of each type, though True is no number: from Python it may be one of NumPy's, or a Path
 TAKEN_AS: dict[type, Any] = {
@@ -24,8 +31,11 @@ TAKEN_AS: dict[type, Any] = {
 }  # fmt: skip
 AT_MOST = {  # where nothing else sets a bound
     "batch_size": 10**6, "gradient_accumulation_steps": 10**5, "eval_iters": 10**6, "sample_length": 10**6,
-    "vocab_size": VOCAB_LIMIT, "threads": 1024, "seed": 2**64 - 1,
+    "vocab_size": VOCAB_LIMIT, "threads": MOST_THREADS, "seed": 2**64 - 1,
 }  # fmt: skip
+
+
+PATHS = "dataset", "data", "tokenizer", "out_dir", "init_from", "mine"  # or may be: with ~ for the user's own folder
 
 
 def option(default: Any, group: str, help: str) -> Any:
@@ -39,12 +49,13 @@ class TrainConfig:
     the field, for a value that no run can have; what depends on others' values is seen where they are known.
     """
 
-    dataset: str = option(
-        "stdlib", "data", "stdlib, shakespeare_char, addition, or a folder with train.bin and val.bin"
+    dataset: str = option("stdlib", "data", "stdlib, shakespeare_char, addition, or a folder of token files")
+    data: str | None = option(
+        None, "data", "a UTF-8 text, a folder of .txt files, several joined by commas, or a folder of token files"
     )
-    data: str | None = option(None, "data", "a UTF-8 text file, or a folder with train.bin and val.bin, instead")
-    tokenizer: str = option("char", "data", "char, bpe (trained on the text) or gpt2")
+    tokenizer: str = option("char", "data", "char, bpe (trained on the text), gpt2, or the path of a tokenizer.json")
     vocab_size: int | None = option(None, "data", "tokens of a bpe tokenizer (1024 if not given)")
+    token_dtype: str = option("auto", "data", "of token files without a header: auto, uint16 or uint32")
     out_dir: str = option("out", "output", "folder for checkpoints, metrics.jsonl and loss.png")
     eval_interval: int = option(250, "output", "steps between evaluations, each of which saves the run")
     save_minutes: float = option(10, "output", "minutes between saves where evaluations are rarer, 0 for none")
@@ -52,6 +63,7 @@ class TrainConfig:
     eval_only: bool = option(False, "output", "evaluate once and stop")
     sample_length: int = option(200, "output", "tokens of text shown at each evaluation, 0 for none")
     log_interval: int = option(10, "output", "steps between readings of the loss")
+    advice: bool = option(True, "output", "a line under an evaluation where there is something to say of it")
     always_save_checkpoint: bool = option(False, "output", "keep the weights of every evaluation, not only the best")
     init_from: str = option("scratch", "model", "scratch, resume, a Hugging Face GPT-2 folder, or gpt2 to gpt2-xl")
     n_layer: int = option(4, "model", "blocks")
@@ -66,6 +78,7 @@ class TrainConfig:
     batch_size: int = option(12, "optimisation", "sequences in a micro-batch")
     gradient_accumulation_steps: int = option(1, "optimisation", "micro-batches in a step")
     max_iters: int = option(3000, "optimisation", "steps in all")
+    patience: int = option(0, "optimisation", "end after so many evaluations without a lower val loss, 0 for never")
     learning_rate: float = option(3e-3, "optimisation", "the largest learning rate")
     decay_lr: bool = option(True, "optimisation", "warm up, then decay along a cosine; otherwise constant")
     warmup_iters: int = option(100, "optimisation", "steps of linear warm-up")
@@ -81,18 +94,29 @@ class TrainConfig:
     tf32: bool = option(True, "system", "on a card that can, float32 matrix products in TF32: less exact, faster")
     recompute: str = option("none", "system", "none, gelu (on a card) or blocks: computed again, to hold less memory")
     seed: int = option(1337, "system", "of initialisation, batches and dropout")
-    threads: int | None = option(None, "system", "CPU cores to use (as many as help if not given)")
+    threads: int | None = option(None, "system", "CPU cores to use (OMP_NUM_THREADS, or as many as help, if not given)")
     kernels: str = option("auto", "system", "auto, or reference for the definitions in tinygpt/layers alone")
 
     def __post_init__(self) -> None:
         for name, hint in typing.get_type_hints(type(self)).items():
             if getattr(self, name) is not None or plain_type(hint) is hint:
                 setattr(self, name, _setting(name, getattr(self, name), plain_type(hint)))
-        if not self.out_dir:
-            raise UserError("--out_dir is empty; expected the name of a folder")
+        for name in PATHS:
+            setattr(self, name, in_full(name, getattr(self, name)))
+        for name in PATHS:
+            if getattr(self, name) == "" and name != "mine":  # which takes a reader's own parts out of a run
+                expected = "the name of a folder" if name == "out_dir" else "a name, or that of a file or a folder"
+                raise UserError(f"--{name} is empty; expected {expected}")
         at_least = dict.fromkeys(("eval_interval", "eval_iters", "log_interval", "batch_size"), 1)
         at_least |= {"sample_length": 0, "save_minutes": 0}
-        at_least |= {"gradient_accumulation_steps": 1, "max_iters": 0, "warmup_iters": 0, "threads": 1, "seed": 0}
+        at_least |= {
+            "gradient_accumulation_steps": 1,
+            "max_iters": 0,
+            "warmup_iters": 0,
+            "patience": 0,
+            "threads": 1,
+            "seed": 0,
+        }
         at_least |= {"learning_rate": 0, "min_lr": 0, "weight_decay": 0, "grad_clip": 0, "lr_decay_iters": 1}
         for name, least in at_least.items():
             value = getattr(self, name)
@@ -128,6 +152,13 @@ def _setting(name: str, value: Any, kind: Any) -> Any:
     if kind is int and abs(value) > (most := AT_MOST.get(name, 10**15)):
         raise UserError(f"--{name} is {brief(value)}; expected at most {most:,}")
     return kind(value)
+
+
+def in_full(name: str, value: Any) -> Any:
+    """A setting with `~` in full, if it is one of PATHS; `data` may be several, with commas between them."""
+    if not value or name not in PATHS:
+        return value
+    return ",".join(map(expanded, value.split(","))) if name == "data" else expanded(value)
 
 
 def _is_finite(number: Any) -> bool:
