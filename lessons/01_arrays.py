@@ -16,7 +16,13 @@
 # `python -m lessons 1`, it is compared at once; where you read the file, on paper, before you look at the next cell.
 
 # %%
+import sys
+
 import numpy as np
+
+import tinygpt
+
+sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
 from kit import stated
 
 from tinygpt.backend import array_module, to_device, to_host

@@ -18,6 +18,9 @@ from itertools import pairwise
 from textwrap import fill
 from unittest import mock
 
+import tinygpt
+
+sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
 from kit import TEXT, plot, stated
 
 from tinygpt.errors import UserError
@@ -395,7 +398,7 @@ stated("1.0%", changed / len(rows) / len(merges))
 # - Sennrich, Haddow, Birch: "Neural Machine Translation of Rare Words with Subword Units", 2016, arXiv:1508.07909.
 # - Radford et al.: "Language Models are Unsupervised Multitask Learners", 2019, section 2.2: why bytes, and why
 #   merges should not cross from one kind of character to another.
-# - `tinygpt/tokenizer.py`: the three tokenizers of the engine, and training that touches only what changes.
+# - `tinygpt/tokenizer/bpe.py`: training that touches only what changes; beside it, the other tokenizers.
 
 # %% [markdown]
 # ## Answers
@@ -427,7 +430,7 @@ from kit import TEXT, stated
 from tinygpt.tokenizer import SPLIT, BPETokenizer
 
 along = BPETokenizer.train(TEXT, 512).encode(TEXT)
-with mock.patch("tinygpt.tokenizer.SPLIT", SPLIT.replace(" ?", "")):  # no space before a word
+with mock.patch("tinygpt.tokenizer.bpe.SPLIT", SPLIT.replace(" ?", "")):  # no space before a word
     apart = BPETokenizer.train(TEXT, 512).encode(TEXT)
 print(f"space taken along: {len(along):,} tokens, a piece of its own: {len(apart):,}")
 stated("42%", len(apart) / len(along) - 1)

@@ -11,10 +11,15 @@
 
 # %%
 import re
+import sys
 from collections import defaultdict
 from itertools import pairwise
 
 import numpy as np
+
+import tinygpt
+
+sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
 from kit import TEXT, plot, stated
 
 from tinygpt import GPTConfig

@@ -11,9 +11,14 @@
 # that is true, without deriving anything yourself?** And when your test says yes, what would it have let through?
 
 # %%
+import sys
 from textwrap import fill
 
 import numpy as np
+
+import tinygpt
+
+sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
 from kit import plot, stated
 
 from tinygpt.gradcheck import gradient_check, numerical_gradient

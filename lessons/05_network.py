@@ -12,7 +12,13 @@
 # table, and is only looked up. What is the derivative of looking something up?
 
 # %%
+import sys
+
 import numpy as np
+
+import tinygpt
+
+sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
 from kit import TEXT, plot, stated
 
 from tinygpt.gradcheck import check_layer, diagnose, gradient_check

@@ -11,7 +11,13 @@
 # what becomes of exp(1000)?
 
 # %%
+import sys
+
 import numpy as np
+
+import tinygpt
+
+sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
 from kit import TEXT, plot, stated
 
 from tinygpt.gradcheck import check_layer, diagnose, gradient_check, numerical_gradient

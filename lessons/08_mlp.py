@@ -17,9 +17,14 @@
 
 # %%
 import math
+import sys
 from types import SimpleNamespace
 
 import numpy as np
+
+import tinygpt
+
+sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
 from kit import plot, stated
 
 from tinygpt.gradcheck import check_layer, diagnose, gradient_check

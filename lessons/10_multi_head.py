@@ -13,8 +13,13 @@
 
 # %%
 import math
+import sys
 
 import numpy as np
+
+import tinygpt
+
+sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
 from kit import plot, stated
 
 from tinygpt.backend import random_bits

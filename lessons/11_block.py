@@ -11,7 +11,13 @@
 # **How do you stack 24 functions so that the first one still learns?**
 
 # %%
+import sys
+
 import numpy as np
+
+import tinygpt
+
+sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
 from kit import plot, stated
 
 from tinygpt.gradcheck import check_layer, diagnose, gradient_check

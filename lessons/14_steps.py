@@ -11,8 +11,13 @@
 
 # %%
 import math
+import sys
 
 import numpy as np
+
+import tinygpt
+
+sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
 from kit import TEXT, plot, stated
 
 from tinygpt.data import windows_at

@@ -13,10 +13,15 @@
 # %%
 import dataclasses
 import math
+import sys
 import time
 from types import SimpleNamespace
 
 import numpy as np
+
+import tinygpt
+
+sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
 from kit import TEXT, plot, stated, tiny_gpt
 
 from tinygpt import GPT, GPTConfig

@@ -13,11 +13,16 @@
 
 # %%
 import math
+import sys
 import time
 from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
+
+import tinygpt
+
+sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
 from kit import plot, stated
 
 from tinygpt import GPT, GPTConfig

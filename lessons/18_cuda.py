@@ -23,6 +23,10 @@ import sys
 import time
 
 import numpy as np
+
+import tinygpt
+
+sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
 from kit import FOLDER, OUT, plot, stated
 
 from tinygpt import GPT, GPTConfig, emulator

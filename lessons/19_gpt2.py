@@ -17,8 +17,13 @@ import dataclasses
 import json
 import math
 import shutil
+import sys
 
 import numpy as np
+
+import tinygpt
+
+sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
 from kit import FOLDER, OUT, TEXT, plot, stated, tiny_gpt
 from safetensors.numpy import load_file, save_file
 

@@ -1,7 +1,7 @@
 """What the lessons share: the text they rest on, numbers that are stated and proved, plots, and a small trained model.
 
-A lesson is run with its own folder on the path, by `python lessons/07_layernorm.py`, by the stepper and in a notebook
-alike, so it says `from kit import ...`.
+A lesson is run with its own folder on the path, by `python lessons/07_layernorm.py` and by the stepper. A notebook may
+run anywhere, so each lesson adds the folder, which lies beside that of tinygpt, before it says `from kit import ...`.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from tinygpt.models.gpt2 import GPT
 from tinygpt.tokenizer import Tokenizer
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent
 TEXT_FILE = FOLDER / "text.txt"
 TEXT = TEXT_FILE.read_text(encoding="utf-8")  # a story of our own: the same on every machine
 OUT = FOLDER / "out"
@@ -93,7 +93,7 @@ TINY: dict[str, Any] = {  # the model that lesson 15 trains, and later lessons u
 
 def tiny_gpt() -> tuple[GPT, Tokenizer | None]:
     """The model that lesson 15 trains on the lessons' text, trained now (seconds) if it has not been yet."""
-    from tinygpt.run.store import load_state
+    from tinygpt.run.folder import load_state
     from tinygpt.train import TrainConfig, load_model, start, train
 
     folder = OUT / "tiny-gpt"

@@ -1,6 +1,7 @@
 import dataclasses
 import time
 import tracemalloc
+import warnings
 from itertools import zip_longest
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from tests.test_model import SMALL, model_with_weights_of_order_one
-from tinygpt import ops, optim, parallel
+from tinygpt import device, ops, optim, parallel
 from tinygpt.device import cpu_count
+from tinygpt.errors import Note
 from tinygpt.kernels.cpu.pieces import Pieces
 from tinygpt.models.gpt2 import GPT, GPTConfig
 from tinygpt.parallel import GradientSum, Workers, count_targets, thread_count, training_threads
@@ -293,3 +295,45 @@ def test_many_more_workers_than_cores_come_to_the_same():
             workers.gradients(model, idx, targets, grads, 256)
         results.append(grads.flat)
     np.testing.assert_allclose(*results, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize(("given", "threads"), [("3", 3), (" 3 ", 3), ("3,2", 3), ("1024", 1024), ("", None)])
+def test_omp_num_threads_goes_before_the_default_and_after_a_flag(given, threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    model = GPT(GPTConfig(8, 10, 1, 1, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert thread_count() == (threads or cpu_count())
+        assert training_threads(None, model, 4) == (threads or training_threads(cpu_count(), model, 4))
+    assert thread_count(5) == training_threads(5, model, 4) == 5 and thread_count(None, "cuda") == 1
+
+
+@pytest.mark.parametrize("given", ["0", "-2", "two", "2.5", "1025", "9" * 5000, "\N{SUPERSCRIPT TWO}", ",2"])
+def test_an_omp_num_threads_that_is_no_number_of_threads_is_a_note(given, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    with pytest.warns(Note, match="OMP_NUM_THREADS is '.*', not a whole number from 1 to 1,024, and is left alone"):
+        assert thread_count() == cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "cores"),
+    [
+        ("0::/\n", {"cpu.max": "max 100000"}, None),
+        ("0::/\n", {"cpu.max": "200000 100000"}, 2),
+        ("0::/\n", {"cpu.max": "150000 100000"}, 2),
+        ("0::/\n", {"cpu.max": "5000 100000"}, 1),
+        ("0::/a/b\n", {"a/cpu.max": "100000 100000", "a/b/cpu.max": "300000 100000"}, 1),
+        ("0::/of/the/host\n", {"cpu.max": "300000 100000"}, 3),  # in a container, which sees its own group as the root
+        ("3:cpuset:/\n2:cpu:/a\n", {"cpu/a/cpu.cfs_quota_us": "300000", "cpu/a/cpu.cfs_period_us": "100000"}, 3),
+        ("2:cpu,cpuacct:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ("nonsense\n", {"cpu.max": "100000 100000"}, None),
+    ],
+)  # fmt: skip
+def test_the_cores_are_no_more_than_a_control_group_gives_the_time_of(own, files, cores, tmp_path):
+    (tmp_path / "own").write_text(own)
+    for name, content in files.items():
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{content}\n")
+    quota = device._cpu_quota(tmp_path / "groups", tmp_path / "own")
+    assert quota == cores if cores else quota > 10_000

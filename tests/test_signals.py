@@ -12,7 +12,7 @@ from tests import children
 from tests.test_train import everything, run, tiny
 from tinygpt import signals
 from tinygpt.run import screens
-from tinygpt.run.store import load_state
+from tinygpt.run.folder import load_state
 from tinygpt.train import EvalRecord, StepRecord, resume, start
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals to send to another process")
@@ -248,3 +248,49 @@ def test_a_closed_output_is_nowhere_and_no_file_of_the_runs(closed, tmp_path):
     done = children.run("-c", code, ROOT / "train.py", *SMALL, "--max_iters=2", f"--out_dir={tmp_path}")
     assert done.returncode == 0 and done.stderr == "" and (tmp_path / "best" / "model.safetensors").exists()
     assert re.fullmatch(rb"\d+ .*\n", (tmp_path / "tinygpt.lock").read_bytes())
+
+
+NOTEBOOK = """
+import os, signal, sys
+from tinygpt.cli import main
+from tinygpt.commands import sample, train
+
+def twice(*_):
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+
+for module, name in ((train, "set_aside"), (train, "_start"), (sample, "model_for")):
+    setattr(module, name, twice)
+    status = main(["train", *sys.argv[1:]] if module is train else ["sample"])
+    print("the kernel lives", status, signal.getsignal(signal.SIGINT) is signal.default_int_handler, flush=True)
+"""
+
+
+def test_two_quick_interrupts_do_not_kill_a_notebooks_kernel(tmp_path):
+    done = children.run("-c", NOTEBOOK, *SMALL, f"--out_dir={tmp_path}", cwd=ROOT)
+    assert done.returncode == 0 and done.stderr == ""
+    assert re.findall("the kernel lives (.*)", done.stdout) == ["130 True"] * 3
+    assert "left at once; nothing was saved" in done.stdout
+    assert done.stdout.count("stopped before the first step; there was nothing to save") == 1
+
+
+def test_interrupts_while_a_cell_trains_by_a_command_are_keyboard_interrupts(tmp_path):
+    """As a kernel does, each cell's KeyboardInterrupt is caught: nothing that a user sends ends the process."""
+    code = (
+        "import sys\nfrom tinygpt.cli import main\n"
+        "try:\n    print('status', main(sys.argv[1:]), flush=True)\n"
+        "except KeyboardInterrupt:\n    print('interrupted', flush=True)\n"
+        "print('the kernel lives')\n"
+    )
+    with children.started("-c", code, "train", *SMALL, f"--out_dir={tmp_path}", cwd=ROOT) as process:
+        until(process, "tokens/s")
+        process.send_signal(signal.SIGINT)
+        until(process, "stopping with the last whole step")
+        out, err = process.communicate()
+    assert (process.returncode, err) == (0, "") and "status 130" in out and "the kernel lives" in out
+
+
+def test_a_second_interrupt_is_an_exception_where_the_process_is_not_ours():
+    with pytest.raises(KeyboardInterrupt) as error:
+        signals.leave(signal.SIGINT, "left at once")
+    assert error.value.args == (signal.SIGINT, "left at once")

@@ -7,7 +7,9 @@ each worker's products run on one BLAS thread.
 
 import itertools
 import math
+import os
 import threading
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -19,12 +21,14 @@ from threadpoolctl import ThreadpoolController
 
 from tinygpt.backend import Array
 from tinygpt.device import cpu_count
+from tinygpt.errors import Note, brief
 from tinygpt.layers.cross_entropy import IGNORED
 from tinygpt.models.model import Model
 from tinygpt.parameters import Parameters
 
 PORTION = 16 << 20  # bytes of gradients that a worker keeps before all workers add up theirs
 BLOCK = 1 << 19  # elements of a gradient that are added at a time: 2 MB in float32, which a core's caches hold
+MOST_THREADS = 1024
 LOCKED = 25e6  # FLOPs that a core could do while a worker holds the interpreter's lock for one block of the model
 
 
@@ -125,18 +129,35 @@ class Workers:
 
 
 def thread_count(threads: int | None = None, device: str = "cpu") -> int:
-    """How many threads to compute with: as many as asked for, all cores if None; one to keep a card busy."""
-    return 1 if device == "cuda" else threads or cpu_count()
+    """How many threads to compute with: as many as asked for, if None as many as OMP_NUM_THREADS says, and all cores
+    without it; one to keep a card busy.
+    """
+    return 1 if device == "cuda" else threads or threads_of_environment() or cpu_count()
+
+
+def threads_of_environment() -> int | None:
+    """The number in OMP_NUM_THREADS, or the first of several with commas, which are for nested loops; None where it is
+    not set. What is no number of threads is a note.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    first = given.partition(",")[0].strip()
+    if first.isascii() and first.isdigit() and len(first) < 10 and 1 <= int(first) <= MOST_THREADS:
+        return int(first)
+    if given.strip():
+        problem = f"OMP_NUM_THREADS is {brief(given)}, not a whole number from 1 to {MOST_THREADS:,}, and is left alone"
+        warnings.warn(problem, Note, stacklevel=2)
+    return None
 
 
 def training_threads(threads: int | None, model: Model, batch_size: int) -> int:
-    """How many threads to train with: as many as asked for; if None all cores, or fewer where more would only wait.
+    """How many threads to train with: as many as asked for, if None as many as OMP_NUM_THREADS says, and without it all
+    cores, or fewer where more would only wait.
 
     In each of the model's blocks a worker holds the interpreter's lock for about as long as a core takes for LOCKED
     FLOPs, one worker after the other, while the block's own FLOPs are shared. Beyond the square root of their ratio
     another worker makes a step no shorter.
     """
-    if threads or model.device == "cuda":
+    if model.device == "cuda" or (threads := threads or threads_of_environment()):
         return thread_count(threads, model.device)
     flops = 6 * model.params.flat.size * batch_size * model.config.block_size / model.config.n_layer
     helpful = max(2, math.isqrt(int(flops / LOCKED)))

@@ -14,7 +14,10 @@ Act = Callable[[int], object]  # what is done about a signal, of this number
 
 
 class Interrupted(KeyboardInterrupt):
-    """One of the signals, as an exception; `args[0]` is its number."""
+    """One of the signals, as an exception; `args[0]` is its number, `args[1]`, if any, what to say of it."""
+
+
+_process = {"is_ours": False}  # whether the whole process is a command of ours; else a notebook's, or another program's
 
 
 def interrupt(number: int) -> None:
@@ -26,7 +29,11 @@ def interrupt(number: int) -> None:
 
 
 def leave(number: int, words: str = "stopped; there was nothing to save") -> None:
-    """End the program at once, past Python's own buffers, which may be in the middle of something."""
+    """End the program at once, past Python's own buffers, which may be in the middle of something. Where the process is
+    not ours to end, as in a notebook, it is an exception that ends what is under way.
+    """
+    if not _process["is_ours"]:
+        raise Interrupted(number, words)
     with contextlib.suppress(OSError):  # the same Ctrl-C may have ended who reads this, or the terminal is gone
         os.write(1, f"\n{words}\n".encode())
     os._exit(128 + number)
@@ -58,13 +65,14 @@ def answered_by(act: Act) -> Iterator[None]:
 
 @contextlib.contextmanager
 def from_the_first_moment() -> Iterator[None]:
-    """A whole program, its imports included: a signal that none of its parts answers ends it at once, in a sentence;
-    one that comes when its status is known changes that no more.
+    """A whole program, its imports included, whose process is ours to end: a signal that none of its parts answers ends
+    it at once, in a sentence; one that comes when its status is known changes that no more.
     """
     while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:  # a closed one, whose number another file would get
         os.set_inheritable(handle, True)
     os.close(handle)
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    _process["is_ours"] = True
     listen(leave)
     try:
         yield
