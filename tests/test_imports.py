@@ -6,14 +6,20 @@ from pathlib import Path
 import pytest
 
 import tinygpt
+from tests import children
 
 ROOT = Path(tinygpt.__file__).parent
 ORDER = [  # a module imports only from those above it; of a room with an order of its own, likewise
-    "errors", "signals", "files", "random", "special", "backend", "device", "precision", "recompute", "emulator",
-    "layers", "kernels", "sample", "parameters", "ops", "optim", "checkpoint", "models.model", "models.gpt2",
-    "parallel", "gradcheck", "tokenizer", "data.corpus", "data.addition", "data.mapped", "data.token_files",
-    "data.token_cache", "data.load", "run.config", "run.lock", "run.reading", "run.state", "run.memory", "run.saved",
-    "run.store", "run.loop", "run.metrics", "run.nanogpt", "run.screens", "train", "own_layers", "commands", "cli",
+    "errors", "values", "signals", "progress", "files", "random", "special", "backend", "device", "precision",
+    "recompute", "emulator", "layers", "kernels", "sample", "parameters", "ops", "optim", "conversions", "tensors",
+    "model_folder", "checkpoint", "models.inputs", "models.model", "models.pretrained", "models.gpt2", "parallel",
+    "gradcheck", "tokenizer.pretrained", "tokenizer.base", "tokenizer.char", "tokenizer.meta", "tokenizer.bpe",
+    "tokenizer.gpt2", "tokenizer.own", "tokenizer.named", "tokenizer.beside", "data.corpus", "data.addition",
+    "data.mapped", "data.shards", "data.formats", "data.evidence", "data.token_dtype", "data.token_files", "data.texts",
+    "data.learning", "data.encoding", "data.token_cache", "data.load", "run.config", "run.lock", "run.reading",
+    "run.state", "run.memory", "run.saved", "run.tokens", "run.folder", "run.store", "run.loop", "run.marks",
+    "run.metrics", "run.reference", "run.advice", "run.leaks", "run.watch", "run.comparison", "run.expressions",
+    "run.nanogpt_defaults", "run.nanogpt", "run.screens", "run.waiting", "train", "own_layers", "commands", "cli",
     "__main__",
 ]  # fmt: skip
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -46,7 +52,7 @@ def module_name(path: Path) -> str:
 
 def test_every_module_stands_in_the_order():
     fronts = {module_name(path) for path in MODULES if place(module_name(path)) is None}
-    assert fronts == {"", "models", "data", "run"}
+    assert fronts == {"", "models", "tokenizer", "data", "run"}
     assert all(any(place(module_name(path)) == number for path in MODULES) for number in range(len(ORDER)))
 
 
@@ -93,6 +99,13 @@ def test_a_layer_knows_only_the_backend(path):
 def test_cupy_is_imported_in_the_backend_alone():
     users = {path.name for path in MODULES if any(name.split(".")[0].startswith("cupy") for name in imports(path))}
     assert users == {"backend.py"}
+
+
+def test_the_library_of_others_tokenizers_is_imported_only_where_one_is_used():
+    users = {path.name for path in MODULES if any(name.split(".")[0] == "tokenizers" for name in imports(path))}
+    assert users == {"own.py"}
+    done = children.run("-c", "import sys, tinygpt.cli; sys.exit('tokenizers' in sys.modules)")
+    assert done.returncode == 0
 
 
 def test_no_torch_no_transformers_no_pickle():

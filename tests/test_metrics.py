@@ -11,7 +11,8 @@ from tests.test_lock import SMALL
 from tests.test_train import TEXT, tiny
 from tinygpt.cli import main
 from tinygpt.run import screens
-from tinygpt.run.metrics import Metrics, plot
+from tinygpt.run.marks import Marks, saved_marks
+from tinygpt.run.metrics import Metrics, fit_losses, history, plot
 from tinygpt.train import EvalRecord, resume, start, train
 
 
@@ -223,3 +224,78 @@ def test_a_plot_that_cannot_be_imported_or_written_is_a_note(tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "matplotlib.figure", Broken())
     assert main(["train", *SMALL, f"--out_dir={tmp_path / 'other'}"]) == 0
     assert "loss.png could not be drawn (libfreetype" in capsys.readouterr().out
+
+
+def drawn(tmp_path, monkeypatch) -> list[str]:
+    """The texts that a plot of the run in `tmp_path` has beside its curves."""
+    figure = pytest.importorskip("matplotlib.figure", reason="matplotlib, the `plot` extra, is not installed")
+    figures = []
+    savefig = figure.Figure.savefig
+    monkeypatch.setattr(
+        figure.Figure, "savefig", lambda self, *a, **k: (figures.append(self), savefig(self, *a, **k))[1]
+    )
+    assert plot(tmp_path) == tmp_path / "loss.png"
+    return [text.get_text() for text in figures[0].axes[0].texts]
+
+
+def test_the_plot_has_the_marks_of_the_text(tmp_path, monkeypatch):
+    assert main(["train", *SMALL, f"--out_dir={tmp_path}"]) == 0
+    marks = saved_marks(tmp_path)
+    assert f"a guess: {marks.uniform:.2f}" in drawn(tmp_path, monkeypatch)
+    (tmp_path / "marks.json").write_text('{"uniform": 30.0, "unigrams": 2.9, "bigrams": "low"}')  # not ours
+    assert drawn(tmp_path, monkeypatch) == []
+
+
+def test_marks_far_from_the_losses_are_not_drawn(tmp_path, monkeypatch):
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 0, "train_loss": 3.0, "val_loss": 3.1, "best": true}\n'
+        '{"step": 9, "train_loss": 2.0, "val_loss": 2.1, "best": true}\n'
+    )
+    Marks(10.8, 2.5, 1.0).save(tmp_path)
+    assert drawn(tmp_path, monkeypatch) == ["single tokens: 2.50"]
+
+
+def test_the_records_of_a_run_come_back_from_its_file(tmp_path):
+    records = []
+    metrics = Metrics(state := start(tiny(tmp_path)))
+    for record in train(state):
+        metrics.write(record)
+        records.append(record)
+    assert history(tmp_path) == [r for r in records if isinstance(r, EvalRecord) or r.loss is not None]
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(
+            '{"step": 99, "val_loss": 1.0}\n{"step": 99}\n{"step": 99, "best": 3, "train_loss": 1, "val_loss": 2}\n'
+        )
+    assert history(tmp_path)[len(records) :] == [EvalRecord(99, 1, 2, False)]
+
+
+def test_marks_that_lie_together_have_one_name(tmp_path, monkeypatch):
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 0, "train_loss": 3.0, "val_loss": 3.1, "best": true}\n'
+        '{"step": 9, "train_loss": 2.0, "val_loss": 2.1, "best": true}\n'
+    )
+    Marks(2.52, 2.5, 2.2).save(tmp_path)
+    assert drawn(tmp_path, monkeypatch) == ["a guess: 2.52, single tokens: 2.50", "pairs of tokens: 2.20"]
+
+
+@pytest.mark.parametrize(("highest", "scale"), [(900.0, "log"), (6.0, "linear")])
+def test_losses_that_explode_are_drawn_on_an_axis_that_shows_the_others_too(highest, scale):
+    figure = pytest.importorskip("matplotlib.figure", reason="matplotlib, the `plot` extra, is not installed")
+    axes = figure.Figure().subplots()
+    fit_losses(axes, [4.5, 3.0, highest, 2.0])
+    assert axes.get_yscale() == scale
+
+
+def test_a_row_that_is_no_number_is_none_that_a_run_writes(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 0, "train_loss": 3.0, "val_loss": 3.1, "best": true}\n'
+        '{"step": 9, "train_loss": NaN, "val_loss": Infinity, "best": true}\n'
+    )
+    assert history(tmp_path) == [EvalRecord(0, 3.0, 3.1, True)]
+
+
+def test_a_run_that_diverges_leaves_its_picture(tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="the `plot` extra is not installed")
+    flags = ["--learning_rate=1e30", "--grad_clip=0", "--decay_lr=False", f"--out_dir={tmp_path}"]
+    assert main(["train", *SMALL, *flags]) == 1
+    assert "learning_rate" in capsys.readouterr().err and (tmp_path / "loss.png").stat().st_size > 1000

@@ -12,12 +12,14 @@ import pytest
 
 from tests import children
 from tinygpt import GPT, GPTConfig, UserError
+from tinygpt.cli import main
 from tinygpt.ops import DEFINITIONS
 from tinygpt.optim import AdamW, cosine_schedule
 from tinygpt.parallel import Workers, blas_threads
 from tinygpt.random import generator
 from tinygpt.run import loop
-from tinygpt.run.store import load_state
+from tinygpt.run.folder import load_state
+from tinygpt.tokenizer import CharTokenizer
 from tinygpt.train import EvalRecord, StepRecord, TrainConfig, load_model, mean_loss, resume, start, train
 
 TEXT = Path(__file__).with_name("memorised.txt")
@@ -526,12 +528,15 @@ def test_a_resumed_run_can_be_evaluated_only(tmp_path):
     assert [(r.step, r.train_loss, r.val_loss) for r in records] == [(12, expected.train_loss, expected.val_loss)]
 
 
-def test_a_model_that_knows_more_tokens_than_the_text_trains_without_samples(tmp_path):
+def test_a_model_that_knows_more_tokens_than_its_tokenizer_writes_only_those_that_are_text(tmp_path):
     GPT(GPTConfig(8, 500, 1, 1, 8)).save_pretrained(tmp_path / "model")
+    with pytest.raises(UserError, match="knows 500 tokens, and nothing beside it says which; give --tokenizer=FILE"):
+        start(tiny(tmp_path / "out", init_from=str(tmp_path / "model")))
+    CharTokenizer.train(TEXT.read_text()).save(tmp_path / "model" / "tokenizer.tinygpt.json")
     state = start(tiny(tmp_path / "out", init_from=str(tmp_path / "model")))
     run(state)
     state.model.params["wte.weight"] = np.zeros((500, 8))  # every token equally likely
-    assert state.corpus.sample(state.model, 100) is None
+    assert len(state.corpus.sample(state.model, 100)) >= 100
 
 
 def test_reference_kernels_train_to_the_same_losses(tmp_path):
@@ -539,3 +544,92 @@ def test_reference_kernels_train_to_the_same_losses(tmp_path):
     assert states[1].model.ops is DEFINITIONS and states[0].model.ops is not DEFINITIONS
     losses = [[r.loss for r in run(state) if isinstance(r, StepRecord)] for state in states]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-10)
+
+
+# Patience
+
+
+def constant(tmp_path, **changes):
+    """A run that learns nothing, whose first evaluation is therefore its best."""
+    return tiny(tmp_path, learning_rate=0.0, min_lr=0.0, eval_interval=2, max_iters=40, **changes)
+
+
+def test_patience_ends_a_run_after_so_many_evaluations_without_a_lower_val_loss(tmp_path):
+    state = start(constant(tmp_path, patience=3))
+    records = run(state)
+    assert [r.step for r in records if isinstance(r, EvalRecord)] == [0, 2, 4, 6]
+    assert (state.step, state.saved_step, state.best_step, state.without_better) == (6, 6, 0, 3)
+    assert state.out_of_patience and not state.stop
+    assert (load_model(tmp_path)[0].params.flat == start(constant(tmp_path / "other")).model.params.flat).all()
+
+
+def test_patience_waits_while_a_run_improves(tmp_path):
+    state = start(tiny(tmp_path, max_iters=40, eval_interval=2, patience=1, eval_iters=20, learning_rate=1e-3))
+    losses = [r.val_loss for r in run(state) if isinstance(r, EvalRecord)]
+    assert len(losses) > 5 and all(after < before for before, after in zip(losses[:-2], losses[1:-1], strict=True))
+    assert state.out_of_patience == (losses[-1] >= losses[-2]) and state.step == (len(losses) - 1) * 2
+
+
+def test_without_patience_a_run_goes_to_its_end(tmp_path):
+    state = start(constant(tmp_path))
+    run(state)
+    assert state.step == 40 and state.without_better == 20 and not state.out_of_patience
+
+
+def test_patience_counts_on_when_a_run_is_resumed(tmp_path):
+    state = start(constant(tmp_path, patience=4))
+    for record in train(state):
+        state.stop = record.step == 5
+    state = resume(tmp_path)
+    assert (state.best_step, state.without_better) == (0, 2)
+    records = run(state)
+    assert state.step == 8 and [r.step for r in records if isinstance(r, EvalRecord)] == [6, 8]
+    assert run(resume(tmp_path)) == []  # it has ended
+    again = resume(tmp_path, {"patience": 0, "max_iters": 10})
+    assert [r.step for r in run(again)] == [9, 10, 10]
+
+
+def test_a_run_on_another_text_has_all_its_patience_again(tmp_path):
+    run(start(constant(tmp_path / "out", patience=3)))
+    (tmp_path / "other.txt").write_text(TEXT.read_text()[::-1])
+    state = resume(tmp_path / "out", {"data": str(tmp_path / "other.txt")})
+    assert (state.best_step, state.without_better) == (-1, 0) and not state.out_of_patience
+
+
+def test_a_state_saved_before_there_was_patience_resumes(tmp_path):
+    run(start(dataclasses.replace(constant(tmp_path), max_iters=4)))
+    path = load_state(tmp_path)[1] / "state.json"
+    meta = json.loads(path.read_text())
+    del meta["best_step"], meta["without_better"], meta["config"]["patience"], meta["config"]["advice"]
+    path.write_text(json.dumps(meta))
+    current = tmp_path / "last" / "current"
+    current.write_text(f"{path.parent.name}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n")
+    state = resume(tmp_path, {"max_iters": 6})
+    assert (state.best_step, state.without_better) == (-1, 0)
+    run(state)
+    assert state.without_better == 1
+
+
+def test_the_command_says_why_a_run_has_ended_and_how_to_go_on(tmp_path, capsys):
+    flags = ["train", f"--data={TEXT}", "--n_layer=1", "--n_head=2", "--n_embd=16", "--block_size=8", "--batch_size=4"]
+    flags += [
+        "--eval_iters=2",
+        "--eval_interval=2",
+        "--max_iters=40",
+        "--sample_length=0",
+        "--threads=1",
+        "--device=cpu",
+    ]
+    flags += ["--learning_rate=0", "--min_lr=0", "--patience=2", f"--out_dir={tmp_path}"]
+    assert main(flags) == 0
+    out = capsys.readouterr().out
+    assert "ended at step 4, after 2 evaluations without a lower val loss; best/ holds its best (step 0, " in out
+    assert "train longer" not in out and "sample more" in out
+    assert main([*flags, "--init_from=resume"]) == 1
+    err = capsys.readouterr().err
+    assert "ended at step 4, after 2 evaluations without a lower val loss" in err and err.count("\n") == 1
+    assert "to go on all the same, give --patience=0, or more than 2" in err
+    assert main([*flags, "--init_from=resume", "--patience=0", "--max_iters=6"]) == 0
+    assert "ended at step" not in capsys.readouterr().out
+    assert main([*flags, "--patience=-1"]) == 1
+    assert "--patience is -1; expected at least 0" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The command line: `tinygpt train | sample | eval | info | gradcheck`. `python train.py` is `tinygpt train`."""
+"""The command line: `tinygpt train | sample | eval | compare | info | gradcheck`; `python train.py` is the first."""
 
 import argparse
 import signal
@@ -8,14 +8,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinygpt import __version__
-from tinygpt.commands import eval, gradcheck, info, sample, train
+from tinygpt.commands import compare, eval, gradcheck, info, sample, train
 from tinygpt.commands.flags import Parser
 from tinygpt.device import out_of_memory
 from tinygpt.errors import Note, UserError
 from tinygpt.run import screens
 from tinygpt.signals import Interrupted, answered_by, interrupt
 
-COMMANDS = {"train": train, "sample": sample, "eval": eval, "info": info, "gradcheck": gradcheck}  # as --help has them
+COMMANDS = {  # as --help has them
+    "train": train, "sample": sample, "eval": eval, "compare": compare, "info": info, "gradcheck": gradcheck,
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

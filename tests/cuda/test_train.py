@@ -215,7 +215,7 @@ def test_memory_that_runs_out_is_one_sentence_and_costs_no_checkpoint(card, tmp_
     resumed = [f"--out_dir={tmp_path}", "--init_from=resume", "--max_iters=20", "--batch_size=500", "--device=cuda"]
     status, out, err = outcome(capsys, "train", *resumed)
     assert status == 1 and "Traceback" not in err
-    assert err.startswith("error: out of memory on the CUDA card, allocating ") and "limit set to: 1,048,576" in err
+    assert "\nerror: out of memory on the CUDA card, allocating " in err and "limit set to: 1,048,576" in err
     assert "not even --batch_size=1 would fit into the 1.0 MB that this run can have; choose a smaller" in err
     card.memory_limit = None
     np.testing.assert_array_equal(to_host(load_model(tmp_path)[0].params.flat), before)

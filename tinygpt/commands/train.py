@@ -3,28 +3,34 @@
 import argparse
 import contextlib
 import time
-import typing
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tinygpt.commands.flags import boolean
+from tinygpt.commands.flags import add_settings
 from tinygpt.commands.own import asked_for, blaming
+from tinygpt.data import load_corpus
+from tinygpt.data.load import DATASETS
 from tinygpt.device import out_of_memory, resolve_device
 from tinygpt.errors import UserError
 from tinygpt.parallel import training_threads
 from tinygpt.run import screens
-from tinygpt.run.config import MODEL_SHAPE, PRESETS, TrainConfig, plain_type
+from tinygpt.run.config import MODEL_SHAPE, PRESETS, TrainConfig, in_full
+from tinygpt.run.folder import set_aside
 from tinygpt.run.lock import LOCK, owned
 from tinygpt.run.loop import train
 from tinygpt.run.memory import that_fits
-from tinygpt.run.metrics import Metrics, plot
-from tinygpt.run.nanogpt import WITHOUT_MEANING, read_nanogpt_config
+from tinygpt.run.metrics import Metrics, history, plot
+from tinygpt.run.nanogpt import read_nanogpt_config
+from tinygpt.run.nanogpt_defaults import WITHOUT_MEANING, others_than_nanogpts
 from tinygpt.run.screens import counted
 from tinygpt.run.state import OURS, Parts, Record, TrainState
-from tinygpt.run.store import resume, set_aside, start
+from tinygpt.run.store import resume, start
+from tinygpt.run.waiting import Waiting
+from tinygpt.run.watch import Watch
 from tinygpt.signals import answered_by
+from tinygpt.tokenizer import NAMES
 
 HELP = "Train a GPT; with no flags a small one, on this computer, in minutes."
 
@@ -36,34 +42,27 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         for name, preset in PRESETS.items()
     )
     parser.usage = "%(prog)s [CONFIG.py] [--flag=value ...]"
-    parser.add_argument("config", nargs="?", metavar="CONFIG.py", help="a nanoGPT configuration file, read as literals")
-    parser.add_argument("--preset", default="cpu", choices=list(PRESETS), help="where to start from (default: cpu)")
-    hints = typing.get_type_hints(TrainConfig)
-    groups: dict[str, Any] = {}
-    for field in fields(TrainConfig):
-        title, help, kind = field.metadata["group"], field.metadata["help"], plain_type(hints[field.name])
-        group = groups[title] = groups.get(title) or parser.add_argument_group(title)
-        help += "" if field.default is None else f" (default: {field.default})"
-        options = boolean(argparse.SUPPRESS)
-        if kind is not bool:
-            options = {"type": kind, "metavar": {int: "N", float: "X", str: "TEXT"}[kind], "default": argparse.SUPPRESS}
-        group.add_argument(f"--{field.name}", help=help.replace("%", "%%"), **options)
-    for name in WITHOUT_MEANING:
-        parser.add_argument(f"--{name}", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "config", nargs="?", metavar="CONFIG.py", help="a nanoGPT configuration file; it is not executed"
+    )
+    parser.add_argument("--preset", choices=list(PRESETS), help="where to start from (default: cpu)")
+    add_settings(parser)
 
 
 def run(arguments: argparse.Namespace, command: str) -> int:
+    waiting = Waiting()
     try:
-        return _run(arguments, command)
-    except KeyboardInterrupt:  # before there was a run that could be asked to stop
+        return _run(arguments, command, waiting)
+    except KeyboardInterrupt as error:  # before there was a run that could be asked to stop, or at the second asking
+        words = error.args[1] if len(error.args) > 1 else waiting.interrupted()
         with contextlib.suppress(OSError):
-            print("\nstopped before the first step; there was nothing to save", end="", flush=True)
+            print(f"\n{words}", end="", flush=True)
         raise
 
 
-def _run(arguments: argparse.Namespace, command: str) -> int:
+def _run(arguments: argparse.Namespace, command: str, waiting: Waiting) -> int:
     changes, notes = _train_settings(arguments)
-    preset = PRESETS[arguments.preset]
+    preset = PRESETS[arguments.preset or "cpu"]
     out_dir = TrainConfig(out_dir=changes.get("out_dir", TrainConfig.out_dir)).out_dir  # which may not be one
     with contextlib.ExitStack() as stack:
         writes = not changes.get("eval_only", False)
@@ -72,11 +71,14 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
         own = asked_for(changes)
         parts = own.parts if own else OURS
         resumed = changes.get("init_from") == "resume"
-        state = resume(out_dir, preset | changes, parts) if resumed else _start(preset, changes, parts)
+        with waiting:
+            state = resume(out_dir, preset | changes, parts) if resumed else _start(preset, changes, parts)
         stack.enter_context(answered_by(lambda number: screens.ask_to_stop(state, number)))
         if resumed:
             notes += _on_resuming(state, changes)
-        metrics = None
+        if state.corpus.why_no_tokenizer:
+            notes.append(state.corpus.why_no_tokenizer)
+        metrics, before = None, []
         if writes:
             notes += [note] if (note := stack.enter_context(owned(out_dir)).note) else []
             if not resumed and (folder := set_aside(out_dir)):
@@ -84,14 +86,19 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
             metrics = Metrics(state)
             stack.callback(metrics.close)
             notes += metrics.notes
+            if resumed and 0 <= state.evaluated_step:  # else the text is another, and what was before does not compare
+                before = history(out_dir)
             if state.evaluated_step == state.step >= state.config.max_iters:
                 if not (Path(out_dir) / "loss.png").exists():  # killed before it was drawn
                     _plot(out_dir)
                 done = f"the run in {out_dir} has finished its {state.step:,} steps"
                 raise UserError(f"{done}; to go on, give --max_iters more than that")
+            if state.out_of_patience:
+                more = f"give --patience=0, or more than {state.without_better}"
+                raise UserError(f"the run in {out_dir} {_lost_patience(state)}; to go on all the same, {more}")
         if own:
             notes += own.remarks()
-        return _train(state, metrics, notes, own, command)
+        return _train(state, metrics, before, notes, own, command)
 
 
 def _on_resuming(state: TrainState, changes: dict[str, Any]) -> list[str]:
@@ -105,23 +112,44 @@ def _on_resuming(state: TrainState, changes: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _train(state: TrainState, metrics: Metrics | None, notes: list[str], own: Any, command: str) -> int:
-    """Train to the end, or until a signal; returns the exit status."""
+def _lost_patience(state: TrainState) -> str:
+    """Why a run with `--patience` has ended, in a clause."""
+    best = f" (step {state.best_step:,}, {state.best_val_loss:.4f})" if state.best_step >= 0 else ""
+    waited = counted(state.without_better, "evaluation")
+    return f"ended at step {state.step:,}, after {waited} without a lower val loss; best/ holds its best{best}"
+
+
+def _train(
+    state: TrainState, metrics: Metrics | None, before: list[Record], notes: list[str], own: Any, command: str
+) -> int:  # fmt: skip
+    """Train to the end, or until a signal; returns the exit status. before: the records of a run that goes on."""
     config, out_dir = state.config, state.config.out_dir
     _, remark = resolve_device(config.device)
     began = time.perf_counter()
     problem: UserError | None = None
     with blaming(own), screens.Screen(state) as screen:
+        watch: Watch | None = None
         for note in notes:
             screen.line(f"note: {note}")
         screen.line(screens.heading(state, remark, {"loaded": own.loaded()} if own else None) + "\n")
-        for record in fitting(state, train(state)):
-            try:
-                if metrics and (note := metrics.write(record)):
-                    screen.line(f"note: {note}")
-            except UserError as error:  # the run is saved before it ends for that
-                problem, state.stop, metrics = error, True, None
-            screen.show(record)
+        if metrics:
+            watch = Watch(state, before)
+            screen.advice = watch
+            if watch.marks:
+                with contextlib.suppress(UserError):  # a full disk: only lines less in the plot
+                    watch.marks.save(out_dir)
+        try:
+            for record in fitting(state, train(state)):
+                try:
+                    if metrics and (note := metrics.write(record)):
+                        screen.line(f"note: {note}")
+                except UserError as error:  # the run is saved before it ends for that
+                    problem, state.stop, metrics = error, True, None
+                screen.show(record)
+        except UserError:  # such as of losses that are no longer finite: the picture shows how they came to it
+            if metrics and watch and watch.evaluations:
+                _plot(out_dir)
+            raise
     if problem or screen.problem and not isinstance(screen.problem, BrokenPipeError) and not state.stopped_by:
         reason = problem or f"what was to be shown could not be written: {screen.problem and screen.problem.strerror}"
         raise UserError(f"{reason}; the run has stopped, saved at step {state.saved_step:,}")
@@ -139,7 +167,11 @@ def _train(state: TrainState, metrics: Metrics | None, notes: list[str], own: An
             screen.sample(config.sample_length * 5 // 2)
         if own:
             screen.line(f"\nused of yours: {own.summary()}")
-        screen.line("\n" + screens.closing(state, time.perf_counter() - began, command))
+        if state.out_of_patience and state.step < config.max_iters:
+            screen.line(f"\n{_lost_patience(state)}")
+        evaluations = watch.evaluations if watch else ()
+        more = not (watch and watch.adviser.more_would_not_help)
+        screen.line("\n" + screens.closing(state, time.perf_counter() - began, command, evaluations, more))
     return 128 + state.stopped_by if state.stopped_by else int(state.stop)
 
 
@@ -167,28 +199,48 @@ def _start(preset: dict[str, Any], changes: dict[str, Any], parts: Parts) -> Tra
     """A new run. Raises UserError for a flag that contradicts the model it starts from."""
     if changes.get("init_from", "scratch") == "scratch":
         return start(TrainConfig(**(preset | changes)), parts)
-    state = start(TrainConfig(**(preset | {"block_size": None} | changes)), parts)  # None: the model's own
+    own = {"block_size": None, "tokenizer": TrainConfig.tokenizer}  # the model's, unless told
+    config = TrainConfig(**(preset | own | changes))
+    place = config.data or config.dataset
+    if place not in (*DATASETS, "") and not any(Path(path).exists() for path in (place, Path("data") / place)):
+        if "," not in place:  # which may be several
+            load_corpus(config.dataset, config.data)  # says so, before gigabytes of a model are fetched for it
+    state = start(config, parts)
     for name in (*MODEL_SHAPE, "tokenizer", "vocab_size"):
+        if name == "tokenizer" and changes.get(name) not in NAMES:  # a file, which `start` has held against the model's
+            continue
         if name in changes and getattr(state.config, name) != changes[name]:
             raise UserError(
                 f"--{name}={changes[name]} does not fit the model in {state.config.init_from}, which has "
-                f"{name}={getattr(state.config, name)}; leave the flag out"
+                f"{name}={getattr(state.config, name)}; leave it out"
             )
     return state
 
 
 def _train_settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """The settings given by file and by flags, flags last, and notes on what was left alone."""
-    given = vars(arguments)
-    settings, notes = read_nanogpt_config(arguments.config) if arguments.config is not None else ({}, [])
+    names, config = [field.name for field in fields(TrainConfig)], arguments.config
+    given = {name: value for name, value in vars(arguments).items() if name in names}
     if {"data", "dataset"} <= given.keys():
         raise UserError("--data and --dataset were both given; expected one of them, since a run has one text")
-    settings |= {field.name: given[field.name] for field in fields(TrainConfig) if field.name in given}
-    if arguments.config is not None and arguments.preset == "cpu":
-        ours = {name: getattr(TrainConfig(), name) for name in (*MODEL_SHAPE, "dataset", "learning_rate", "batch_size")}
-        unset = [f"{name}={value}" for name, value in ours.items() if name not in settings]
-        if unset:
-            notes.append(f"not set by {arguments.config}, so tinygpt's defaults: {', '.join(unset)}")
-    if ignored := [f"--{name}" for name in WITHOUT_MEANING if name in given]:
-        notes.append(f"{', '.join(ignored)} has no meaning here and is left alone")
+    settings: dict[str, Any] = {}
+    notes: list[str] = []
+    preset = PRESETS[arguments.preset or "cpu"]
+    if config is not None:
+        settings, notes = read_nanogpt_config(config, vars(TrainConfig(**preset | given)))
+        if "dataset" in given:
+            settings.pop("data", None)  # which would go before it
+    settings = {name: in_full(name, value) for name, value in (settings | given).items()}
+    if config is not None:
+        named = settings.keys() | (preset if arguments.preset else {}).keys()
+        if others := others_than_nanogpts(TrainConfig(**preset | settings), named):
+            by = (
+                f"set by neither {config} nor --preset={arguments.preset}"
+                if arguments.preset
+                else f"not set by {config}"
+            )
+            notes.append(f"{by}, and other here than in nanoGPT (its value in brackets): {', '.join(others)}")
+    if ignored := [f"--{name}" for name in WITHOUT_MEANING if name in vars(arguments)]:
+        alone = "has no meaning here and is" if len(ignored) == 1 else "have no meaning here and are"
+        notes.append(f"{', '.join(ignored)} {alone} left alone")
     return settings, notes

@@ -18,21 +18,23 @@ from tinygpt.models.gpt2 import GPT, training_flops
 from tinygpt.parallel import Workers, count_targets
 from tinygpt.parameters import Parameters
 from tinygpt.random import generator
+from tinygpt.run.folder import current, set_aside
 from tinygpt.run.lock import owned
 from tinygpt.run.state import EvalRecord, Record, StepRecord, TrainState
-from tinygpt.run.store import current, save, save_weights, set_aside
+from tinygpt.run.store import save, save_weights
 
 RATE_SECONDS = 1.0  # to find a card's largest rate of matrix products in
 Batches: TypeAlias = tuple[list[Batch], int]  # a step's, and the number of their targets
 
 
 def train(state: TrainState) -> Iterator[Record]:
-    """Train from where `state` stands to `max_iters`, yielding a record for each step and each evaluation. Each
-    evaluation, the first before any step, saves the run and, if it is the best so far, the weights; between them a
-    clock saves the run. Setting `state.stop` ends the loop soon, with everything saved: a step that is under way is
-    dropped, since the weights are still those of the step before. Raises UserError when the loss, the gradient or a
-    weight is no longer finite; what was last saved is then from before. Raises UserError if another process trains in
-    `out_dir`, or has trained the run on since `state` was read.
+    """Train from where `state` stands to `max_iters`, or until `patience` evaluations in a row have found no lower
+    validation loss, yielding a record for each step and each evaluation. Each evaluation, the first before any step,
+    saves the run and, if it is the best so far, the weights; between them a clock saves the run. Setting `state.stop`
+    ends the loop soon, with everything saved: a step that is under way is dropped, since the weights are still those of
+    the step before. Raises UserError when the loss, the gradient or a weight is no longer finite; what was last saved
+    is then from before. Raises UserError if another process trains in `out_dir`, or has trained the run on since
+    `state` was read.
     """
     keep_freed_pages()
     config, model = state.config, state.model
@@ -68,7 +70,7 @@ def train(state: TrainState) -> Iterator[Record]:
                         _save(state, measured)
                     saved = time.perf_counter()
                 clock += time.perf_counter() - began  # neither these nor who watches them counts as training
-                if state.step >= config.max_iters or state.stop or config.eval_only:
+                if state.step >= config.max_iters or state.stop or config.eval_only or state.out_of_patience:
                     break
                 lr = config.lr(state.step, state.parts.cosine_schedule)
                 stepped = _step(state, workers, grads, lr, batches or _batches(state))
@@ -152,7 +154,10 @@ def evaluate(state: TrainState, workers: Workers) -> EvalRecord | None:
     best, bits = losses["val"] < state.best_val_loss, corpus.bits_per_character(losses["val"])
     record = EvalRecord(state.step, losses["train"], losses["val"], best, bits, accuracy)
     if not config.eval_only:
-        state.best_val_loss = min(losses["val"], state.best_val_loss)
+        if best:
+            state.best_val_loss, state.best_step, state.without_better = losses["val"], state.step, 0
+        else:
+            state.without_better += 1
         state.evaluated_step, state.evaluation = state.step, record
         _check_save(state)
         if best:

@@ -3,8 +3,10 @@
 import contextlib
 import errno
 import json
+import math
 import os
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import numpy as np
 
 from tinygpt.errors import UserError
 from tinygpt.files import parse_json, write_atomically
+from tinygpt.run.marks import Marks, saved_marks
 from tinygpt.run.state import EvalRecord, Record, StepRecord, TrainState
 
+EXPLODED = 5  # times the first loss
 LONGEST_ROW = 1 << 16  # bytes of a line; ours have some hundred
 
 
@@ -103,6 +107,18 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [row for _, row in _rows(path) if row]
 
 
+def history(out_dir: str | Path) -> list[Record]:
+    """The records that a run's metrics tell of, without rows that lack a number that all of their kind have."""
+    records: list[Record] = []
+    for row in read_metrics(Path(out_dir) / "metrics.jsonl"):
+        kind: Any = EvalRecord if "val_loss" in row else StepRecord
+        needed = {"train_loss", "val_loss"} if kind is EvalRecord else {"lr", "loss"}
+        if needed <= row.keys():
+            known = {field.name: row.get(field.name) for field in fields(kind)}
+            records.append(kind(**known | ({"best": row.get("best") is True} if kind is EvalRecord else {})))
+    return records
+
+
 def _rows(path: Path) -> list[tuple[bytes, dict[str, Any] | None]]:
     """The lines of a metrics file, each with the row that it holds, or None where that is none that a run writes; no
     lines if there is no file.
@@ -125,7 +141,35 @@ def _rows(path: Path) -> list[tuple[bytes, dict[str, Any] | None]]:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) is float or type(value) is int and abs(value) < 1 << 53
+    return type(value) is float and math.isfinite(value) or type(value) is int and abs(value) < 1 << 53
+
+
+def draw_marks(axes: Any, marks: Marks, losses: list[float]) -> None:
+    """Dashed lines at the marks that lie where the losses do, each with its name."""
+    if not losses:
+        return
+    low, high, together = min(losses) - 0.2, max(losses) + 0.5, 0.04 * (max(losses) - min(losses))
+    names: dict[float, str] = {}  # of marks that lie close together, at the highest of them
+    for name, mark in zip(("a guess", "single tokens", "pairs of tokens"), marks.losses, strict=True):
+        if low <= mark <= high:
+            axes.axhline(mark, color="0.4", lw=0.8, ls="--", zorder=1)
+            near = next((other for other in names if abs(other - mark) <= together), None)
+            before = "" if near is None else names.pop(near) + ", "
+            names[mark if near is None else max(near, mark)] = f"{before}{name}: {mark:.2f}"
+    for mark, text in names.items():
+        place = {"xy": (1, mark), "xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+        axes.annotate(text, xytext=(-4, 2), textcoords="offset points", fontsize=8, color="0.3", **place)
+
+
+def fit_losses(axes: Any, losses: list[float]) -> None:
+    """A logarithmic axis for losses that explode, where a plain one would show nothing else; steps are whole."""
+    if losses and min(losses) > 0 and max(losses) > EXPLODED * losses[0]:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        if max(losses) < 100 * min(losses):  # else there is no room
+            axes.yaxis.set_minor_formatter("{x:g}")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
 
 
 def plot(out_dir: str | Path) -> Path | None:
@@ -140,14 +184,19 @@ def plot(out_dir: str | Path) -> Path | None:
 
     def curve(name: str, *style: str, **looks: Any) -> None:
         measured = [row for row in rows if name in row]
-        axes.plot([row["step"] for row in measured], [row[name] for row in measured], *style, **looks)
+        if measured:
+            axes.plot([row["step"] for row in measured], [row[name] for row in measured], *style, **looks)
 
     curve("loss", color="0.75", lw=0.8, label="batch")
     curve("train_loss", "o-", color="tab:blue", ms=3, label="train")
     curve("val_loss", "o-", color="tab:red", ms=3, label="val")
+    if marks := saved_marks(out_dir):
+        draw_marks(axes, marks, [row[name] for row in rows for name in ("train_loss", "val_loss") if name in row])
     axes.set(xlabel="step", ylabel="loss (nats per token)")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.margins(y=0.08)  # room for the name of the highest mark
+    fit_losses(axes, [row[name] for row in rows for name in ("loss", "train_loss", "val_loss") if name in row])
+    if axes.lines:
+        axes.legend(frameon=False)
     path = Path(out_dir) / "loss.png"
     with np.errstate(all="ignore"):  # of losses that no axis can hold
         write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=120, format="png"))

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from tinygpt.checkpoint import CONFIG, TOKENIZER, WEIGHTS
+from tinygpt.checkpoint import BESIDE, WEIGHTS
 from tinygpt.errors import UserError
+from tinygpt.model_folder import named_path
 
 READINGS = 10
 MOMENT = 0.02  # seconds
@@ -37,7 +38,7 @@ def rereading(read: Callable[P, T]) -> Callable[P, T]:
             _reading.begun = False
 
     def again(*arguments: P.args, **options: P.kwargs) -> T:
-        folder = Path(next(iter(signature.bind(*arguments, **options).arguments.values())))
+        folder = named_path(next(iter(signature.bind(*arguments, **options).arguments.values())))
         for attempt in range(1, READINGS + 1):
             described, listed = _described(folder), _listed(folder)
             try:
@@ -67,7 +68,7 @@ def _described(folder: Path) -> list[bytes]:
     """What in a folder says how its weights are to be read, and which those are where a run has no best ones yet. The
     first 16 MiB of a file are all it may have.
     """
-    paths = [folder / place / name for place in ("", "best") for name in (CONFIG, TOKENIZER)]
+    paths = [folder / place / name for place in ("", "best") for name in BESIDE]
     paths += [] if (folder / "best" / WEIGHTS).exists() else [folder / "last" / "current"]
     contents = []
     for path in paths:

@@ -30,13 +30,18 @@ RULES: dict[str, Rule] = {
     "text": (lambda value: isinstance(value, str), "text"),
     "config": (lambda value: isinstance(value, dict), "an object"),
 }
+SINCE = {  # which earlier versions did not save
+    "best_step": _whole(-1), "without_better": _whole(0), "same_since": _whole(-1),
+}  # fmt: skip
 
 
 def saved_config(meta: Mapping[str, Any], path: Path) -> TrainConfig:
     """The configuration of the run that state.json, read from `path`, is of. Raises UserError for anything in the file
     that no run has written.
     """
-    for name, (allowed, expected) in RULES.items():
+    for name, (allowed, expected) in (RULES | SINCE).items():
+        if name not in meta and name in SINCE:
+            continue
         if name not in meta:
             raise UserError(f"{path} is of another version of tinygpt (it lacks {name!r}); start anew")
         if not allowed(meta[name]):
@@ -47,6 +52,14 @@ def saved_config(meta: Mapping[str, Any], path: Path) -> TrainConfig:
         raise UserError(f"{path} is of another version of tinygpt ({error}); start anew") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def saved_best(meta: Mapping[str, Any], evaluation: EvalRecord | None) -> tuple[int, int]:
+    """The step of the best evaluation, -1 where it is not known, and how many were made since. meta: checked by
+    `saved_config`; evaluation: the last one, which is all that an earlier version tells.
+    """
+    known = evaluation.step if evaluation and evaluation.best else -1
+    return meta.get("best_step", known), meta.get("without_better", 0)
 
 
 def saved_digests(meta: Mapping[str, Any], path: Path) -> dict[str, str]:

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from tinygpt.device import device_name, peak_memory
 from tinygpt.precision import resolve
+from tinygpt.run.advice import SOLVED, overfitted
 from tinygpt.run.config import PRESETS, TrainConfig
 from tinygpt.run.state import OURS, EvalRecord, Record, StepRecord, TrainState
 from tinygpt.signals import leave
+
+NOT_AGAIN = "out_dir", "init_from", "threads", "dropout"  # what a run that is to be another one does not take over
 
 
 def facts(rows: dict[str, str]) -> str:
@@ -76,10 +80,13 @@ class _Console(Console):
 
 
 class Screen:
-    """A live progress line on a terminal, plain lines anywhere else, and a sample of text at each evaluation."""
+    """A live progress line on a terminal, plain lines anywhere else, and a sample of text at each evaluation.
 
-    def __init__(self, state: TrainState):
-        self.state = state
+    advice: called with each record, returns the line to show below an evaluation, or "".
+    """
+
+    def __init__(self, state: TrainState, advice: Callable[[Record], str] = lambda record: ""):
+        self.state, self.advice = state, advice
         self.console = _Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self.began = self.shown = time.perf_counter()
         self.evaluations: list[float] = []  # seconds that each one took, its sample included
@@ -124,8 +131,9 @@ class Screen:
 
     def show(self, record: Record) -> None:
         """Show one record."""
+        advice = self.advice(record)
         if isinstance(record, EvalRecord):
-            self._evaluation(record)
+            self._evaluation(record, advice)
             self.evaluations.append(time.perf_counter() - self.shown)
         elif record.loss is not None:
             self._step(record)
@@ -146,13 +154,15 @@ class Screen:
         else:
             self.line(f"step {record.step:>6,}  {numbers}")
 
-    def _evaluation(self, record: EvalRecord) -> None:
+    def _evaluation(self, record: EvalRecord, advice: str = "") -> None:
         text = f"step {record.step:>6,}  train loss {record.train_loss:.4f}  val loss {record.val_loss:.4f}"
         if record.bits_per_character is not None:
             text += f"  ({record.bits_per_character:.3f} bits per character)"
         if record.accuracy is not None:
             text += f"  {record.accuracy:.1%} of unseen sums right"
         self.line(text + ("  best so far" if record.best else ""), style="bold")
+        if advice:
+            self.line(f"    {advice}", style="dim")
         if record.step < self.state.config.max_iters:  # then comes a longer one
             self.sample(self.state.config.sample_length)
 
@@ -174,8 +184,12 @@ def printable(text: str) -> str:
     return "".join(c if c in "\t\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def closing(state: TrainState, seconds: float, command: str) -> str:
-    """How the run ended, and the commands that go on from here."""
+def closing(
+    state: TrainState, seconds: float, command: str, evaluations: Sequence[EvalRecord] = (), more: bool = True
+) -> str:  # fmt: skip
+    """How the run ended, and the commands that go on from here. evaluations: all of the run on its text: to one that
+    overfits, or has nothing left to learn, more of the same is not advised. more: whether it is to any.
+    """
     out_dir = state.config.out_dir
     run = "tinygpt" if command == "tinygpt train" else "python -m tinygpt"
     tail = out_dir_flag(out_dir)
@@ -189,14 +203,39 @@ def closing(state: TrainState, seconds: float, command: str) -> str:
         rows["peak rate"] = f"{state.product_rate / 1e12:.1f} TFLOP/s of {kind} matrix products, measured at the start"
     prompts = {"stdlib": ' --start="def "', "addition": ' --start="012+034=" --max_new_tokens=4'}
     rows["sample more"] = f"{run} sample{tail}{prompts.get(state.corpus.name, '')}"
-    rows["train longer"] = f"{command} --init_from=resume{tail} --max_iters={max(2 * state.step, 1)}"
+    end = evaluations[-1] if evaluations else None
+    overfits = overfitted(evaluations) is not None
+    known = state.best_step > state.same_since  # on the same stretches of the text
+    worse = end is not None and known and end.val_loss > state.best_val_loss + 0.1
+    if end and (overfits or worse):
+        best = f" (step {state.best_step:,})" if state.best_step >= 0 else ""
+        rows["best val loss"] += f"{best}; {end.val_loss:.4f} at the end"
+    if overfits:
+        rows["it overfits"] = "more steps would not help; more text, dropout or a smaller model does"
+        if not state.config.dropout:
+            changed = _changed(
+                state.config, [field.name for field in fields(TrainConfig) if field.name not in NOT_AGAIN]
+            )
+            rows["try dropout"] = f"{command}{changed} --dropout=0.2 --out_dir=out-dropout"
+        return facts(rows)
+    if not more or worse or end and (end.val_loss < SOLVED or (end.accuracy or 0) >= 1):
+        return facts(rows)
+    if not state.out_of_patience:
+        steps = max(2 * state.step, 1)
+        decay = f" --lr_decay_iters={steps}" if state.config.decay_lr and state.config.lr_decay_iters else ""
+        rows["train longer"] = f"{command} --init_from=resume{tail} --max_iters={steps}{decay}"
     if state.model.config.n_embd < PRESETS["baby"]["n_embd"]:
         hours = "   (hours on a CPU)" if state.model.device == "cpu" else ""
-        chosen = {name: getattr(state.config, name) for name in ("dataset", "data", "tokenizer", "vocab_size")}
-        changed = {name: str(value) for name, value in chosen.items() if value != getattr(TrainConfig, name)}
-        text = "".join(f" --{name}={quoted(value)}" for name, value in changed.items())
+        text = _changed(state.config, ["dataset", "data", "tokenizer", "vocab_size"])
         rows["go bigger"] = f"{command} --preset=baby{text} --out_dir=out-baby{hours}"
     return facts(rows)
+
+
+def _changed(config: TrainConfig, names: Iterable[str]) -> str:
+    """The flags among these that a run has of its own, as to be typed, with a space before each."""
+    chosen = {name: getattr(config, name) for name in names}
+    changed = {name: str(value) for name, value in chosen.items() if value != getattr(TrainConfig, name)}
+    return "".join(f" --{name}={quoted(value)}" for name, value in changed.items())
 
 
 def out_dir_flag(out_dir: str) -> str:

@@ -49,6 +49,9 @@ class TrainState:
     parts: Parts = OURS  # what in it is not the engine's own
     step: int = 0
     best_val_loss: float = math.inf
+    best_step: int = -1  # where that was; -1 where it is not known
+    without_better: int = 0  # evaluations since then
+    same_since: int = -1  # the step at which a resumed run was last given other settings that change its losses
     evaluated_step: int = -1  # the last step that was evaluated
     saved_step: int = -1  # the last step that was saved
     saved_as: str = ""  # what `last/current` said of it then
@@ -63,6 +66,11 @@ class TrainState:
     def tf32(self) -> bool:
         """Whether matrix products are in TF32."""
         return self.config.tf32 and self.model.dtype == np.float32 and has_tf32(self.model.device)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether as many evaluations as `--patience` allows have found no lower validation loss."""
+        return 0 < self.config.patience <= self.without_better
 
     @property
     def tokens_per_step(self) -> int:

@@ -1,24 +1,8 @@
-"""A run on disk: started, saved, resumed.
+"""A run started, saved, resumed, and its model read; `folder.py` has what its folder holds."""
 
-A run's folder holds
-
-    best/                     a model's folder: the best weights so far
-    last/step-00000250.1/     everything the run needs to go on exactly as if it had not stopped
-    last/current              the name of the folder in use, and the SHA-256 of its state.json, which has the others'
-
-A state is written to a new folder, flushed to disk, and becomes the one in use when `current` is replaced, which is
-one atomic step; a run killed at any moment leaves the earlier state or the new one.
-"""
-
-import contextlib
 import dataclasses
-import json
 import math
-import os
-import re
-import shutil
 import warnings
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +12,34 @@ from tinygpt import precision
 from tinygpt.checkpoint import TOKENIZER, WEIGHTS, copy_tensors, has_digest, read_tensors, write_tensors
 from tinygpt.data import Corpus, load_corpus
 from tinygpt.device import check_memory, resolve_device
-from tinygpt.errors import Note, UserError, brief
-from tinygpt.files import flush_to_disk, make_folder, read_bytes, read_json, sha256, write_atomically
+from tinygpt.errors import Note, UserError
+from tinygpt.files import expanded
+from tinygpt.model_folder import model_folder
 from tinygpt.models.gpt2 import GPT, GPTConfig
 from tinygpt.ops import build
 from tinygpt.optim import find as find_optimizer
 from tinygpt.parallel import training_threads
-from tinygpt.run.config import MODEL_SHAPE, TrainConfig
+from tinygpt.run.config import CHANGES_THE_CURVE, EVALUATED_ON, MODEL_SHAPE, TrainConfig
+from tinygpt.run.folder import current, load_state, refuse_links, save_state
 from tinygpt.run.lock import LOCK
 from tinygpt.run.memory import activations
 from tinygpt.run.reading import rereading
-from tinygpt.run.saved import saved_config, saved_digests, saved_evaluation
+from tinygpt.run.saved import saved_best, saved_config, saved_evaluation
 from tinygpt.run.state import OURS, Parts, TrainState
-from tinygpt.tokenizer import GPT2Tokenizer, Tokenizer
-from tinygpt.tokenizer import load as load_tokenizer
+from tinygpt.run.tokens import (
+    asked_for,
+    check_agreement,
+    check_padding,
+    check_room,
+    is_same,
+    is_text,
+    leave_out_larger,
+    ready_made,
+)  # fmt: skip
+from tinygpt.tokenizer import NAMES, Tokenizer, beside, unknown
 
 STEP_TOKENS = 1 << 24  # as many as the largest models learn from at a time; their batches take 0.3 GB
 OPTIMIZER_STATE = "moments.safetensors"
-RUN_FILES = "metrics.jsonl", "loss.png", "best", "last"  # in this order, so that what is left is still a run
 
 
 def start(config: TrainConfig, parts: Parts = OURS) -> TrainState:
@@ -56,13 +50,14 @@ def start(config: TrainConfig, parts: Parts = OURS) -> TrainState:
     if config.init_from == "scratch":
         device, _ = resolve_device(config.device)
         dtype = _possible(config.dtype, device, config.kernels, parts)
-        corpus = load_corpus(config.dataset, config.data, config.tokenizer, config.vocab_size, parts.merge)
+        text = config.dataset, config.data, config.tokenizer, config.vocab_size, parts.merge, config.token_dtype
+        corpus = load_corpus(*text)
         shape = {name: getattr(config, name) for name in MODEL_SHAPE}
         model_config = GPTConfig(vocab_size=corpus.vocab_size, dropout=config.dropout, **shape)
         ops = build(config.kernels, device).replace(**parts.leaves)
         model = GPT(model_config, device, dtype, config.seed, ops, parts.model)
         return _state(config, corpus, model, parts)
-    return _state(config, *_loaded(config, config.init_from, parts), parts)
+    return _state(config, *_loaded(config, config.init_from, parts, asked=asked_for(config)), parts)
 
 
 def _possible(dtype: str, device: str, kernels: str, parts: Parts) -> str:
@@ -73,11 +68,16 @@ def _possible(dtype: str, device: str, kernels: str, parts: Parts) -> str:
     return name
 
 
-def _loaded(config: TrainConfig, source: str | Path, parts: Parts, checked: bool = False) -> tuple[Corpus, GPT]:
+def _loaded(
+    config: TrainConfig, source: str | Path, parts: Parts, checked: bool = False, asked: Tokenizer | str | None = None
+) -> tuple[Corpus, GPT]:
     """The model in `source`, with the run's dropout and, where that is shorter, its context, and the run's text in its
-    tokens. `config` then says the model's shape. checked: see `load_model`.
+    tokens. `config` then says the model's shape. checked: see `load_model`; asked: the tokenizer that the run is to
+    have, if it says so.
     """
-    model, tokenizer = load_model(source, config.device, config.dtype, config.kernels, parts, checked)
+    given = asked if isinstance(asked, Tokenizer) else None
+    model, tokenizer = load_model(source, config.device, config.dtype, config.kernels, parts, checked, given)
+    check_agreement(asked, config.tokenizer, tokenizer, source)
     if config.block_size and config.block_size < model.config.block_size:
         model = model.cropped(config.block_size)
     model.config = dataclasses.replace(model.config, dropout=config.dropout)
@@ -85,11 +85,19 @@ def _loaded(config: TrainConfig, source: str | Path, parts: Parts, checked: bool
     for name in MODEL_SHAPE:
         setattr(config, name, getattr(model.config, name))
     tokens: tuple = (config.tokenizer, config.vocab_size) if tokenizer is None else (tokenizer,)
+    if tokenizer is None and is_text(config):
+        raise UserError(unknown(source, model.config.vocab_size))
     try:
-        corpus = load_corpus(config.dataset, config.data, *tokens)
+        named = config.tokenizer != TrainConfig.tokenizer  # by the user, or by this run when it began
+        files: dict[str, Any] = {"token_dtype": config.token_dtype, "explicit": named}
+        corpus = load_corpus(config.dataset, config.data, *tokens, **files)
     except UserError as error:
         problem = f"{config.data or config.dataset} cannot be used with the model in {source}"
-        raise UserError(f"{problem}: {error}; choose the text with --data") from None
+        way_out = "" if config.data else "; choose the text with --data"
+        raise UserError(f"{problem}: {error}{way_out}") from None
+    if tokenizer is None:
+        leave_out_larger(corpus, model.config.vocab_size, source)
+        check_padding(corpus, model.config.vocab_size, source)
     check_vocabulary(corpus, model, source)
     return corpus, model
 
@@ -112,7 +120,11 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
     for split in ("train", "val"):  # a text that is too short should be known before anything is written
         corpus.batch(split, 1, model.config.block_size, np.random.default_rng(0))
     if corpus.tokenizer is not None:  # what it turned out to be
-        config.tokenizer = corpus.tokenizer.name
+        model.drawable = corpus.tokenizer.vocab_size
+        if corpus.tokenizer.name in NAMES:
+            config.tokenizer = corpus.tokenizer.name
+        elif config.tokenizer in NAMES:  # it came with a model, and is saved with this one
+            config.tokenizer = str(Path(config.out_dir) / "best" / "tokenizer.json")
         config.vocab_size = corpus.vocab_size if config.tokenizer == "bpe" else None
     corpus.cut = parts.windows_at
     model.recompute = config.recompute
@@ -143,17 +155,21 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
 @rereading
 def load_model(
     folder: str | Path, device: str = "auto", dtype: str = "float32", kernels: str = "auto", parts: Parts = OURS,
-    checked: bool = False,
+    checked: bool = False, tokenizer: Tokenizer | str | Path | None = None,
 ) -> tuple[GPT, Tokenizer | None]:  # fmt: skip
     """A model and, where one is known, its tokenizer.
 
     folder: a run's (its best weights, or its last ones if none were evaluated yet), a Hugging Face GPT-2 folder, or
     "gpt2" to "gpt2-xl". dtype: that of a model, or "auto"; bfloat16 where it is not possible is float32, and a note.
-    parts: see `start`. checked: True where its files are known to be whole already. Raises UserError if there is no
-    model or it is damaged; what damage there may be that cannot be told is a note.
+    parts: see `start`. checked: True where its files are known to be whole already. tokenizer: in place of the one that
+    lies beside the model, one made before, "gpt2", or the path of a tokenizer.json. A model may know more tokens than
+    its tokenizer, whose number is then `model.drawable`: what is beyond is never drawn. Raises UserError if there is no
+    model, it is damaged or it knows fewer; what damage there may be that cannot be told is a note.
     """
+    given = ready_made(tokenizer, folder)
     device, _ = resolve_device(device)
     dtype = _possible(dtype, device, kernels, parts)
+    folder = model_folder(folder)
     best = Path(folder) / "best"
     if (best / WEIGHTS).exists():
         folder = best
@@ -169,9 +185,10 @@ def load_model(
         warnings.warn(note, Note, stacklevel=2)
     ops = build(kernels, device).replace(**parts.leaves)
     model = GPT.from_pretrained(folder, device, dtype, ops, parts.model, checked)
-    if (Path(folder) / TOKENIZER).exists():
-        return model, load_tokenizer(Path(folder) / TOKENIZER)
-    return model, GPT2Tokenizer() if model.config.vocab_size == GPT2Tokenizer.vocab_size else None
+    known = given or beside(Path(folder), model.config.vocab_size)
+    check_room(known, model.config.vocab_size, folder)
+    model.drawable = known.vocab_size if known else None
+    return model, known
 
 
 @rereading
@@ -182,14 +199,19 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
     changes = {name: value for name, value in (changes or {}).items() if name != "init_from"}
     if "dataset" in changes:
         changes.setdefault("data", None)  # which would go before it
+    out_dir = expanded(out_dir)
     saved_as = current(out_dir)
     meta, folder = load_state(out_dir)
     saved = saved_config(meta, folder / "state.json")
     config = dataclasses.replace(saved, **changes | {"init_from": "resume", "out_dir": str(out_dir)})
     config.threads = config.threads or meta["threads"]
     step, evaluated_step, best_val_loss = meta["step"], meta["evaluated_step"], meta["best_val_loss"]
-    way_out = "leave the flag out, or start a new run with another --out_dir"
-    others = [n for n in (*MODEL_SHAPE, "tokenizer", "vocab_size") if getattr(config, n) != getattr(saved, n)]
+    way_out = "leave it out, or start a new run with another --out_dir"
+    others = [n for n in (*MODEL_SHAPE, "vocab_size") if getattr(config, n) != getattr(saved, n)]
+    known = beside(folder, 0)
+    asked = asked_for(config) if known is None and "tokenizer" in changes else None  # whose tokens they are is said now
+    if "tokenizer" in changes and asked is None and not is_same(config, saved, known):
+        others.append("tokenizer")
     others += ["dtype"] if precision.kind(config.dtype) != precision.kind(saved.dtype) else []
     for name in others:
         before = getattr(saved, name)
@@ -198,7 +220,7 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
     if config.optimizer != saved.optimizer:
         problem = f"--optimizer={config.optimizer} cannot go on from what {saved.optimizer} has kept in {out_dir}"
         raise UserError(f"{problem}; {way_out}")
-    corpus, model = _loaded(config, folder, parts, checked=True)
+    corpus, model = _loaded(config, folder, parts, checked=True, asked=asked)
     if meta["text"] != corpus.fingerprint and not changes.keys() & {"dataset", "data"}:
         raise UserError(
             f"the text of {corpus.name} is no longer the one that the run in {out_dir} was saved with, so it cannot go "
@@ -216,9 +238,16 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
     state.optimizer.steps = state.step = state.saved_step = step
     state.saved_as = saved_as
     state.evaluation = saved_evaluation(meta, folder / "state.json")
-    if meta["text"] == corpus.fingerprint:  # losses on another text do not compare
+    same_text = meta["text"] == corpus.fingerprint
+    changed = [n for n in CHANGES_THE_CURVE + EVALUATED_ON if getattr(config, n) != getattr(saved, n)]
+    state.same_since = step if changed or not same_text else meta.get("same_since", -1)
+    if step and same_text and (other := [f"--{name}" for name in EVALUATED_ON if name in changed]):
+        note = f"{' and '.join(other)} changed, so it is evaluated on other stretches of the text"
+        warnings.warn(f"{note}: val losses do not compare with those before", Note, stacklevel=2)
+    if same_text:  # losses on another text do not compare
         state.evaluated_step = evaluated_step
         state.best_val_loss = math.inf if best_val_loss is None else best_val_loss
+        state.best_step, state.without_better = saved_best(meta, state.evaluation)
     return state
 
 
@@ -227,6 +256,7 @@ def save(state: TrainState) -> None:
     meta = {
         "step": state.step, "evaluated_step": state.evaluated_step,
         "best_val_loss": None if math.isinf(state.best_val_loss) else state.best_val_loss,
+        "best_step": state.best_step, "without_better": state.without_better, "same_since": state.same_since,
         "evaluation": state.evaluation and dataclasses.asdict(state.evaluation),
         "threads": state.threads, "text": state.corpus.fingerprint, "config": dataclasses.asdict(state.config),
     }  # fmt: skip
@@ -242,136 +272,10 @@ def save(state: TrainState) -> None:
     state.saved_step, state.saved_as = state.step, current(state.config.out_dir)
 
 
-def current(out_dir: str | Path) -> str:
-    """What names the last state in a run's folder; nothing where there is none."""
-    with contextlib.suppress(UserError):
-        return read_bytes(Path(out_dir) / "last" / "current", 1000).decode(errors="replace")
-    return ""
-
-
 def save_weights(state: TrainState, folder: Path) -> None:
     """Write a model's folder, with the tokenizer beside it, for sampling or for another program."""
+    end = None
     if state.corpus.tokenizer:
-        state.corpus.tokenizer.save(folder / TOKENIZER)
-    state.model.save_pretrained(folder)
-
-
-def save_state(out_dir: str | Path, step: int, write: Callable[[Path], None], meta: Mapping[str, Any]) -> None:
-    """Make a state the run's last one; the one before is removed when the new one is safely on disk.
-
-    write: puts the state's files into a folder; meta: what JSON holds. A UserError leaves the state before as it is.
-    """
-    refuse_links(out_dir)
-    last = Path(out_dir) / "last"
-    folder = _unused(last, f"step-{step:08d}.")
-    try:
-        make_folder(folder)
-        write(folder)
-        digests = {}
-        for path in sorted(folder.iterdir()):
-            flush_to_disk(path)
-            digests[path.name] = sha256(path)
-        write_atomically(folder / "state.json", json.dumps({**meta, "sha256": digests}, indent=2).encode())
-        write_atomically(last / "current", f"{folder.name}\n{sha256(folder / 'state.json')}\n".encode())
-    except (OSError, UserError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise UserError(f"could not save to {folder}: {error}; the save before it, if any, is intact") from error
-    remove_leftovers(Path(out_dir))
-
-
-def refuse_links(out_dir: str | Path) -> None:
-    """Raise UserError if a folder that a run writes into is a link: in a run's folder that somebody gave to the user it
-    may lead to anything of theirs.
-    """
-    out_dir = Path(out_dir)
-    last = out_dir / "last"
-    for path in (last, out_dir / "best", *out_dir.glob("step-*"), *last.glob("step-*")):
-        if path.is_symlink():
-            way_out = f"put a folder in its place (to have the run on another disk, make {out_dir} itself a link)"
-            raise UserError(f"{path} is a link, and a run changes nothing outside its folder; {way_out}")
-
-
-def remove_leftovers(out_dir: Path) -> None:
-    """Remove states that are not the last, and what killed runs left half written. Only for who alone writes there."""
-    refuse_links(out_dir)
-    last = out_dir / "last"
-    states = [path for path in last.glob("step-*") if re.fullmatch(r"step-[0-9]+\.[0-9]+", path.name)]
-    in_use = current(out_dir).partition("\n")[0]
-    if last / in_use in states:  # else they may be all that is left of the run
-        for state in states:
-            if state.name != in_use:
-                shutil.rmtree(state, ignore_errors=True)
-    for folder in (out_dir, last, out_dir / "best", *out_dir.glob("step-*")):
-        for leftover in folder.glob(".*.writing"):
-            with contextlib.suppress(OSError):
-                leftover.unlink()
-
-
-@rereading
-def load_meta(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
-    """The last state's meta, which alone is checked, and its folder. Raises UserError as `load_state` does."""
-    last = Path(out_dir) / "last"
-    if not (last / "current").exists():
-        raise UserError(f"{out_dir} holds no run to resume; expected {last / 'current'}, which training writes")
-    name, _, digest = read_bytes(last / "current", 1000).decode(errors="replace").strip().partition("\n")
-    if not re.fullmatch(r"step-[\d.]+", name):
-        raise UserError(
-            f"{last / 'current'} is damaged: it names {brief(name)}, and not a state such as step-00000250.1"
-        )
-    folder = last / name
-    _check_digest(folder / "state.json", digest, out_dir)
-    return read_json(folder / "state.json"), folder
-
-
-@rereading
-def load_state(out_dir: str | Path) -> tuple[dict[str, Any], Path]:
-    """The last state's meta, and the folder of its files. Raises UserError if one is missing, or not as its digest."""
-    meta, folder = load_meta(out_dir)
-    for file, expected in saved_digests(meta, folder / "state.json").items():
-        _check_digest(folder / file, expected, out_dir)
-    return meta, folder
-
-
-def _check_digest(path: Path, expected: str, out_dir: str | Path) -> None:
-    best = Path(out_dir) / "best"
-    way_out = "start again with another --out_dir"
-    if (best / WEIGHTS).exists():
-        way_out = f"start from the best weights with --init_from={best} and another --out_dir"
-    if not path.exists():
-        raise UserError(f"{path} is missing, so the run cannot be resumed; {way_out}")
-    if sha256(path) != expected:
-        raise UserError(f"{path} is damaged (its SHA-256 has changed); {way_out}")
-
-
-def set_aside(out_dir: str | Path) -> Path | None:
-    """Move an earlier run in `out_dir` into a new folder in it, `run-1`, `run-2`, ...; returns that, or None."""
-    out_dir = Path(out_dir)
-    parts = [path for path in out_dir.glob("step-*") if path.is_dir()]
-    parts += [path for path in (out_dir / name for name in RUN_FILES) if path.exists()]
-    if not any(part.is_dir() and any(part.iterdir()) or part.is_file() and part.stat().st_size for part in parts):
-        return None
-    remove_leftovers(out_dir)
-    folder, moved = _unused(out_dir, "run-"), []
-    try:
-        make_folder(folder)
-        for part in parts:  # each on the disk before the next, and all before a new run writes
-            os.replace(part, folder / part.name)
-            moved.append(part)
-            flush_to_disk(folder)
-            flush_to_disk(out_dir)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # a run is not to lie in two places
-            for back in reversed(moved):
-                os.replace(folder / back.name, back)
-            folder.rmdir()
-        problem = f"could not move {part.name} of the earlier run to {folder}: {error.strerror}"
-        raise UserError(f"{problem}; choose another --out_dir") from error
-    return folder
-
-
-def _unused(folder: Path, stem: str) -> Path:
-    """The first of `stem`1, `stem`2, ... that does not exist in `folder`."""
-    number = 1
-    while (path := folder / f"{stem}{number}").exists():
-        number += 1
-    return path
+        state.corpus.tokenizer.save_pretrained(folder)
+        end = state.corpus.tokenizer.end_id
+    state.model.save_pretrained(folder, bos_token_id=end, eos_token_id=end)
