@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_nanogpt_files import TEXT, TINY, outcome
+from tests.test_cli import outcome
+from tests.test_nanogpt_files import TEXT, TINY
 from tinygpt import cli, load_model
 from tinygpt.cli import main
 from tinygpt.train import TrainConfig, resume, start, train

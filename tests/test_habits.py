@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.test_nanogpt_files import FINETUNE, TEXT, TINY, outcome
+from tests.test_cli import outcome
+from tests.test_nanogpt_files import FINETUNE, TEXT, TINY
 from tinygpt.cli import main
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_cli import outcome
 from tinygpt import UserError, checkpoint
-from tinygpt.cli import main
 from tinygpt.run.config import PRESETS, TrainConfig
 from tinygpt.run.expressions import NotEvaluated, evaluate
 from tinygpt.run.nanogpt import read_nanogpt_config
@@ -48,15 +48,6 @@ def file(tmp_path):
         return str(tmp_path / name)
 
     return write
-
-
-def outcome(capsys, *arguments) -> tuple[int, str, str]:
-    try:
-        status = main([str(argument) for argument in arguments])
-    except SystemExit as exit:
-        status = exit.code
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 # What is evaluated
