@@ -19,8 +19,7 @@ from tinygpt.run import screens
 from tinygpt.run.folder import load_meta
 from tinygpt.run.loop import mean_loss
 from tinygpt.run.saved import saved_config
-from tinygpt.run.store import check_vocabulary
-from tinygpt.run.tokens import check_padding, leave_out_larger
+from tinygpt.run.tokens import check_corpus
 from tinygpt.run.waiting import Waiting
 from tinygpt.tokenizer import unknown
 
@@ -48,11 +47,8 @@ def run(arguments: argparse.Namespace, _: str) -> int:
         corpus, parts = _evaluation_text(arguments, tokenizer, whole="data" not in of_file)
     if tokenizer is None and corpus.largest is None:  # a text, which was read as characters
         raise UserError(unknown(arguments.out_dir, model.config.vocab_size))
-    if tokenizer is None:
-        leave_out_larger(corpus, model.config.vocab_size, arguments.out_dir)
-        check_padding(corpus, model.config.vocab_size, arguments.out_dir)
-        tokenizer = corpus.tokenizer
-    check_vocabulary(corpus, model, arguments.out_dir)
+    check_corpus(corpus, tokenizer, model.config.vocab_size, arguments.out_dir)
+    tokenizer = tokenizer or corpus.tokenizer
     tokens = JoinedTokens([getattr(corpus, part) for part in parts])
     if len(tokens) < 2:
         raise UserError(f"{corpus.name} has {len(tokens)} tokens; expected at least 2, one to predict from another")
@@ -63,9 +59,7 @@ def run(arguments: argparse.Namespace, _: str) -> int:
         for idx, targets in corpus.windows(tokens, arguments.batch_size, model.config.block_size):
             counted = targets[targets != IGNORED]
             predicted += len(counted)
-            if (
-                tokenizer is not None and tokenizer.exact
-            ):  # all bytes but those that continue a character in UTF-8, which tokens may cut
+            if tokenizer is not None and tokenizer.exact:  # all bytes but those that continue one, which tokens may cut
                 characters += sum(byte & 0xC0 != 0x80 for byte in tokenizer.decode_bytes(counted))
             yield idx, targets
             report(Progress(f"evaluating on {corpus.name}", predicted, len(tokens) - 1, "tokens"))

@@ -11,7 +11,6 @@ import numpy as np
 from tinygpt.commands.flags import add_system_flags, at_least, boolean, number
 from tinygpt.commands.habits import add_habits, model_for, settle
 from tinygpt.commands.own import asked_for, blaming
-from tinygpt.data import first_prompt
 from tinygpt.data.formats import BEGINNING, refuse_no_text
 from tinygpt.errors import UserError
 from tinygpt.files import expanded
@@ -82,7 +81,7 @@ def run(arguments: argparse.Namespace, _: str) -> int:
     model, tokenizer = model_for(arguments, parts)
     if tokenizer is None:
         raise UserError(unknown(arguments.out_dir, model.config.vocab_size, reads=False))
-    start_text = arguments.start if arguments.start is not None else first_prompt(tokenizer)
+    start_text = arguments.start if arguments.start is not None else tokenizer.first_prompt
     start_text = _text_of(start_text, tokenizer)
     prompt = tokenizer.encode(start_text)
     if len(prompt) == 0:

@@ -109,7 +109,7 @@ class Corpus:
         if self.tokenizer is None:
             return None
         try:
-            prompt = self.tokenizer.encode(first_prompt(self.tokenizer)).astype(np.int64)
+            prompt = self.tokenizer.encode(self.tokenizer.first_prompt).astype(np.int64)
             stream = model.stream(prompt[None], length, temperature=0.8, top_k=200, seed=1)
             tokens = itertools.takewhile(lambda _: not stopped(), stream)
             return self.tokenizer.decode(np.concatenate([prompt, *tokens])).removeprefix("\n")
@@ -132,8 +132,3 @@ class Corpus:
         if not self.val_characters or (self.tokenizer is not None and not self.tokenizer.exact):
             return None
         return loss / math.log(2) * len(self.streams["val"]) / self.val_characters
-
-
-def first_prompt(tokenizer: Tokenizer) -> str:
-    """What a text starts from if nothing is given: a newline, or the first character of a tokenizer that lacks it."""
-    return tokenizer.first_prompt

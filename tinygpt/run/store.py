@@ -26,16 +26,7 @@ from tinygpt.run.memory import activations
 from tinygpt.run.reading import rereading
 from tinygpt.run.saved import saved_best, saved_config, saved_evaluation
 from tinygpt.run.state import OURS, Parts, TrainState
-from tinygpt.run.tokens import (
-    asked_for,
-    check_agreement,
-    check_padding,
-    check_room,
-    is_same,
-    is_text,
-    leave_out_larger,
-    ready_made,
-)  # fmt: skip
+from tinygpt.run.tokens import asked_for, check_agreement, check_corpus, check_room, is_same, is_text, ready_made
 from tinygpt.tokenizer import NAMES, Tokenizer, beside, unknown
 
 STEP_TOKENS = 1 << 24  # as many as the largest models learn from at a time; their batches take 0.3 GB
@@ -95,20 +86,8 @@ def _loaded(
         problem = f"{config.data or config.dataset} cannot be used with the model in {source}"
         way_out = "" if config.data else "; choose the text with --data"
         raise UserError(f"{problem}: {error}{way_out}") from None
-    if tokenizer is None:
-        leave_out_larger(corpus, model.config.vocab_size, source)
-        check_padding(corpus, model.config.vocab_size, source)
-    check_vocabulary(corpus, model, source)
+    check_corpus(corpus, tokenizer, model.config.vocab_size, source)
     return corpus, model
-
-
-def check_vocabulary(corpus: Corpus, model: GPT, source: str | Path) -> None:
-    """Raise UserError if the text has tokens that the model, which came from `source`, does not know."""
-    if corpus.vocab_size > model.config.vocab_size:
-        raise UserError(
-            f"{corpus.name} has a vocabulary of {corpus.vocab_size:,} tokens, but the model in {source} has only "
-            f"{model.config.vocab_size:,}; choose a text in its own tokens"
-        )
 
 
 def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> TrainState:

@@ -31,8 +31,6 @@ def ready_made(tokenizer: Tokenizer | str | Path | None, source: str | Path) -> 
         raise UserError(
             f"--tokenizer={given} is made from a text, too late for the model in {source}; give gpt2 or a file"
         )
-    if given is not None and not isinstance(given, Tokenizer):
-        raise UserError(f"tokenizer is {brief(given)}; expected a tokenizer, gpt2, or the path of a tokenizer.json")
     return given
 
 
@@ -79,7 +77,21 @@ def check_room(tokenizer: Tokenizer | None, vocab_size: int, source: str | Path)
         raise UserError(f"the tokenizer ({tokenizer.name}) {problem}; {way_out}")
 
 
-def check_padding(corpus: Corpus, vocab_size: int, source: str | Path) -> None:
+def check_corpus(corpus: Corpus, known: Tokenizer | None, vocab_size: int, source: str | Path) -> None:
+    """Raise UserError if the tokens of `corpus` cannot be those of the model in `source`. known: its tokenizer. Where
+    that is not known, the tokenizer of `corpus` may be taken away: see `_leave_out_larger`.
+    """
+    if known is None:
+        _leave_out_larger(corpus, vocab_size, source)
+        _check_padding(corpus, vocab_size, source)
+    if corpus.vocab_size > vocab_size:
+        raise UserError(
+            f"{corpus.name} has a vocabulary of {corpus.vocab_size:,} tokens, but the model in {source} has only "
+            f"{vocab_size:,}; choose a text in its own tokens"
+        )
+
+
+def _check_padding(corpus: Corpus, vocab_size: int, source: str | Path) -> None:
     """Raise UserError if the tokens of `corpus` are known, or how many there are, and cannot be those of the model in
     `source`, of which nothing but the size of its vocabulary is known.
     """
@@ -93,7 +105,7 @@ def check_padding(corpus: Corpus, vocab_size: int, source: str | Path) -> None:
         raise UserError(f"{problem}, but {unknown(source, vocab_size)}")
 
 
-def leave_out_larger(corpus: Corpus, vocab_size: int, source: str | Path) -> None:
+def _leave_out_larger(corpus: Corpus, vocab_size: int, source: str | Path) -> None:
     """Take the tokenizer of `corpus` away where it has more tokens than the model in `source`, of which nothing but the
     size of its vocabulary is known, though no id is beyond it: that model was begun where nobody could tell whose
     tokens they are, and is as large as they are.
