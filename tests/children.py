@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,7 +127,15 @@ class Terminal:
             return b""
 
     def type(self, text: str) -> None:
+        if text == "\x03":  # Python hears one that comes between its prompt and its wait for a key at the next key only
+            self._let_it_wait()
         os.write(self.leader, text.encode())
+
+    def _let_it_wait(self) -> None:
+        """Until the program sleeps, where Linux tells; a second at most, for one that computes."""
+        stat, end = Path(f"/proc/{self.process.pid}/stat"), time.monotonic() + 1
+        while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "S" and time.monotonic() < end:
+            time.sleep(0.005)
 
 
 def decoded(shown: bytes) -> str:
