@@ -12,15 +12,15 @@ ROOT = Path(tinygpt.__file__).parent
 ORDER = [  # a module imports only from those above it; of a room with an order of its own, likewise
     "errors", "values", "signals", "progress", "files", "random", "special", "backend", "device", "precision",
     "recompute", "emulator", "layers", "kernels", "sample", "parameters", "ops", "optim", "conversions", "tensors",
-    "model_folder", "checkpoint", "models.inputs", "models.model", "models.pretrained", "models.gpt2", "parallel",
-    "gradcheck", "tokenizer.pretrained", "tokenizer.base", "tokenizer.char", "tokenizer.meta", "tokenizer.bpe",
-    "tokenizer.gpt2", "tokenizer.own", "tokenizer.named", "tokenizer.beside", "data.corpus", "data.addition",
-    "data.mapped", "data.shards", "data.formats", "data.evidence", "data.token_dtype", "data.token_files", "data.texts",
-    "data.learning", "data.encoding", "data.token_cache", "data.load", "run.config", "run.lock", "run.reading",
-    "run.state", "run.memory", "run.saved", "run.tokens", "run.folder", "run.store", "run.loop", "run.marks",
-    "run.metrics", "run.reference", "run.advice", "run.leaks", "run.watch", "run.comparison", "run.expressions",
-    "run.nanogpt_defaults", "run.nanogpt", "run.screens", "run.waiting", "train", "own_layers", "commands", "cli",
-    "__main__",
+    "model_folder", "checkpoint", "models.inputs", "models.model", "models.pretrained", "models.gpt2",
+    "parallel", "gradcheck", "tokenizer.pretrained", "tokenizer.base", "tokenizer.char", "tokenizer.meta",
+    "tokenizer.bpe", "tokenizer.gpt2", "tokenizer.own", "tokenizer.named", "tokenizer.beside", "data.corpus",
+    "data.addition", "data.mapped", "data.shards", "data.formats", "data.evidence", "data.token_dtype",
+    "data.token_files", "data.texts", "data.learning", "data.encoding", "data.token_cache", "data.load", "run.config",
+    "run.lock", "run.reading", "run.state", "run.memory", "run.saved", "run.tokens", "run.folder", "run.store",
+    "run.loop", "run.marks", "run.metrics", "run.reference", "run.advice", "run.leaks", "run.watch", "run.comparison",
+    "run.expressions", "run.nanogpt_defaults", "run.nanogpt", "run.screens", "run.waiting", "train", "own_layers",
+    "pages", "commands", "cli", "__main__",
 ]  # fmt: skip
 MODULES = sorted(ROOT.rglob("*.py"))
 

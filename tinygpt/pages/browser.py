@@ -1,0 +1,14 @@
+"""Asking a browser to show a page."""
+
+import contextlib
+import os
+import webbrowser
+
+
+def opened(address: str) -> bool:
+    """Whether a browser was asked to show it: one with a window, since a terminal's has no JavaScript."""
+    with contextlib.suppress(webbrowser.Error, OSError):
+        browser = webbrowser.get()
+        in_terminal = type(browser) is webbrowser.GenericBrowser and not os.environ.get("BROWSER")
+        return not in_terminal and browser.open(address)
+    return False
