@@ -20,7 +20,7 @@ ORDER = [  # a module imports only from those above it; of a room with an order 
     "run.lock", "run.reading", "run.state", "run.memory", "run.saved", "run.tokens", "run.folder", "run.store",
     "run.loop", "run.marks", "run.metrics", "run.reference", "run.advice", "run.leaks", "run.watch", "run.comparison",
     "run.expressions", "run.nanogpt_defaults", "run.nanogpt", "run.screens", "run.waiting", "train", "own_layers",
-    "pages", "commands", "cli", "__main__",
+    "pages", "recorder", "commands", "cli", "__main__",
 ]  # fmt: skip
 MODULES = sorted(ROOT.rglob("*.py"))
 

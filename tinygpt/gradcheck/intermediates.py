@@ -148,7 +148,7 @@ class _Run:
 
     def line(self, name: str, number: int, values: list[np.ndarray]) -> Line | None:
         """The verdict on one line, or None if forward has no array of that name, nor of such a shape."""
-        of, sites = _of(name), self.sites(name)
+        of, sites = named_after(name), self.sites(name)
         if not sites:
             return None
         fitting = [(x.reshape(self.assigned[s].shape), s) for x in values for s in sites if _fits(x, self.assigned[s])]
@@ -166,7 +166,7 @@ class _Run:
 
     def sites(self, name: str) -> list[Site]:
         """Where forward gives a value to what `name` is the gradient of."""
-        return [site for site in self.assigned if site[0] == _of(name) and site not in self.repeated]
+        return [site for site in self.assigned if site[0] == named_after(name) and site not in self.repeated]
 
     def part(self, of: str, value: np.ndarray) -> str:
         """Which of the places that `of` is used in `value` comes back from, where it is some and not all of them."""
@@ -305,7 +305,7 @@ def _read(function: ast.FunctionDef) -> dict[int, set[str]]:
     return read
 
 
-def _of(name: str) -> str:
+def named_after(name: str) -> str:
     """What a gradient is named after: x, of dx or d_x; "" of what is no gradient."""
     return name[1:].removeprefix("_") if name.startswith("d") else ""
 

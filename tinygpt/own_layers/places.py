@@ -82,7 +82,11 @@ def _of_multi_head(own: Any) -> Any:
         out, cache = own.forward(qkv, n_head)
         return out, (own, cache)
 
-    return SimpleNamespace(forward=forward, backward=lambda dout, cache: cache[0].backward(dout, cache[1]))
+    def backward(dout: Array, cache: tuple) -> Array:
+        layer, kept = cache
+        return layer.backward(dout, kept)
+
+    return SimpleNamespace(forward=forward, backward=backward)
 
 
 def _of_all_heads(forward: Callable, backward: Callable) -> Any:
@@ -109,7 +113,7 @@ def _of_causal_head(own: Any) -> Any:
         return array_module(q).stack(outs, axis=1), list(caches)
 
     def backward(dout: Array, caches: list) -> list[Array]:
-        gradients = (own.backward(dout[:, h], cache) for h, cache in enumerate(caches))
+        gradients = [own.backward(dout[:, h], cache) for h, cache in enumerate(caches)]
         return [array_module(dout).stack(each, axis=1) for each in zip(*gradients, strict=True)]
 
     return _of_all_heads(forward, backward)
