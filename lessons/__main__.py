@@ -32,7 +32,10 @@ exercises to write.
                                 --case=2 for the second
   python -m lessons run 7       a run of seconds with the pieces that are right
   python -m lessons reset 7     begin the exercise anew; what you wrote is kept
-  python -m lessons answers 7   the answers to the lesson's questions""",
+  python -m lessons answers 7   the answers to the lesson's questions
+  python -m lessons page 7      a page with every number of one training step,
+                                at those of lesson 7; --open shows it, and
+                                --mine makes it of a step of your layers""",
     "start": "Write the file of an exercise, for you to fill in. A file that is there already is left alone.",
     "check": "Check an exercise: its forward with the engine's, its backward with numerical derivatives.",
     "hint": "Give the next of three hints, from a question to nearly there.",
@@ -41,6 +44,9 @@ exercises to write.
     "run": "Train for seconds on the lessons' text with the pieces that are right, beside the engine alone.",
     "reset": "Begin an exercise anew. What you wrote is kept in a numbered copy beside it.",
     "answers": "Show the answers to a lesson's questions, and run their code.",
+    "page": "Write a page for a browser with every number of one training step of a tiny GPT: what it was made from, "
+    "what it goes into, and its gradient. It opens at the first number that LESSON speaks of; with --mine where your "
+    "layers part from the engine's.",
 }
 SWITCH: dict[str, Any] = {"action": "store_true"}
 FLAGS: dict[str, dict[str, dict[str, Any]]] = {  # of each command: what add_argument takes
@@ -51,8 +57,23 @@ FLAGS: dict[str, dict[str, dict[str, Any]]] = {  # of each command: what add_arg
         "--yes": SWITCH | {"help": "even if you have not tried yet"},
         "--whole": SWITCH | {"help": "both files whole, and not the difference alone"},
     },
+    "page": {
+        "--out": {"metavar": "FILE", "help": "of the page (default: lessons/out/step.html)"},
+        "--text": {
+            "metavar": "TEXT",
+            "help": 'what its model learns and reads (default: "the cat sat on the mat. ")',
+        },
+        "--mine": {
+            "nargs": "?",
+            "const": "",
+            "metavar": "FOLDER",
+            "help": "with the layers in a folder of yours (default of FOLDER: lessons/work)",
+        },
+        "--open": SWITCH | {"help": "show it in a browser"},
+    },
     "try": {"--case": {"type": int, "metavar": "N", "help": "which case (default: the first that is not right)"}},
 }
+OF_LESSONS = ("answers", "page")  # what is asked for of a lesson, and not of exercises
 WHICH = "a lesson's number, or an exercise's name, such as layernorm"
 
 
@@ -82,15 +103,18 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
     reads = bool(arguments.which) and arguments.command in ("", "answers")
     console = display.make_console(live if reads else sys.stdout.isatty())
     course = Course(folder, arguments.work or folder / "work", console)
-    if arguments.command and arguments.command != "answers":
-        flags = {name: value for name, value in vars(arguments).items() if name not in ("command", "which", "work")}
+    flags = {name: value for name, value in vars(arguments).items() if name not in ("command", "which", "work")}
+    if arguments.command and arguments.command not in OF_LESSONS:
         command = getattr(commands, arguments.command, None) or getattr(commands, f"{arguments.command}_")
         return command(course, course.selected(arguments.which), **flags)
-    if not arguments.which:
+    chosen = [course.lesson(word) for word in arguments.which]
+    if len(chosen) > 1:
+        raise UserError(f"one lesson at a time: {course.command(*arguments.command.split(), chosen[0].number)}")
+    if arguments.command == "page":
+        return commands.page(course, chosen, **flags)
+    if not chosen:
         return course.show()
-    lesson, *others = map(course.lesson, arguments.which)
-    if others:
-        raise UserError(f"one lesson at a time: {course.command(*arguments.command.split(), lesson.number)}")
+    (lesson,) = chosen
     if arguments.command:
         return printer.answers(lesson, course)
     if live:
@@ -109,7 +133,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.set_defaults(command=command)
-    parser.add_argument("which", nargs="+" if command not in ("", "run") else "*", metavar="LESSON", help=WHICH)
+    parser.add_argument("which", nargs="+" if command not in ("", "run", "page") else "*", metavar="LESSON", help=WHICH)
     for flag, takes in FLAGS.get(command, {}).items():
         parser.add_argument(flag, **takes)
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="of your files (default: lessons/work)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lessons import display
 from lessons.course import Course
-from lessons.exercises import Exercise
+from lessons.exercises import IN_STEP, Exercise
 from lessons.files import is_blank
 from lessons.progress import changing, load
 
@@ -54,7 +54,19 @@ def judged(course: Course, exercise: Exercise) -> Verdict:
     says = f"{name} is not right yet. For a hint: {course.command('hint', name)}"
     if not exercise.part.is_kernel:
         says += f"; to look at its numbers: {course.command('try', name)}"
+    if on_page(exercise, checked):
+        folder = [display.shown_path(course.work)] if course.work == course.folder / "work" else []  # or --work says it
+        says += f"\nSee where it parts from the engine: {course.command('page', '--mine', *folder, '--open')}"
     return Verdict(False, says, checked, source)
+
+
+def on_page(exercise: Exercise, checked: "Checked | None") -> bool:
+    """Whether the page of a training step shows where a file that was checked parts from the engine: if it is in that
+    step, and there were numbers to compare.
+    """
+    if exercise.name not in IN_STEP or not checked or checked.passed or not checked.answered:
+        return False
+    return not checked.text.startswith(checked.wrong)
 
 
 def first_to_do(course: Course, exercises: list[Exercise]) -> Exercise:

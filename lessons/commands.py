@@ -6,12 +6,13 @@ from lessons.course import Course
 from lessons.exercises import Exercise
 from lessons.files import begin, is_blank, write_new
 from lessons.helping import hint, read_hints, solution
+from lessons.page import page
 from lessons.progress import changing, load, numbered
 from lessons.running import run
 from lessons.trying import try_
 from tinygpt.files import write_atomically
 
-__all__ = ["check", "hint", "read_hints", "reset", "run", "solution", "start", "try_"]
+__all__ = ["check", "hint", "page", "read_hints", "reset", "run", "solution", "start", "try_"]
 
 
 def start(course: Course, exercises: list[Exercise]) -> int:

@@ -18,7 +18,7 @@ from lessons.progress import Progress, load
 from tinygpt.errors import UserError
 
 NARROW = 60  # characters below which a column of its own for the exercises leaves too little for the titles
-COMMANDS = ("start", "check", "hint", "solution", "reset", "answers", "try", "run")
+COMMANDS = ("start", "check", "hint", "solution", "reset", "answers", "try", "run", "page")
 YOUR_TURN = re.compile(r"^## Your turn: .+$", re.MULTILINE)
 
 

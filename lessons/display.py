@@ -10,6 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Literal, TextIO
 
+from markdown_it.token import Token  # what rich reads Markdown with
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markdown import CodeBlock, Heading, Markdown
@@ -119,9 +120,13 @@ class _Markdown(Markdown):
     elements = Markdown.elements | {"heading_open": _Heading, "fence": _CodeBlock, "code_block": _CodeBlock}
 
 
-def markdown(text: str, console: Console) -> str:
-    """Markdown as the terminal shows it."""
+def markdown(text: str, console: Console, page: Path | None = None, folder: Path | None = None) -> str:
+    """Markdown as the terminal shows it. Links to a number on the step page show as their words; with the file of that
+    page they lead there, where the terminal can. A picture is what it shows, in words, and its file, which is a link
+    likewise. folder: what the paths of pictures are seen from.
+    """
     parsed = _Markdown(text, hyperlinks=False)
+    leading = _to_page(parsed, page) | _to_pictures(parsed, folder or Path())
     if not console.color_system:
         for token in parsed.parsed:
             for child in token.children or ():
@@ -129,7 +134,45 @@ def markdown(text: str, console: Console) -> str:
                     child.content = f"`{child.content}`"
                 elif child.tag in ("em", "strong"):
                     child.type, child.content = "text", child.markup
-    return rendered(parsed, console, min(console.width, PROSE_WIDTH))
+    with console.use_theme(Theme(leading, inherit=False)):
+        return rendered(parsed, console, min(console.width, PROSE_WIDTH))
+
+
+def _to_page(parsed: _Markdown, page: Path | None) -> dict[str, str | Style]:
+    """The styles of the links to the step page, by which they lead to its file; their addresses are not shown."""
+    styles: dict[str, str | Style] = {}
+    tag = ""
+    for child in (child for token in parsed.parsed for child in token.children or ()):
+        address = str(child.attrs.get("href", "")) if child.type == "link_open" else ""
+        if address.startswith("step.html"):
+            tag = f"page{len(styles)}"
+            address = f"{page.absolute().as_uri()}{address.removeprefix('step.html')}" if page else ""
+            styles[f"markdown.{tag}"] = Style(underline=True, link=address) if page else Style.null()
+            child.type, child.tag = "text_style", tag
+        elif child.type == "link_close" and tag:
+            child.type, child.tag, tag = "text_style", tag, ""
+    parsed.inlines = parsed.inlines | {name.removeprefix("markdown.") for name in styles}
+    return styles
+
+
+def _to_pictures(parsed: _Markdown, folder: Path) -> dict[str, str | Style]:
+    """Put words in the place of pictures; returns the styles of their paths, by which these lead to the files."""
+    styles: dict[str, str | Style] = {}
+    for token in parsed.parsed:
+        for child in [child for child in token.children or () if child.type == "image"]:
+            path, tag = (folder / str(child.attrs["src"])).resolve(), f"picture{len(styles)}"
+            styles[f"markdown.{tag}"] = Style(underline=True, link=path.as_uri())
+            alt = " ".join(child.content.split())
+            at = token.children.index(child)
+            token.children[at : at + 1] = [
+                Token("text", "", 0, content="Picture "),
+                Token("text_style", tag, 1),
+                Token("text", "", 0, content=shown_path(path)),
+                Token("text_style", tag, -1),
+                Token("text", "", 0, content=f": {alt}"),
+            ]
+    parsed.inlines = parsed.inlines | {name.removeprefix("markdown.") for name in styles}
+    return styles
 
 
 def code(text: str, console: Console) -> str:

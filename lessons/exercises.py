@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from tinygpt.own_layers import Checked, Part
 
 HEADING = re.compile(r"^# ## Your turn: (.+)$", re.MULTILINE)
+IN_STEP = (  # those that a training step without dropout takes in, which is what the step page shows
+    "linear", "sum_to", "embedding", "cross_entropy", "layernorm", "gelu", "mlp", "head", "causal_head", "multi_head",
+    "attention", "block", "lm_head_loss", "adamw_update",
+)  # fmt: skip
 ASKED = re.compile(r"(\w+)(?: \((.+?)\))?")  # a part, and the functions to be written
 
 

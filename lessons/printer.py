@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable
 
-from lessons import display
+from lessons import display, links
 from lessons.cells import Lesson
 from lessons.checks import fold
 from lessons.course import Course
@@ -58,7 +58,9 @@ def shown(lesson: Lesson, index: int, screen: Screen, whole: bool = False) -> st
     """A cell as it stands on the screen, without its output; what it checks is folded unless the whole is asked for."""
     cell = lesson.cells[index]
     if not cell.is_code:
-        return display.markdown(cell.text, screen.console) + "\n"
+        words = display.markdown(cell.text, screen.console, links.page_file(lesson), lesson.path.parent)
+        said = f"the numbers themselves, on a page: python -m lessons page {lesson.number} --open"
+        return words + (display.note(said, screen.console) if index == links.first_cell(lesson) else "") + "\n"
     text, number = (cell.text, 0) if whole else fold(cell.text)
     code = display.code(text, screen.console) if text else ""
     checks = "1 check" if number == 1 else f"{number} checks"

@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 
 from lessons import display, helping
-from lessons.checking import Verdict, excerpt, first_to_do, in_short, judged, line_reached
+from lessons.checking import Verdict, excerpt, first_to_do, in_short, judged, line_reached, on_page
 from lessons.course import Course
 from lessons.exercises import Exercise
 from lessons.files import begin
 from lessons.keys import Keys
+from lessons.page import page
 from lessons.progress import load
 from tinygpt.errors import UserError
 
@@ -192,7 +193,8 @@ class _Live:
         full = done * length // len(pieces)
         marks = ("#", "-") if console.options.ascii_only else ("█", "░")
         print(f"{marks[0] * full}{marks[1] * (length - full)}  {done} of {len(pieces)} pieces")
-        self.course.say("[h] hint  [d] diff  [t] table  [q] leave", style="dim")
+        parts = "[p] where it parts from the engine  " if on_page(self.current, self.verdict.checked) else ""
+        self.course.say(f"[h] hint  [d] diff  {parts}[t] table  [q] leave", style="dim")
 
     def next_event(self) -> tuple[str, Exercise]:
         """What happens next: a key, with the piece that is worked on, or "saved" or "gone", with the one that is."""
@@ -215,9 +217,9 @@ class _Live:
         if event == "gone" and piece is self.current:
             shown, start = display.shown_path(self.course.file(piece)), self.course.command("start", piece.name)
             self.course.say(f"\n{shown} is gone. It is checked when it is there again; a blank one: {start}\n")
-        elif event in ("h", "d", "t"):
+        elif event in ("h", "d", "t") or event == "p" and on_page(self.current, self.verdict.checked):
             print()
-            {"h": self.hint, "d": self.diff, "t": self.table}[event]()
+            {"h": self.hint, "d": self.diff, "t": self.table, "p": self.page}[event]()
         else:
             return True
         self.foot()
@@ -238,6 +240,16 @@ class _Live:
         else:
             self.warned = True
             self.course.say("It has not run yet, and the difference gives the answer away: d again shows it.\n")
+
+    def page(self) -> None:
+        """The page of a training step, at the first array that parts from the engine's."""
+        try:
+            page(self.course, [], out=None, text=None, mine="", open=True)
+        except UserError as error:
+            self.course.say(str(error))
+        except KeyboardInterrupt:
+            self.course.say("\nStopped.")
+        print()
 
     def table(self) -> None:
         checked = self.verdict.checked

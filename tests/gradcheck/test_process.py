@@ -242,10 +242,9 @@ def test_what_a_file_starts_is_ended_wherever_it_went(file):
     path = file("import subprocess, sys\nstarted = subprocess.Popen([sys.executable, '-c', 'input()'], "
                 "stdin=subprocess.PIPE, start_new_session=True)\nprint('number', started.pid)")  # fmt: skip
     with OwnFile(path, ("forward", "backward"), 20) as own:
-        (started,) = (
-            int(entry) for entry in os.listdir("/proc") if entry.isdigit() and marked(entry, own.mark, "input()")
-        )
-    assert not marked(str(started), own.mark, "input()")
+        mark = own.process.mark
+        (started,) = (int(entry) for entry in os.listdir("/proc") if entry.isdigit() and marked(entry, mark, "input()"))
+    assert not marked(str(started), mark, "input()")
 
 
 def marked(process, mark, command) -> bool:

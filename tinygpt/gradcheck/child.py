@@ -281,7 +281,7 @@ def serve(text: str) -> None:
     requests, replies = os.dup(0), os.dup(1)
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    _bounded(settings)
+    bounded(settings)
     child = Child(requests, replies, settings)
     sys.breakpointhook = pdb.set_trace = child.breakpoint
     message: Any = ()
@@ -292,7 +292,7 @@ def serve(text: str) -> None:
         os._exit(0 if message is None else 1)
 
 
-def _bounded(settings: dict[str, Any]) -> None:
+def bounded(settings: dict[str, Any]) -> None:
     """See to it that the process ends when it should, and takes no more than it may, where the system can."""
     if settings["trace"] is not None:  # where it was, should it crash or be asked
         trace = open(settings["trace"], "w", closefd=False)  # noqa: SIM115

@@ -6,17 +6,12 @@ what came back. A file that ends its process, never comes back or answers what c
 
 import contextlib
 import inspect
-import json
 import os
 import queue
-import re
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,15 +25,15 @@ from tinygpt.gradcheck import wire
 from tinygpt.gradcheck.adapters import files
 from tinygpt.gradcheck.adapters.functions import Adapted
 from tinygpt.gradcheck.intermediates import Line
+from tinygpt.gradcheck.own_process import OwnProcess
 from tinygpt.models.gpt2 import BlockOps
 from tinygpt.ops import DEFINITIONS, Ops
 
 PRINTED = 20_000  # bytes of what a file prints that are shown
 ASKED = 1 << 20  # bytes that it may have us compute with
 LONGEST = 1 << 20  # bytes of a file
-MARK = "TINYGPT_CHILD"  # in the environment of all that it starts
 START_SECONDS = 120  # in which the process must be there; it takes a quarter of a second
-CHILD = "import sys; sys.path[:] = sys.argv[2:]; from tinygpt.gradcheck.child import serve; serve(sys.argv[1])"
+CHILD = "from tinygpt.gradcheck.child import serve; serve(sys.argv[1])"
 
 
 class NoAnswer(BaseException):
@@ -76,7 +71,6 @@ class OwnFile:
         self.lent: list[Callable] = []
         self.reason = ""  # why there is no answer, nor will be
         self.closed = self.told = False
-        self.trace = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         self._start(seed, device)
         try:
             self._ask("hello")
@@ -216,12 +210,13 @@ class OwnFile:
         try:
             reply = self.replies.get(timeout=max(0.0, self.left) if self.clock_runs else None)
         except queue.Empty:
-            place = self._place(self._line())
+            place = self._place(self.process.where([self.path]))
             self.close()
             self.reason = f"{place} had not come back after {self.seconds:g} s; is there a loop without an end?"
             raise NoAnswer(self.reason) from None
         except KeyboardInterrupt as interrupt:
-            interrupt.line = self._line()  # type: ignore[attr-defined]  # where in the file, if that is known
+            at = self.process.where([self.path])
+            interrupt.line = at[1] if at else None  # type: ignore[attr-defined]  # where in the file, if that is known
             self.close()
             raise
         if self.clock_runs:
@@ -278,19 +273,8 @@ class OwnFile:
     # The process
 
     def _start(self, seed: int, device: str) -> None:
-        posix = os.name == "posix"
-        settings = {
-            "seed": seed, "seconds": self.seconds, "bounded": device == "cpu",
-            "terminal": _terminal(), "trace": self.trace.fileno() if posix else None,
-        }  # fmt: skip
-        more = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        more[MARK] = self.mark = uuid.uuid4().hex
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "-c", CHILD, json.dumps(settings), *sys.path],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
-            env=os.environ | more, start_new_session=True,  # a group of its own, to be ended whole
-            pass_fds=[self.trace.fileno()] if posix else [],
-        )  # fmt: skip
+        settings = {"seed": seed, "seconds": self.seconds, "bounded": device == "cpu", "terminal": _terminal()}
+        self.process = OwnProcess(CHILD, settings, talks=True)
         self.requests: queue.SimpleQueue = queue.SimpleQueue()
         self.replies: queue.SimpleQueue = queue.SimpleQueue()
         self.printing = threading.Thread(target=self._show, daemon=True)
@@ -300,7 +284,7 @@ class OwnFile:
 
     def _carry(self) -> None:
         """One message there for each message back, until there is no more to send."""
-        asks, answers = cast(Any, self.process.stdin), cast(Any, self.process.stdout)
+        asks, answers = cast(Any, self.process.popen.stdin), cast(Any, self.process.popen.stdout)
         with asks, answers:
             while (message := self.requests.get()) is not None:
                 try:
@@ -313,7 +297,7 @@ class OwnFile:
 
     def _show(self) -> None:
         """What the file prints, as it comes, as far as anyone would read it."""
-        shown, prints = 0, cast(Any, self.process.stderr)
+        shown, prints = 0, cast(Any, self.process.popen.stderr)
         with contextlib.suppress(OSError, ValueError), prints:
             while piece := os.read(prints.fileno(), 1 << 16):
                 if shown < PRINTED:
@@ -326,9 +310,7 @@ class OwnFile:
 
     def _ended(self) -> NoAnswer:
         """Why there is no answer from a process that answers no more."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(2)
-        status, place = self.process.poll(), self._place(self._crashed())
+        status, place = self.process.status(), self._place(self.process.written([self.path]))
         self.close()
         if status is None:
             return self._no_answer("its process answers no more, though it has not ended")
@@ -341,54 +323,17 @@ class OwnFile:
         self.reason = f"{place or self.path} gave no answer {self.at}: {why}"
         return NoAnswer(self.reason)
 
-    def _place(self, line: int | None) -> str:
-        return f"{self.path}, line {line}," if line else str(self.path)
-
-    def _line(self) -> int | None:
-        """The line at which the file is, if its process will say."""
-        if os.name != "posix":
-            return None
-        with contextlib.suppress(OSError):
-            os.kill(self.process.pid, signal.SIGUSR1)
-        for _ in range(20):
-            if line := self._crashed():
-                return line
-            time.sleep(0.05)
-        return None
-
-    def _crashed(self) -> int | None:
-        """The line of the file in the innermost frame that was written down before a crash, if one was."""
-        with contextlib.suppress(OSError, ValueError):
-            self.trace.seek(0)
-            text = self.trace.read(1 << 20).decode(errors="replace")
-            written = str(self.path).encode("ascii", "backslashreplace").decode()
-            if found := re.search(rf'File "{re.escape(written)}", line (\d{{1,7}})', text):
-                return int(found.group(1))
-        return None
+    def _place(self, at: tuple[Path, int] | None) -> str:
+        return f"{self.path}, line {at[1]}," if at else str(self.path)
 
     def close(self) -> None:
         """End the process, and whatever it has started."""
         if self.closed:
             return
         self.closed, self.reason = True, self.reason or f"{self.path} is not asked any more"
-        with contextlib.suppress(OSError):
-            if os.name == "posix":
-                os.killpg(self.process.pid, signal.SIGKILL)
-            else:
-                self.process.kill()
-        self.process.wait()
-        _end_marked(self.mark)
+        self.process.end()
         self.requests.put(None)
         self.printing.join(1)  # what it printed last; who else has its pipe is not waited for
-        self.trace.close()
-
-
-def _end_marked(mark: str) -> None:
-    """End what a file has started and put out of its group, where the system tells."""
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if f"{MARK}={mark}".encode() in environment.read_bytes().split(b"\0"):
-                os.kill(int(environment.parent.name), signal.SIGKILL)
 
 
 def _terminal() -> str | None:
