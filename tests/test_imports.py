@@ -12,7 +12,7 @@ ROOT = Path(tinygpt.__file__).parent
 ORDER = [  # a module imports only from those above it; of a room with an order of its own, likewise
     "errors", "values", "signals", "progress", "files", "random", "special", "backend", "device", "precision",
     "recompute", "emulator", "layers", "kernels", "sample", "parameters", "ops", "optim", "conversions", "tensors",
-    "model_folder", "checkpoint", "models.inputs", "models.model", "models.pretrained", "models.gpt2",
+    "model_folder", "checkpoint", "models.inputs", "models.model", "models.pretrained", "models.gpt2", "observed",
     "parallel", "gradcheck", "tokenizer.pretrained", "tokenizer.base", "tokenizer.char", "tokenizer.meta",
     "tokenizer.bpe", "tokenizer.gpt2", "tokenizer.own", "tokenizer.named", "tokenizer.beside", "data.corpus",
     "data.addition", "data.mapped", "data.shards", "data.formats", "data.evidence", "data.token_dtype",

@@ -1,4 +1,6 @@
-"""The command line: `tinygpt train | sample | eval | compare | info | gradcheck`; `python train.py` is the first."""
+"""The command line: `tinygpt train | sample | eval | show | compare | info | gradcheck`; `python train.py` is the
+first.
+"""
 
 import argparse
 import signal
@@ -8,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinygpt import __version__
-from tinygpt.commands import compare, eval, gradcheck, info, sample, train
+from tinygpt.commands import compare, eval, gradcheck, info, sample, show, train
 from tinygpt.commands.flags import Parser
 from tinygpt.device import out_of_memory
 from tinygpt.errors import Note, UserError
@@ -16,7 +18,8 @@ from tinygpt.run import screens
 from tinygpt.signals import Interrupted, answered_by, interrupt
 
 COMMANDS = {  # as --help has them
-    "train": train, "sample": sample, "eval": eval, "compare": compare, "info": info, "gradcheck": gradcheck,
+    "train": train, "sample": sample, "eval": eval, "show": show, "compare": compare, "info": info,
+    "gradcheck": gradcheck,
 }  # fmt: skip
 
 

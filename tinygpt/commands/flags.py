@@ -24,7 +24,9 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """--batch-size is --batch_size, and what begins with - may be a value: `--start -hello`, `--top_p -.5`."""
+        """--batch-size is --batch_size, and what begins with - may be a value: `--start -hello`, `--top_p -.5`. Where
+        a command takes any number of words, they may stand on both sides of a flag, which argparse does not see to.
+        """
         known = self._option_string_actions
 
         def underscored(argument: str) -> str:
@@ -33,7 +35,13 @@ class Parser(argparse.ArgumentParser):
             return name + equals + value if flag.startswith("--") and flag not in known and name in known else argument
 
         arguments = self._joined(list(map(underscored, sys.argv[1:] if args is None else args)))
-        return super().parse_known_args(arguments, namespace)
+        found, rest = super().parse_known_args(arguments, namespace)
+        for action in self._actions:
+            if action.nargs == argparse.ZERO_OR_MORE:
+                words = [argument for argument in rest if not argument.startswith("-")]
+                setattr(found, action.dest, [*getattr(found, action.dest, []), *words])
+                rest = [argument for argument in rest if argument.startswith("-")]
+        return found, rest
 
     def _joined(self, arguments: Sequence[str]) -> list[str]:
         """`--flag -value` as `--flag=-value`, where the value is a number, or a text that is no flag."""
@@ -94,9 +102,9 @@ def add_settings(parser: argparse.ArgumentParser, hidden: bool = False) -> None:
         parser.add_argument(f"--{name}", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
-def add_system_flags(parser: argparse.ArgumentParser) -> None:
-    """Where and how to compute."""
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+def add_system_flags(parser: argparse.ArgumentParser, device: str = "auto") -> None:
+    """Where and how to compute. device: the default."""
+    parser.add_argument("--device", default=device, help=f"auto, cpu or cuda (default: {device})")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float64 (default: auto)")
     parser.add_argument(
         "--threads",

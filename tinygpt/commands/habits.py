@@ -1,4 +1,6 @@
-"""What `sample` and `eval` take from a run's own flags and from nanoGPT's configuration files, and what they leave."""
+"""What `sample`, `eval` and `show` take from a run's own flags and from nanoGPT's configuration files, and what they
+leave.
+"""
 
 import argparse
 import warnings

@@ -1,19 +1,16 @@
 """`tinygpt sample`: print text from a trained model as it comes."""
 
 import argparse
-import os
 import sys
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 
+from tinygpt.commands import texts
 from tinygpt.commands.flags import add_system_flags, at_least, boolean, number
 from tinygpt.commands.habits import add_habits, model_for, settle
 from tinygpt.commands.own import asked_for, blaming
-from tinygpt.data.formats import BEGINNING, refuse_no_text
 from tinygpt.errors import UserError
-from tinygpt.files import expanded
 from tinygpt.parallel import blas_threads, thread_count
 from tinygpt.run import screens
 from tinygpt.run.state import OURS
@@ -21,7 +18,6 @@ from tinygpt.sample import check_rules, text_stream
 from tinygpt.tokenizer import Tokenizer, unknown
 
 HELP = "Print text from a trained model."
-PROMPT_LIMIT = 16 << 20  # bytes; a model sees the last thousand tokens or so
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -42,33 +38,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_habits(parser)
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """Opens what `open` asks for; a pipe that nobody writes to is at its end at once."""
-    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-    if hasattr(os, "set_blocking"):
-        os.set_blocking(descriptor, True)  # what somebody is writing is waited for
-    return descriptor
-
-
 def _text_of(prompt: str, tokenizer: Tokenizer) -> str:
-    """The prompt, or what is in its file: UTF-8, without a byte order mark, its ends of lines as a newline each, as
-    nanoGPT reads it; a character tokenizer that has learned a carriage return gets those too.
-    """
-    if not prompt.startswith("FILE:"):
-        return prompt
-    path = expanded(prompt[5:])
-    try:
-        with open(path, "rb", opener=_without_waiting) as file:  # a pipe has no size before it ends
-            content = file.read(PROMPT_LIMIT + 1)
-        if len(content) > PROMPT_LIMIT:
-            raise UserError(f"the prompt in {path} has more than {PROMPT_LIMIT:,} bytes; give its end")
-        refuse_no_text(Path(path), content[:BEGINNING])
-        text = content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"could not read the prompt from {path} ({error})") from error
-    if tokenizer.name == "char" and "\r" in tokenizer.state["characters"]:
-        return text
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    """The prompt, or what is in its file."""
+    return texts.in_file(prompt[5:], "prompt", tokenizer) if prompt.startswith("FILE:") else prompt
 
 
 def run(arguments: argparse.Namespace, _: str) -> int:

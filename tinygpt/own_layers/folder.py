@@ -92,7 +92,8 @@ class OwnLayers:
     def summary(self) -> str:
         """The parts that were used so far, in a line."""
         checking = "numerical_gradient in the checks" * self.asked
-        return "; ".join(filter(None, (", ".join(self.called()), checking))) or "nothing: the run had no use for it"
+        why_none = "the run had no use for it" if self.used else "there was nothing to take in"
+        return "; ".join(filter(None, (", ".join(self.called()), checking))) or f"nothing: {why_none}"
 
     def remarks(self) -> Iterator[str]:
         """What else there is to say of them: which are left out, and which are wrong or misnamed."""

@@ -29,6 +29,7 @@ RUN_FILES = (
     "metrics.jsonl",
     "marks.json",
     "loss.png",
+    "show.html",
     "best",
     "last",
 )  # in this order, so that what is left is still a run
