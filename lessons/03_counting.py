@@ -20,6 +20,7 @@ import numpy as np
 import tinygpt
 
 sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
+from heat import heat
 from kit import TEXT, plot, stated
 
 from tinygpt import GPTConfig
@@ -164,7 +165,20 @@ for character in "qt.\n":
 assert P[characters.index("q"), characters.index("u")] == 1
 
 # %% [markdown]
-# Every q had its u. And the losses?
+# Every q had its u. And a table of numbers is seen at once if each number is a colour. Here are the sixteen most
+# frequent characters, a row for the one that was read and a column for the one that comes next. What follows a blank,
+# what a vowel, and what an h?
+
+# %%
+common = np.bincount(train).argsort()[::-1][:16]
+heat(P[np.ix_(common, common)], [characters[i] for i in common], [characters[i] for i in common])
+blank, h, *vowels = (characters.index(character) for character in " haeiou")
+assert P[blank, blank] == 0 and P[h, vowels].sum() > 0.9
+assert 1 / 8.5 < counts[vowels][:, vowels].sum() / counts[vowels].sum() < 1 / 7.5
+
+# %% [markdown]
+# No blank follows a blank. After a vowel another comes in one case of eight, and after an h one comes in nine of ten.
+# And the losses?
 
 
 # %%

@@ -277,6 +277,9 @@ def long_backward(dout, cache):
 # dr = 24, ds = −3/8, and dx = (5/8, −3/8, −3/8). Raise the first count, and its share rises; raise another, and it
 # falls.
 #
+# ![The same as a graph: x goes into out directly and through s and r, and dx is the sum of what comes back on the two
+# ways.](../pictures/shares_graph.svg)
+#
 # ## Is it right?
 #
 # The loss is Σ dout · out. Nudge each entry of x. And not only x: any number on the way can be nudged, with only the
@@ -494,7 +497,9 @@ assert sum(forwards) > 0.6 * len(forwards)
 # numerical             4C²            4,000,000       one gradient
 # ```
 #
-# So the numerical gradient is for proving things, on small arrays. For large ones there is a way between: move all
+# So the numerical gradient is for proving things, on small arrays. (On the page of one training step a whole GPT of
+# eight channels is nudged so, number by number: [a weight](step.html#h.0.mlp.c_fc.weight[0,5]), or
+# [a number on the way](step.html#h.0.mlp.c_fc/out[2,5]).) For large ones there is a way between: move all
 # entries at once along one random direction u. What comes out is one number, gradient · u, for two evaluations,
 # however many entries there are. `tinygpt gradcheck gpt2` does this for each of the parameter arrays of GPT-2.
 

@@ -159,6 +159,9 @@ def linear_backward(dout, x, w):
 # %% [markdown]
 # With three different sizes N, I and O, here 4, 2 and 3, the shapes leave no other way to multiply. (With equal sizes
 # they do, which is why checks use different ones.) db is lesson 1's: b was spread over the rows.
+#
+# The same two sums in a step of a GPT of eight channels, on eight tokens: [one output](step.html#h.0.mlp.c_fc/out[2,5])
+# adds up over the channels of its token, [one number of dw](step.html#h.0.mlp.c_fc/dw[1,5]) over the tokens.
 
 # %%
 dx, dw, db = linear_backward(dout, x, w)
@@ -214,7 +217,8 @@ def one_row(dx, idx, v):
 # %% [markdown]
 # Row v of dE is the sum of the dx of all places where token v stands. Token 0 stands at three places and receives (3,
 # 2) + (−2, 2) + (3, −1) = (4, 3), token 2 receives (5, −2). Token 1 was not met and receives nothing: its gradient
-# is 0.
+# is 0. (In the step on the page the letter a stands at two places, and
+# [its row of dE](step.html#wte/dw[2,0]) receives from both.)
 #
 # For all rows at once there is a trick. Write each token as a row of zeros with a 1 at its place, a *one-hot* vector.
 

@@ -149,9 +149,15 @@ def short_backward(z, onehot):
 # The gradient of log-sum-exp is the softmax, and one subtraction is left of it all. In the long way, the 1/p_t of the
 # logarithm met the p_t of the softmax, and both were gone.
 #
+# ![The long way as a graph: from z by exp, the sum and the quotient to the loss, and back to dz, which is p minus the
+# one-hot row.](../pictures/cross_entropy_graph.svg)
+#
 # Read the gradient as a redistribution. The wrong tokens are pushed down, each by the probability it was given, and
 # the target is pushed up by what it lacks. The two add up to zero, because adding a constant to all logits changes
 # nothing. And no entry is ever larger than 1, however wrong the prediction is.
+#
+# In a GPT's step it is two lines: [the target's p](step.html#loss/dlogits[3,9]), and
+# [p − 1](step.html#loss/dlogits~2[3,9]).
 
 # %%
 print("p − [i = t]", short_backward(z, onehot))
@@ -317,7 +323,9 @@ assert np.allclose(
 # %% [markdown]
 # A batch may be too large to be computed at once. Its parts must then be divided by the number of targets in the
 # whole of it, not in the part. That is why the engine's forward has a third argument, `denominator`. And if no target
-# counts at all, the engine's loss is 0, not 0/0.
+# counts at all, the engine's loss is 0, not 0/0. (In the step on the page
+# [the 1/N](step.html#loss/scale[3]) comes last: p − [i = t] times it is
+# [what the network is told](step.html#loss/dlogits~3[3,9]).)
 
 # %%
 whole, count = cross_entropy.forward(logits, targets)[0], (targets != -1).sum()

@@ -19,6 +19,7 @@ import numpy as np
 import tinygpt
 
 sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
+from heat import heat
 from kit import plot, stated
 
 from tinygpt.gradcheck import check_layer, diagnose, gradient_check
@@ -122,6 +123,10 @@ out, cache = forward(x, w, b)
 print(out.round(3))
 print("agrees with the loops: ", np.allclose(out, forward_in_loops(x, w, b)))
 print("agrees with the engine:", np.allclose(out, layernorm.forward(x, w, b)[0]))
+
+# %%
+heat(x, title="x: a row for each token, a column for each channel")
+heat(cache[2], title="xhat: each row around 0, and each as wide as the others")
 
 # %% [markdown]
 # ## Backward, one line at a time
@@ -250,6 +255,13 @@ def one_line(dxhat, xhat, rstd):
 #
 # So two numbers must be zero for every row, whatever `dout` is: the sum of dx, and the dot product of dx with x̂.
 # (The second only as nearly as ε is nothing beside the variance.)
+#
+# In a GPT's step, number by number: [one of centred](step.html#h.0.ln_1/centred[0,3,2]) goes into its x̂, and into the
+# variance of its row; what comes back by both is there beside a nudge of the loss. And
+# [its dx](step.html#h.0.ln_1/dx[0,3,2]) is the one line, with [m(dx̂ x̂)](step.html#h.0.ln_1/along[0,3,0]) in it.
+#
+# ![In three channels: x̂ lies on a circle around the direction of all ones; a gradient loses its part along that
+# direction, then its part along x̂, and what is left runs along the circle.](../pictures/layernorm_directions.svg)
 
 # %%
 dx, dw, db = backward(dout, cache)
@@ -257,6 +269,10 @@ print("one line, the same numbers:", np.allclose(one_line(dxhat, xhat, rstd), dx
 print("sum of dx, row by row     ", dx.sum(-1))
 print("dx · xhat, row by row     ", (dx * xhat).sum(-1))
 assert np.allclose(dx.sum(-1), 0) and np.allclose((dx * xhat).sum(-1), 0, atol=1e-3)
+
+# %%
+heat(dout * w, title="dxhat, what comes in")
+heat(dx, title="dx, what goes on: in each row what is above zero is made up for below")
 
 # %% [markdown]
 # ## On paper, backward
@@ -289,6 +305,9 @@ stated("0.125", dx8[0, 7])
 #
 # The last one is worth a moment. Raising x₈ raises the mean, which lowers x̂₁; but it also stretches the ruler, and
 # the second effect is the stronger.
+#
+# ![The eight numbers through LayerNorm and back: the gradient of x is the sum of three ways, directly, through the
+# variance and through the mean.](../pictures/layernorm_graph.svg)
 #
 # ## Your turn: layernorm
 #

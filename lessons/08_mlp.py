@@ -252,6 +252,9 @@ def short_backward(dout, x, phi):
 # dx = dout (Φ + x Φ′)
 # ```
 #
+# The engine has it so: [one Φ](step.html#h.0.mlp.gelu/phi[0,3,5]) of a GPT's step, and
+# [the dx](step.html#h.0.mlp.gelu/dx[0,3,5]) that is made with it.
+#
 # Before you run the next cell: ReLU's slope is 0 or 1. Can GELU's be more than 1 anywhere? Can it be negative?
 
 # %%
@@ -362,7 +365,9 @@ assert report.passed
 #
 # - forward calls theirs in order, and its cache is their caches;
 # - backward calls theirs in reverse order, each with its own cache, and hands every `dx` on as the next one's
-#   `dout`; the parameters' gradients are collected on the way.
+#   `dout`; the parameters' gradients are collected on the way. So in a GPT's step
+#   [the dx of `c_proj`](step.html#h.0.mlp.c_proj/dx[3,5]) is GELU's `dout`, and
+#   [GELU's dx](step.html#h.0.mlp.gelu/dx[0,3,5]) is that of `c_fc`.
 #
 # Nobody but the linear layer knows what lies in a linear layer's cache. Here is a linear layer with a LayerNorm
 # behind it:

@@ -22,6 +22,7 @@ import numpy as np
 import tinygpt
 
 sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
+from heat import heat
 from kit import plot, stated
 
 from tinygpt.gradcheck import check_layer, diagnose, gradient_check
@@ -87,6 +88,9 @@ assert np.allclose(weights, [[1 / 4, 1 / 2, 1 / 4]]) and np.allclose(out, [[3, 4
 # weights = softmax       (T, S)     each row sums to 1
 # out     = weights v     (T, D)     row t: what token t receives
 # ```
+#
+# In a GPT's step: [a score](step.html#h.0.attn/scores[0,1,3,2]), [its weight](step.html#h.0.attn/weights[0,1,3,2]),
+# and [out](step.html#h.0.attn/out[0,1,3,2]).
 #
 # In *self*-attention every token has all three. They come from the same x, by three linear layers of their own: q =
 # x W_q, k = x W_k, v = x W_v. So T = S, and (T, S) is a square. The weights as a picture are called an *attention
@@ -246,6 +250,15 @@ def forward(q, k, v):
 print("agrees with the loops:", np.allclose(forward(q, k, v)[0], attention_in_loops(q, k, v)))
 
 # %% [markdown]
+# Both (T, S) as colours, orange above zero and blue below: a row for each query, a column for each key. Where do you
+# find the one cup? (The page has every number of such maps, of a model that is being trained.)
+
+# %%
+queries, keys = [f"q{t}" for t in range(5)], [f"k{s}" for s in range(7)]
+heat(q @ k.T / math.sqrt(3), queries, keys, title="scores")
+heat(forward(q, k, v)[1][3], queries, keys, title="weights")
+
+# %% [markdown]
 # ## Attention, backward
 #
 # A matrix product's backward is lesson 5's: write it with indices, and each gradient sums over the index that it
@@ -284,6 +297,11 @@ def backward(dout, cache):
 #
 # A query gathers along its *row* of the map, over the keys that it saw. A key or a value gathers along its *column*,
 # over the queries that looked at it. Hence the transposes in dv and dk.
+#
+# In a GPT's step: [one number of dq](step.html#h.0.attn/dq[0,1,3,2]) is made from row 3 of dscores, that of its own
+# query, and [one of dk](step.html#h.0.attn/dk[0,1,2,2]) from column 2, that of its key. They meet in
+# [dscores at 3, 2](step.html#h.0.attn/dscores~2[0,1,3,2]), as query and key met in
+# [the score](step.html#h.0.attn/scores[0,1,3,2]).
 #
 # ## Is it right?
 #
@@ -429,6 +447,10 @@ with plot("map", columns=2, size=(8, 3.8)) as both:
         axes.set(title=title, xlabel="looks at", ylabel="question", xticks=range(LETTERS), yticks=range(LETTERS))
         axes.set_xticklabels(names)
         axes.set_yticklabels([f"{letter}?" for letter in "abcdef"])
+
+# %%
+for weights, title in zip(maps, ("before training", "after training"), strict=True):
+    heat(weights, [f"{letter}?" for letter in "abcdef"], names, title=title, largest=1)
 
 # %% [markdown]
 # Nobody told W_q and W_k that equal letters should agree. The only message was the loss at the digit, and it

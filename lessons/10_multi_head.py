@@ -20,6 +20,7 @@ import numpy as np
 import tinygpt
 
 sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
+from heat import heat
 from kit import plot, stated
 
 from tinygpt.backend import random_bits
@@ -91,6 +92,10 @@ weights = causal_weights(scores)
 print(weights.round(2))
 print("agrees with the loops:", np.allclose(weights @ v, causal_in_loops(q, k, v)))
 
+# %%
+heat(np.where(np.tri(T), scores, -np.inf), range(T), range(T), title="masked scores: a row for each query")
+heat(weights, range(T), range(T), title="weights")
+
 # %% [markdown]
 # Is it causal? Change the last token, and no earlier output may change, not even in the last digit. Which of the five
 # outputs will move?
@@ -137,7 +142,8 @@ print("the second line changes nothing:", np.array_equal(dmasked, dscores))
 
 # %% [markdown]
 # Zero already, for p is in front of p (dp − Σ dp p). So the mask adds no line to lesson 9's backward: the weights
-# remember who could not be seen.
+# remember who could not be seen. (In a GPT's step: [a masked score](step.html#h.0.attn/scores~2[0,1,2,3]), and
+# [what comes back to it](step.html#h.0.attn/dscores[0,1,2,3]).)
 #
 # ## Why −∞, and not −1e9
 #
@@ -276,12 +282,22 @@ print("agrees with the loops:", np.allclose(together.transpose(0, 2, 1, 3).resha
 # %% [markdown]
 # By reshape alone head 0's queries would be the first token's first four numbers, half of them another head's.
 #
+# Each head has a map of its own. Here are two of the four, of the first sequence. (`tinygpt show`, on a model of yours,
+# has those of all its heads.)
+
+# %%
+for head in range(2):
+    heat(causal_weights(q[0, head] @ k[0, head].T / math.sqrt(D)), range(T), range(T), title=f"head {head}")
+
+# %% [markdown]
 # The last line of the cell *merges* the heads, (B, H, T, D) to (B, T, C): the transpose first, then the reshape.
 #
 # ## Split and merge, backward
 #
 # Both only carry numbers from one place to another. So backward carries the gradients back the same way: the backward
-# of split is a merge, and the backward of merge is a split.
+# of split is a merge, and the backward of merge is a split. (In a GPT's step
+# [a number of head 1's query](step.html#h.0.attn/q[0,1,3,2]) came from [qkv](step.html#h.0.attn.c_attn/out~2[3,6]), and
+# its gradient goes back to [the same place in dqkv](step.html#h.0.attn/dqkv~2[0,3,6]).)
 #
 # A causal head gives dq, dk and dv, each (B, H, T, D). They are to be dqkv (B, T, 3C), each number where its own came
 # from, in three lines: dheads (3, B, H, T, D), by `np.stack`; dparts (B, T, 3, H, D); dqkv. Which old axis comes first,

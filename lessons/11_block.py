@@ -73,6 +73,9 @@ assert np.isclose((1 + f) * (1 + g), sum(paths.values()))
 # There are four paths from x to y, and each multiplies only the derivatives of what it goes through. One path goes
 # through nothing, and its derivative is 1, however many functions there are. With n functions there are 2ⁿ paths
 # (Veit, Wilber and Belongie, 2016, arXiv:1605.06431, draw them), and the gradient is their sum.
+#
+# ![The same two functions as branches beside a stream: each reads from it and adds to it, and the gradient comes back
+# along the stream unchanged and receives each branch's part.](../pictures/residual_stream.svg)
 
 # %% [markdown]
 # ## The formula
@@ -186,6 +189,9 @@ def backward(dout, cache):
 # What goes back through the MLP is the `dout` that the block is given. What goes back through attention is dx₁, the
 # whole of it, because x₁ reaches the output in two ways. And `dout` itself arrives at x unchanged, whatever the
 # branches are, and their shares are added to it: that is the 1 of (1 + f′).
+#
+# In a GPT's step: [a number of x₁](step.html#h.0/x[0,3,2]), [its dx₁](step.html#h.0/dx[0,3,2]) with the two that it is
+# the sum of, and below it [dx](step.html#h.0/dx~2[0,3,2]).
 #
 # Twice the same, so one function for it, now with the parameters' gradients, which `chain_back` returns beside dx; and
 # the block, with its parameters under GPT-2's names:

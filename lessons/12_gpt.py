@@ -90,6 +90,9 @@ stated("−0.788", dlogits[1])
 # each block, biases and norms     (3 + 1 + 4 + 1) C + 4 C  =  13 C
 # ln_f                             2 C
 # ```
+#
+# ![GPT-2 from token ids to the loss, its arrays drawn as wide as they have channels, with their shapes and the
+# parameters of every layer.](../pictures/gpt2_shapes.svg)
 
 # %%
 gpt2 = GPTConfig()  # GPT-2's smallest
@@ -179,6 +182,11 @@ assert report.passed
 #
 # The head has a gradient for all rows. A step goes against it, so the right token's row moves towards x and the others
 # away from it. The embedding has one for the row that was read. Row 0 was used in both ways and receives the sum.
+#
+# In the step of a whole GPT, for the letter a: [the head's half](step.html#head/dw~2[2,0]),
+# [the embedding's half](step.html#wte/dw[2,0]), and [what they add up to](step.html#embed/dwte.weight[2,0]), with the
+# whole model between them. Forward its row began in [what, where](step.html#embed/x[0,1,0]) and ended in
+# [a logit](step.html#head/out[0,2]).
 
 # %%
 wte = np.array([[1.0, 0], [0, 1], [0, 0]])

@@ -288,7 +288,9 @@ assert both[0][0].mean() < 0.05 and both[0][2].mean() > 0.9
 
 # %% [markdown]
 # The mean of the decoupled weights is about 0.61, whatever the gradients. In a GPT the matrices and tables decay;
-# biases and LayerNorms, the arrays of one axis, do not.
+# biases and LayerNorms, the arrays of one axis, do not. One step of a small one, with m, v and the parameter before and
+# after: [a weight](step.html#h.0.attn.c_attn.weight[0,6]), which decays, and
+# [a bias](step.html#h.0.attn.c_attn.bias[6]), which does not.
 #
 # ## Is it right?
 #

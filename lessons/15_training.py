@@ -22,6 +22,7 @@ import numpy as np
 import tinygpt
 
 sys.path += [f"{tinygpt.__path__[0]}/../lessons"]  # where kit is, whatever folder a notebook runs in
+from heat import heat
 from kit import OUT, TINY, plot, stated
 
 from tinygpt import GPT, GPTConfig
@@ -32,6 +33,7 @@ from tinygpt.gradcheck import diagnose, gradient_check
 from tinygpt.gradcheck.mutants import find
 from tinygpt.layers import dropout
 from tinygpt.models.gpt2 import costs
+from tinygpt.observed import observe
 from tinygpt.ops import DEFINITIONS
 from tinygpt.optim import AdamW
 from tinygpt.parallel import blas_threads
@@ -127,6 +129,46 @@ stated("1.6", evaluations[-1].train_loss, within=0.15)
 stated("2.0", evaluations[-1].val_loss, within=0.15)
 last = evaluations[-1]
 print(f"perplexity {math.exp(last.val_loss):.1f} of {V}, {last.bits_per_character:.2f} bits a character")
+
+# %% [markdown]
+# ## A look inside
+#
+# What has it learned? Here is this model as it was after such a run, in three pictures. First its attention, in a
+# sentence that it was trained on and in one of the validation text. In the first block both heads look at what has just
+# been. In the second each row has chosen a few characters, often the same ones as its neighbours.
+#
+# ![What each of four heads looks at in two sentences, as triangles of weights: near the diagonal in the first block, in
+# columns in the second.](../pictures/attention_maps.svg)
+#
+# Then its embeddings, in the two directions in which they differ most. The first is, nearly, how frequent a character
+# is. In the second the vowels lie on one side, all but e, and the marks at which one pauses far out on the other.
+# Nobody told it what a vowel is.
+#
+# ![The characters by the first two principal components of their embeddings: capitals on the left, frequent letters on
+# the right, the vowels but e below, and punctuation above.](../pictures/embeddings.svg)
+#
+# And what the loss has to say to it, at each place, on its way back: before training it arrives at the embeddings as
+# it left the top, as lesson 11 promised. Afterwards most of it comes through the first block.
+#
+# ![The norm of the gradient at each place of the model as a width, before and after training: an even stream before,
+# and after it a thin one that widens at the first block.](../pictures/gradient_flow.svg)
+#
+# Yours can be looked at just so: here is the head of it that looks back at the last character more than the others do,
+# on a few words. A row is a character that looks, a column one that it looks at. What else does it look for?
+
+# %%
+words = "the sea was calm"
+seen = observe(model, text.tokenizer.encode(words))
+back = np.diagonal(seen.weights, -1, axis1=2, axis2=3).mean(-1)  # (L, H): what goes to the character before
+block, head = np.unravel_index(back.argmax(), back.shape)
+heat(seen.weights[block, head], words, words, title=f"block {block}, head {head}")
+
+# %% [markdown]
+# All heads, and what was expected after each character, are on a page that this makes of any model and any text:
+#
+# ```
+# tinygpt show --out_dir=lessons/out/tiny-gpt "the sea was calm" --open
+# ```
 
 # %% [markdown]
 # ## Too little, too much

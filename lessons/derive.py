@@ -24,7 +24,9 @@ def derive(derivation: Derivation, screen: Screen) -> bool:
     """
     screen.say("Write it before you read it: one line at a time, each compared as you write it.", style="bold")
     screen.show(_there(derivation, screen))
-    screen.note("? shows this again, ! the lesson's next line, s skips. Any other expression is shown.")
+    keys = {key: what for key, what in KEYS.items() if key not in derivation.there}  # s may be an array
+    skips = "s skips" if "s" in keys else "Enter twice skips"
+    screen.note(f"? shows this again, ! the lesson's next line, {skips}. Any other expression is shown.")
     unaided, asked = True, False
     while not derivation.done:
         line = screen.ask(PROMPT)
@@ -39,7 +41,7 @@ def derive(derivation: Derivation, screen: Screen) -> bool:
         if key in ("q", "exit", "quit", "exit()", "quit()"):
             raise Left
         if key == "?":
-            screen.show(_there(derivation, screen) + display.two_columns(KEYS, screen.console))
+            screen.show(_there(derivation, screen) + display.two_columns(keys, screen.console))
         elif key == "!":
             unaided = False
             screen.show(display.code(derivation.reveal(), screen.console))

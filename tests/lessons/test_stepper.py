@@ -317,6 +317,19 @@ def test_a_derivation_can_be_left_to_the_lesson_and_is_not_remembered_as_done(de
 
 
 @terminal
+def test_a_key_that_is_a_name_of_the_lesson_is_not_offered(deriving):
+    path = deriving / "04_deriving.py"
+    path.write_text(path.read_text().replace("import numpy as np\n", "import numpy as np\n\ns = 8.0\n", 1))
+    with Terminal(deriving, 4, NO_COLOR="1") as screen:
+        screen.until()
+        assert "Enter twice skips. Any other" in " ".join(screen.after("5", "derive> ").split())
+        assert "skip: the lesson's own" not in screen.after("?", "derive> ")
+        assert "\n8.0\n" in screen.after("s", "derive> ")
+        screen.after("", "derive> ")
+        assert "│ def backward" in screen.after("")
+
+
+@terminal
 def test_leaving_a_derivation_keeps_the_place(deriving):
     with Terminal(deriving, 4, rows=24, NO_COLOR="1") as screen:
         screen.until()
