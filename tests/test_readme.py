@@ -18,7 +18,9 @@ PAGES = [README, *sorted(ROOT.glob("C*.md")), *sorted((ROOT / "docs").glob("*.md
 TEXT = Path(__file__).with_name("memorised.txt")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(
-    r"(?:^|&& )(tinygpt [a-z]+|python train\.py|python [a-z]+/\w+\.py|python -m [\w.]+)\b([^\n#|]*)", re.MULTILINE
+    r"(?:^|&& )(tinygpt [a-z]+|python train\.py|python [a-z]+/\w+\.py|python -m lessons [a-z]+|python -m [\w.]+)\b"
+    r"([^\n#|]*)",
+    re.MULTILINE,
 )
 
 
@@ -180,7 +182,9 @@ def test_a_file_above_400_lines_has_a_reason():
     listed = re.findall(r"^- `([^`]+)`: \S", section, flags=re.MULTILINE)
     sources = list((ROOT / "lessons").glob("*.py"))  # below them is what a reader writes
     sources += [
-        path for folder in ("tinygpt", "examples", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+        path
+        for folder in ("tinygpt", "examples", "pictures", "tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
     ]
     long = {path.relative_to(ROOT).as_posix() for path in sources if len(read(path).splitlines()) > 400}
     reasons = {pattern: set(fnmatch.filter(long, pattern)) for pattern in listed}
