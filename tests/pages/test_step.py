@@ -112,6 +112,16 @@ def test_how_near_a_nudge_must_come_depends_on_how_fine_the_step_is(opened, data
     assert ("They do not agree." in said) != coarse and ("✗ nudging gives another" in verdict) != coarse
 
 
+@pytest.mark.parametrize("off, says", [(0.0, "It is the gradient of"), (1.0, "It should be the gradient of")])
+def test_a_gradient_that_nudging_contradicts_is_only_said_to_stand_where_it_belongs(opened, data, off, says):
+    other = copy.deepcopy(data)
+    k = array(other, "h.0.attn/k")
+    k["fd"] = packed(values(data, "h.0.attn/k", "fd") + off)
+    tab = opened("#h.0.attn/dk[0,0,2,1]", of=other)
+    said = tab.locator("#panel").inner_text()
+    assert says in said and ("they do not agree" in said) == bool(off)
+
+
 @pytest.mark.parametrize("key, index", [("h.0.attn/scores", SCORE), ("h.0.ln_2.bias", (3,)), ("wte.weight", (2, 5))])
 def test_the_three_gradients_are_the_recordings_and_agree(opened, data, key, index):
     tab = opened(f"#{key}{list(index)}")

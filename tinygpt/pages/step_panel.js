@@ -265,10 +265,10 @@ function movesTable(uses, beside) {
 // Of a number of the backward pass: whose gradient it is, and what it goes into.
 function gradientOfWhat(array, index, uses) {
   const [owner] = array.gradientOf;
-  const parts = [make("h3", {}, "It is the gradient of")];
+  const largest = owner?.fd ? largestOf(owner.fd) : null;
+  const right = !owner?.fd || agree(array.v[index], owner.fd[index], largest);
+  const parts = [make("h3", {}, `It ${right ? "is" : "should be"} the gradient of`)];
   if (owner?.fd) {
-    const largest = largestOf(owner.fd);
-    const right = agree(array.v[index], owner.fd[index], largest);
     parts.push(ownersOf(array, index),
       make("p", { class: right ? null : "bad" }, `A nudge of the whole loss gives ${shown(owner.fd[index])}: `,
         right ? `they ${agreement([array.v[index], owner.fd[index]], largest)}` : "they do not agree."));
