@@ -61,11 +61,7 @@ def _writable(path: Path) -> Path:
 def _write(path: Path, data: dict[str, Any]) -> None:
     from tinygpt.pages import page as made  # here, since neither --help nor the list should wait for it
 
-    text = made("step", data, TITLE)
-    try:
-        write_atomically(path, text.encode())
-    except OSError as error:
-        raise UserError(f"could not write {path}: {error.strerror}; give another place with --out FILE") from error
+    write_atomically(path, made("step", data, TITLE).encode())
 
 
 def _recorded(course: Course, text: str | None, mine: str | None) -> tuple[dict[str, Any], list[str]]:

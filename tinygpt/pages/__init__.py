@@ -9,26 +9,25 @@ import base64
 import html
 import json
 from collections.abc import Mapping
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinygpt.backend import Array
 
+FOLDER = Path(__file__).parent
+
 
 def page(name: str, data: Mapping[str, Any], title: str) -> str:
     """The page as HTML, with its data, styles and scripts in it. data: what JSON holds; arrays go through `packed`."""
-    folder = files(__name__)
 
     def both(kind: str) -> str:
-        inside = (file.name for file in folder.iterdir())
-        parts = sorted(part for part in inside if part.startswith(f"{name}_") and part.endswith(f".{kind}"))
-        whole = (f"common.{kind}", *parts, f"{name}.{kind}")
-        return "\n".join((folder / part).read_text(encoding="utf-8") for part in whole)
+        parts = FOLDER / f"common.{kind}", *sorted(FOLDER.glob(f"{name}_*.{kind}")), FOLDER / f"{name}.{kind}"
+        return "\n".join(part.read_text(encoding="utf-8") for part in parts)
 
     written = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")  # no mark-up in it
-    filled = (folder / f"{name}.html").read_text(encoding="utf-8").replace("<!--title-->", html.escape(title))
+    filled = (FOLDER / f"{name}.html").read_text(encoding="utf-8").replace("<!--title-->", html.escape(title))
     for place, text in {
         "<!--style-->": f"<style>\n{both('css')}\n</style>",
         "<!--data-->": f'<script type="application/json" id="data">{written}</script>',

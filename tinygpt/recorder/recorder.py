@@ -234,10 +234,11 @@ class Recorder(Memory):
         statement = self._statements[site]
         if statement.unpacks is not None and not isinstance(numbers, np.ndarray):
             return False
+        if statement.makes_room:
+            self._constants.update(self._kept(numbers))
+            return False
         sources = self._source(numbers)
-        if statement.makes_room or isinstance(numbers, float) and sources[0] == CONSTANT:
-            if statement.makes_room:
-                self._constants.update(self._kept(numbers))
+        if isinstance(numbers, float) and sources[0] == CONSTANT:
             return False
         if within and sources.min() >= 0:  # a view
             return False
