@@ -38,6 +38,12 @@ class Ops:
         return leaf
 
     @property
+    def modules(self) -> dict[str, str]:
+        """What takes a definition's place, by the leaf's name."""
+        taken = {**self._twins, **self._own}
+        return {name: getattr(leaf, "__name__", type(leaf).__name__) for name, leaf in sorted(taken.items())}
+
+    @property
     def reference(self) -> bool:
         """Whether no twin takes a definition's place."""
         return not self._twins

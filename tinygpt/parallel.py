@@ -149,19 +149,20 @@ def threads_of_environment() -> int | None:
     return None
 
 
-def training_threads(threads: int | None, model: Model, batch_size: int) -> int:
+def training_threads(threads: int | None, model: Model, batch_size: int, cores: int | None = None) -> int:
     """How many threads to train with: as many as asked for, if None as many as OMP_NUM_THREADS says, and without it all
     cores, or fewer where more would only wait.
 
     In each of the model's blocks a worker holds the interpreter's lock for about as long as a core takes for LOCKED
     FLOPs, one worker after the other, while the block's own FLOPs are shared. Beyond the square root of their ratio
-    another worker makes a step no shorter.
+    another worker makes a step no shorter. cores: how many there are, all of the machine's if None.
     """
+    cores = cores or cpu_count()
     if model.device == "cuda" or (threads := threads or threads_of_environment()):
         return thread_count(threads, model.device)
     flops = 6 * model.params.flat.size * batch_size * model.config.block_size / model.config.n_layer
     helpful = max(2, math.isqrt(int(flops / LOCKED)))
-    return helpful if helpful < min(cpu_count(), batch_size) else cpu_count()
+    return helpful if helpful < min(cores, batch_size) else cores
 
 
 def blas_threads(limit: int) -> AbstractContextManager:

@@ -19,7 +19,11 @@ class Parameters(Mapping):
     first, up to element `n_decayed`; each starts at a 64-byte boundary, and the gaps between are zeros that stay zero.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: Any = "float32", device: str = "cpu"):
+    def __init__(
+        self, shapes: Mapping[str, tuple[int, ...]], dtype: Any = "float32", device: str = "cpu",
+        flat: Array | None = None,
+    ):  # fmt: skip
+        """flat: the buffer, where there is one that holds just these."""
         self.shapes = dict(shapes)
         self.dtype = np.dtype(dtype)
         self.device = device
@@ -32,7 +36,7 @@ class Parameters(Mapping):
             offset += -(-size // step) * step  # up to the next boundary
             if len(self.shapes[name]) >= 2:
                 self.n_decayed = offset
-        self.flat = aligned_zeros(offset, self.dtype, device)
+        self.flat = aligned_zeros(offset, self.dtype, device) if flat is None else flat
         self._views = self._views_of(self.flat)
 
     def _views_of(self, flat: Array) -> dict[str, Array]:
@@ -71,6 +75,16 @@ class Parameters(Mapping):
             name: matrices[self._slices[name]].reshape(shape) if len(shape) >= 2 else self[name]
             for name, shape in self.shapes.items()
         }
+
+    def part(self, elements: slice) -> "Parameters":
+        """A part of the buffer, as parameters of its own: `decayed` and `rest`, by whether weight decay applies. They
+        are the very same numbers. The part begins and ends at 64-byte boundaries, as `n_decayed` is one.
+        """
+        decayed = max(0, min(elements.stop, self.n_decayed) - elements.start)
+        rest = elements.stop - elements.start - decayed
+        shapes: dict[str, tuple[int, ...]] = {"decayed": (decayed, 1)} if decayed else {}
+        shapes |= {"rest": (rest,)} if rest else {}
+        return Parameters(shapes, self.dtype, self.device, self.flat[elements])
 
     def zeros_like(self) -> "Parameters":
         """New arrays of the same names, shapes, dtype and device, all zero."""

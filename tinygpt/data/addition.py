@@ -57,7 +57,9 @@ class AdditionCorpus(Corpus):
         text = "".join(f"{a:03d}+{b:03d}=" + f"{a + b:04d}"[::-1] + "\n" for a, b in pairs.tolist())
         return self.alphabet.encode(text).astype(np.int64).reshape(-1, self.LINE)
 
-    def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
+    def batch(
+        self, split: str, batch_size: int, block_size: int, rng: np.random.Generator, rows: slice = slice(None)
+    ) -> Batch:
         """Rows of whole lines, the last one cut where the row ends; shapes and dtypes as every corpus's. For "train"
         the pairs are drawn anew, for "val" from the unseen ones.
         """
@@ -65,8 +67,8 @@ class AdditionCorpus(Corpus):
             raise UserError(f"--block_size is {block_size}; addition needs at least {self.LINE - 1}, one whole sum")
         count = batch_size * -(-(block_size + 1) // self.LINE)
         pairs = self.draw(count, rng) if split == "train" else rng.choice(self.unseen, count)
-        rows = self.lines(pairs).reshape(batch_size, -1)[:, : block_size + 1]
-        return np.ascontiguousarray(rows[:, :-1]), self._answers(rows[:, 1:])
+        lines = self.lines(pairs).reshape(batch_size, -1)[rows, : block_size + 1]
+        return np.ascontiguousarray(lines[:, :-1]), self._answers(lines[:, 1:])
 
     def windows(self, tokens: np.ndarray, batch_size: int, block_size: int) -> Iterator[Batch]:
         """As every corpus's, with whole lines in each row and the targets that can be known."""

@@ -69,9 +69,12 @@ class Corpus:
         """The `length` tokens of `split` from `start` on, checked as `batch` checks what it reads."""
         return self._read(split, np.array([start], np.int64), length)[start : start + length]
 
-    def batch(self, split: str, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
+    def batch(
+        self, split: str, batch_size: int, block_size: int, rng: np.random.Generator, rows: slice = slice(None)
+    ) -> Batch:
         """Windows at random places of `split`, "train" or "val", each equally likely. Returns idx and targets, int64
-        (batch_size, block_size) each. UserError for fewer than block_size + 1 tokens.
+        (batch_size, block_size) each, or those of its `rows` alone, which are the same whichever they are. UserError
+        for fewer than block_size + 1 tokens.
         """
         n_tokens = len(self.streams[split])
         if n_tokens <= block_size:
@@ -79,7 +82,9 @@ class Corpus:
                 f"The {split} part of {self.name} has {n_tokens:,} tokens, but --block_size={block_size} needs at "
                 f"least {block_size + 1:,}; choose a smaller --block_size or give more text"
             )
-        starts = rng.integers(n_tokens - block_size, size=batch_size)
+        starts = rng.integers(n_tokens - block_size, size=batch_size)[rows]
+        if not len(starts):
+            return np.empty((0, block_size), np.int64), np.empty((0, block_size), np.int64)
         return self.cut(self._read(split, starts, block_size + 1), starts, block_size)
 
     def windows(self, tokens: Any, batch_size: int, block_size: int) -> Iterator[Batch]:
