@@ -14,6 +14,7 @@ from lessons.course import COMMANDS, Course
 from tinygpt.cli import guarded
 from tinygpt.commands.flags import Parser
 from tinygpt.errors import UserError
+from tinygpt.run.launched import alone
 
 DESCRIPTIONS = {
     "": """\
@@ -79,7 +80,12 @@ WHICH = "a lesson's number, or an exercise's name, such as layernorm"
 
 def main(argv: Sequence[str] | None = None, folder: Path = Path(__file__).parent) -> int:
     """Run one command; returns the exit status: 0, 1 for what is not right, 2 for a wrong flag, 130 for Ctrl-C."""
-    return guarded(lambda: _fitting(lambda: _run(_arguments(list(sys.argv[1:] if argv is None else argv)), folder)))
+
+    def run() -> int:
+        alone("python -m lessons")
+        return _run(_arguments(list(sys.argv[1:] if argv is None else argv)), folder)
+
+    return guarded(lambda: _fitting(run))
 
 
 def _fitting(command: Callable[[], int]) -> int:

@@ -44,8 +44,10 @@ def gpt2_files(monkeypatch):
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(folder))
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
     """Token files of the tests go into a folder of their own, shared by all tests of a run; threads are the default."""
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setenv("TINYGPT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    with pytest.MonkeyPatch.context() as patch:  # of the session, so that what a module's tests share has them, too
+        patch.delenv("OMP_NUM_THREADS", raising=False)
+        patch.setenv("TINYGPT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield

@@ -17,8 +17,9 @@ ORDER = [  # a module imports only from those above it; of a room with an order 
     "tokenizer.bpe", "tokenizer.gpt2", "tokenizer.own", "tokenizer.named", "tokenizer.beside", "data.corpus",
     "data.addition", "data.mapped", "data.shards", "data.formats", "data.evidence", "data.token_dtype",
     "data.token_files", "data.texts", "data.learning", "data.encoding", "data.token_cache", "data.load", "run.config",
-    "run.lock", "run.reading", "run.state", "run.memory", "run.saved", "run.tokens", "run.folder", "run.store",
-    "run.loop", "run.marks", "run.metrics", "run.reference", "run.advice", "run.leaks", "run.watch", "run.comparison",
+    "run.launched", "run.cards", "run.group", "run.joining", "run.ring", "run.lock", "run.reading", "run.state",
+    "run.rows", "run.alike", "run.memory", "run.saved", "run.tokens", "run.folder", "run.store", "run.loop",
+    "run.marks", "run.metrics", "run.reference", "run.advice", "run.leaks", "run.watch", "run.comparison",
     "run.expressions", "run.nanogpt_defaults", "run.nanogpt", "run.screens", "run.waiting", "train", "own_layers",
     "pages", "recorder", "commands", "cli", "__main__",
 ]  # fmt: skip

@@ -49,7 +49,7 @@ def test_every_part_is_really_used(tmp_path, monkeypatch):
     _, state, _ = run(tmp_path, monkeypatch, own, max_iters=2, tokenizer="bpe", vocab_size=270)
     state.model.generate(np.array([[1, 2, 3]]), 4, top_p=0.9, seed=1)
     quiet = {name: {f for f in PARTS[name].functions if not (tmp_path / f"{name}.{f}").exists()} for name in own.used}
-    assert {name for name in quiet if quiet[name]} == {"numerical_gradient", "softmax", *STEPS}
+    assert {name for name in quiet if quiet[name]} == {"numerical_gradient", "ring_step", "softmax", *STEPS}
     assert quiet["softmax"] == {"backward"}  # it serves in sampling alone
     called = own.called()
     assert {name: set(PARTS[name].functions) - called.get(name, {}).keys() for name in own.used} == quiet

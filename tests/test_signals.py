@@ -294,3 +294,23 @@ def test_a_second_interrupt_is_an_exception_where_the_process_is_not_ours():
     with pytest.raises(KeyboardInterrupt) as error:
         signals.leave(signal.SIGINT, "left at once")
     assert error.value.args == (signal.SIGINT, "left at once")
+
+
+@pytest.mark.parametrize("ranks, status", [(1, 128 + signal.SIGINT), (2, -signal.SIGTERM)])
+def test_a_rank_that_is_asked_to_end_before_mpi_is_there_dies_of_sigterm_so_that_its_launcher_knows(ranks, status):
+    """MPICH's mpiexec waits on where a process exits before it has reached MPI, whatever its status."""
+    code = "import os; from tinygpt.signals import from_the_first_moment as f\nwith f(): os.kill(os.getpid(), 2)"
+    done = children.run("-c", code, env=os.environ | {"PMI_SIZE": str(ranks)})
+    assert (done.returncode, done.stdout) == (status, "\nstopped; there was nothing to save\n")
+
+
+def test_where_a_library_waits_the_system_itself_answers_signals():
+    before = signals.listen(lambda number: None)
+    try:
+        answers = signal.getsignal(signal.SIGTERM)
+        with signals.left_to_the_system():
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) == answers
+    finally:
+        for number, answer in before.items():
+            signal.signal(number, answer)

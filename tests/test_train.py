@@ -184,7 +184,7 @@ def test_a_run_saves_on_a_clock_between_evaluations(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         saved, records = saves_on_a_clock(tmp_path / "saved", patch, save_minutes=2)
     assert never == [0, 14]
-    assert saved == [0, 4, 9, 14]  # the first step prepares two batches; then 2 minutes are five of 25 s
+    assert saved == [0, 5, 10, 14]  # a batch is prepared before the first step; 2 minutes are five of 25 s
     assert [r.loss for r in records if isinstance(r, StepRecord)] == [
         r.loss for r in straight if isinstance(r, StepRecord)
     ]
@@ -239,7 +239,7 @@ def test_accumulated_microbatches_equal_one_large_batch(tmp_path, dropout):
     large = start(tiny(tmp_path / "b", batch_size=8, **settings))
     batch = large.corpus.batch
 
-    def same_rows(split, batch_size, block_size, rng):
+    def same_rows(split, batch_size, block_size, rng, rows):
         parts = [batch(split, 4, block_size, rng) for _ in range(batch_size // 4)]
         return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
@@ -574,6 +574,16 @@ def test_without_patience_a_run_goes_to_its_end(tmp_path):
     state = start(constant(tmp_path))
     run(state)
     assert state.step == 40 and state.without_better == 20 and not state.out_of_patience
+
+
+def test_a_run_that_was_stopped_goes_on_in_the_same_process(tmp_path):
+    state = start(constant(tmp_path))
+    for record in train(state):
+        state.stop = record.step == 5
+    assert state.step == 5
+    state.stop = False
+    run(state)
+    assert state.step == 40
 
 
 def test_patience_counts_on_when_a_run_is_resumed(tmp_path):

@@ -7,6 +7,7 @@ stands here, or is handed on from here: it is all that a layer imports.
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -40,6 +41,14 @@ def device_module(device: str) -> Any:
     import cupy
 
     return cupy
+
+
+def nccl() -> Any:
+    """NCCL as CuPy has it, or None where its library cannot be loaded."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # CuPy's own words on how to install it
+        from cupy.cuda import nccl  # no attribute of cupy.cuda until it is imported
+    return nccl if nccl.available else None
 
 
 def to_device(x: np.ndarray, device: str) -> Array:

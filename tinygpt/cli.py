@@ -3,6 +3,8 @@ first.
 """
 
 import argparse
+import contextlib
+import io
 import signal
 import sys
 import warnings
@@ -15,7 +17,9 @@ from tinygpt.commands.flags import Parser
 from tinygpt.device import out_of_memory
 from tinygpt.errors import Note, UserError
 from tinygpt.run import screens
-from tinygpt.signals import Interrupted, answered_by, interrupt
+from tinygpt.run.joining import joined
+from tinygpt.run.launched import alone, launched
+from tinygpt.signals import Interrupted, answered_by, interrupt, leave
 
 COMMANDS = {  # as --help has them
     "train": train, "sample": sample, "eval": eval, "show": show, "compare": compare, "info": info,
@@ -29,11 +33,38 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """
 
     def run() -> int:
-        with answered_by(interrupt):
-            arguments = _parser(prog).parse_args(argv)
+        with answered_by(interrupt if launched().program in ("", "SLURM") else leave):  # until `joined` has all
+            arguments = _understood(_parser(prog), argv)
+            if arguments.run is not train.run:
+                alone(arguments.parser.prog)
             return arguments.run(arguments, prog or "tinygpt train")
 
     return guarded(run)
+
+
+def _understood(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments. Where several processes were started the first says what is wrong with them, and another one only
+    what is wrong with its own alone.
+    """
+    if launched().size == 1:
+        return parser.parse_args(argv)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            return parser.parse_args(argv)
+    except SystemExit as end:
+        if launched().rank == 0:
+            print(said.getvalue(), end="", file=sys.stderr if end.code else sys.stdout)
+        if end.code:
+            try:
+                with joined():
+                    raise UserError(said.getvalue().strip())
+            except UserError as error:
+                if launched().rank:
+                    print(error, file=sys.stderr)
+            except SystemExit:
+                pass  # they are wrong alike
+        raise
 
 
 def guarded(command: Callable[[], int]) -> int:

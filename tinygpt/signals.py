@@ -36,6 +36,11 @@ def leave(number: int, words: str = "stopped; there was nothing to save") -> Non
         raise Interrupted(number, words)
     with contextlib.suppress(OSError):  # the same Ctrl-C may have ended who reads this, or the terminal is gone
         os.write(1, f"\n{words}\n".encode())
+    if os.environ.get("PMI_SIZE", "1") != "1" and "mpi4py.MPI" not in sys.modules:
+        # Before MPI is there, MPICH's launcher ends the others for nothing but a signal. It names the bits of all of
+        # them together: 15, SIGTERM's, stay 15, but SIGINT's and those of its own SIGKILL would be SIGSEGV, 2 | 9.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
     os._exit(128 + number)
 
 
@@ -56,6 +61,21 @@ def listen(act: Act) -> dict:
 def answered_by(act: Act) -> Iterator[None]:
     """`listen` within a block."""
     before = listen(act)
+    try:
+        yield
+    finally:
+        for number, answer in before.items():
+            signal.signal(number, answer)
+
+
+@contextlib.contextmanager
+def left_to_the_system() -> Iterator[None]:
+    """Within the block each of the signals ends the process at once, also where it waits in a library that lets no
+    Python run. Signals that are ignored stay so.
+    """
+    before = listen(leave)
+    for number in before:
+        signal.signal(number, signal.SIG_DFL)
     try:
         yield
     finally:

@@ -6,10 +6,12 @@ from tinygpt.errors import UserError
 from tinygpt.run import loop
 
 
-@pytest.fixture(autouse=True)
-def no_rates(monkeypatch):
+@pytest.fixture(scope="package", autouse=True)
+def no_rates():
     """The largest rate of products, which takes a second to measure, is not what these tests are about."""
-    monkeypatch.setattr(loop, "RATE_SECONDS", 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "RATE_SECONDS", 0.0)
+        yield
 
 
 def on_a_card():

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -13,11 +14,14 @@ from tinygpt.commands.own import asked_for, blaming
 from tinygpt.data import load_corpus
 from tinygpt.data.load import DATASETS
 from tinygpt.device import out_of_memory, resolve_device
-from tinygpt.errors import UserError
+from tinygpt.errors import Note, UserError
 from tinygpt.parallel import training_threads
 from tinygpt.run import screens
+from tinygpt.run.alike import check_settings
 from tinygpt.run.config import MODEL_SHAPE, PRESETS, TrainConfig, in_full
 from tinygpt.run.folder import set_aside
+from tinygpt.run.group import Group
+from tinygpt.run.joining import joined
 from tinygpt.run.lock import LOCK, owned
 from tinygpt.run.loop import train
 from tinygpt.run.memory import that_fits
@@ -52,7 +56,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, command: str) -> int:
     waiting = Waiting()
     try:
-        return _run(arguments, command, waiting)
+        with joined() as group:
+            if group.rank:  # rank 0 alone shows what there is
+                screens.silence()
+                warnings.simplefilter("ignore", Note)
+            return _run(arguments, command, waiting, group)
     except KeyboardInterrupt as error:  # before there was a run that could be asked to stop, or at the second asking
         words = error.args[1] if len(error.args) > 1 else waiting.interrupted()
         with contextlib.suppress(OSError):
@@ -60,45 +68,72 @@ def run(arguments: argparse.Namespace, command: str) -> int:
         raise
 
 
-def _run(arguments: argparse.Namespace, command: str, waiting: Waiting) -> int:
-    changes, notes = _train_settings(arguments)
+def _run(arguments: argparse.Namespace, command: str, waiting: Waiting, group: Group) -> int:
+    changes, notes = group.each(lambda: _train_settings(arguments))
     preset = PRESETS[arguments.preset or "cpu"]
+    check_settings(group, preset | changes)
     out_dir = TrainConfig(out_dir=changes.get("out_dir", TrainConfig.out_dir)).out_dir  # which may not be one
     with contextlib.ExitStack() as stack:
         writes = not changes.get("eval_only", False)
-        if writes and out_dir and any((Path(out_dir) / name).exists() for name in (LOCK, "last")):
-            stack.enter_context(owned(out_dir))  # before anything in it is read
-        own = asked_for(changes)
+        if writes and out_dir:
+            group.first(lambda: _own_earlier(out_dir, stack))  # before anything in it is read
+        own = group.each(lambda: asked_for(changes))
         parts = own.parts if own else OURS
         resumed = changes.get("init_from") == "resume"
-        with waiting:
-            state = resume(out_dir, preset | changes, parts) if resumed else _start(preset, changes, parts)
+        with contextlib.nullcontext() if group.rank else waiting:
+            if resumed:
+                state = resume(out_dir, preset | changes, parts, group)
+            else:
+                state = _start(preset, changes, parts, group)
         stack.enter_context(answered_by(lambda number: screens.ask_to_stop(state, number)))
         if resumed:
             notes += _on_resuming(state, changes)
         if state.corpus.why_no_tokenizer:
             notes.append(state.corpus.why_no_tokenizer)
-        metrics, before = None, []
-        if writes:
-            notes += [note] if (note := stack.enter_context(owned(out_dir)).note) else []
+        metrics: Metrics | None = None
+        before: list[Record] = []
+
+        def prepare() -> None:
+            nonlocal metrics, before
+            notes.extend([note] if (note := stack.enter_context(owned(out_dir)).note) else [])
             if not resumed and (folder := set_aside(out_dir)):
                 notes.append(f"the earlier run in {out_dir} is kept in {folder}")
             metrics = Metrics(state)
             stack.callback(metrics.close)
-            notes += metrics.notes
+            notes.extend(metrics.notes)
             if resumed and 0 <= state.evaluated_step:  # else the text is another, and what was before does not compare
                 before = history(out_dir)
-            if state.evaluated_step == state.step >= state.config.max_iters:
-                if not (Path(out_dir) / "loss.png").exists():  # killed before it was drawn
-                    _plot(out_dir)
-                done = f"the run in {out_dir} has finished its {state.step:,} steps"
-                raise UserError(f"{done}; to go on, give --max_iters more than that")
-            if state.out_of_patience:
-                more = f"give --patience=0, or more than {state.without_better}"
-                raise UserError(f"the run in {out_dir} {_lost_patience(state)}; to go on all the same, {more}")
+            _refuse_finished(state)
+
+        if writes:
+            group.first(prepare)
+        if group.rank:
+            with blaming(own):
+                for _ in fitting(state, train(state)):
+                    pass
+            return _status(state)
         if own:
             notes += own.remarks()
         return _train(state, metrics, before, notes, own, command)
+
+
+def _own_earlier(out_dir: str, stack: contextlib.ExitStack) -> None:
+    """Own a run's folder until the end of `stack`, where there is a run in it."""
+    if any((Path(out_dir) / name).exists() for name in (LOCK, "last")):
+        stack.enter_context(owned(out_dir))
+
+
+def _refuse_finished(state: TrainState) -> None:
+    """Raise UserError for a run that has come to its end, and is asked for nothing more."""
+    out_dir = state.config.out_dir
+    if state.evaluated_step == state.step >= state.config.max_iters:
+        if not (Path(out_dir) / "loss.png").exists():  # killed before it was drawn
+            _plot(out_dir)
+        done = f"the run in {out_dir} has finished its {state.step:,} steps"
+        raise UserError(f"{done}; to go on, give --max_iters more than that")
+    if state.out_of_patience:
+        more = f"give --patience=0, or more than {state.without_better}"
+        raise UserError(f"the run in {out_dir} {_lost_patience(state)}; to go on all the same, {more}")
 
 
 def _on_resuming(state: TrainState, changes: dict[str, Any]) -> list[str]:
@@ -106,7 +141,7 @@ def _on_resuming(state: TrainState, changes: dict[str, Any]) -> list[str]:
     notes = [f"resumed at step {state.step:,}, learning rate {state.config.lr(state.step):.2e}"]
     if state.evaluated_step < 0 < state.step:
         notes.append("on another text, so its best validation loss and best weights start anew")
-    usual = training_threads(None, state.model, state.config.batch_size)
+    usual = training_threads(None, state.model, state.config.batch_size, state.group.cores)
     if changes.get("threads") is None and state.threads != usual:
         notes.append(f"with {counted(state.threads, 'thread')}, as the run began, so that it goes on bit for bit")
     return notes
@@ -172,6 +207,10 @@ def _train(
         evaluations = watch.evaluations if watch else ()
         more = not (watch and watch.adviser.more_would_not_help)
         screen.line("\n" + screens.closing(state, time.perf_counter() - began, command, evaluations, more))
+    return _status(state)
+
+
+def _status(state: TrainState) -> int:
     return 128 + state.stopped_by if state.stopped_by else int(state.stop)
 
 
@@ -195,17 +234,14 @@ def _plot(out_dir: str) -> str:
         return f"{Path(out_dir) / 'loss.png'} could not be drawn ({why[:200]})"
 
 
-def _start(preset: dict[str, Any], changes: dict[str, Any], parts: Parts) -> TrainState:
+def _start(preset: dict[str, Any], changes: dict[str, Any], parts: Parts, group: Group) -> TrainState:
     """A new run. Raises UserError for a flag that contradicts the model it starts from."""
     if changes.get("init_from", "scratch") == "scratch":
-        return start(TrainConfig(**(preset | changes)), parts)
+        return start(TrainConfig(**(preset | changes)), parts, group)
     own = {"block_size": None, "tokenizer": TrainConfig.tokenizer}  # the model's, unless told
     config = TrainConfig(**(preset | own | changes))
-    place = config.data or config.dataset
-    if place not in (*DATASETS, "") and not any(Path(path).exists() for path in (place, Path("data") / place)):
-        if "," not in place:  # which may be several
-            load_corpus(config.dataset, config.data)  # says so, before gigabytes of a model are fetched for it
-    state = start(config, parts)
+    group.each(lambda: _refuse_no_text(config))  # before gigabytes are fetched for it
+    state = start(config, parts, group)
     for name in (*MODEL_SHAPE, "tokenizer", "vocab_size"):
         if name == "tokenizer" and changes.get(name) not in NAMES:  # a file, which `start` has held against the model's
             continue
@@ -215,6 +251,14 @@ def _start(preset: dict[str, Any], changes: dict[str, Any], parts: Parts) -> Tra
                 f"{name}={getattr(state.config, name)}; leave it out"
             )
     return state
+
+
+def _refuse_no_text(config: TrainConfig) -> None:
+    """Raise UserError, as `load_corpus` does, where there is no such text."""
+    place = config.data or config.dataset
+    if place not in (*DATASETS, "") and not any(Path(path).exists() for path in (place, Path("data") / place)):
+        if "," not in place:  # which may be several
+            load_corpus(config.dataset, config.data)
 
 
 def _train_settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:

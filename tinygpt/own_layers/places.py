@@ -1,8 +1,9 @@
 """The way of a reader's parts to their places in a run.
 
 Leaves stand in the ops table; what is made of them, and the rules of sampling, in the model; AdamW's update in the
-optimiser, the BPE merge in the tokenizer's training, the cutting of windows in the corpus, norm and schedule
-in the run. A part that is a step on the way to another stands in that one's place while it is not there.
+optimiser, the BPE merge in the tokenizer's training, the cutting of windows in the corpus, norm and schedule in the
+run, the ring's step in what its ranks exchange. A part that is a step on the way to another stands in that one's place
+while it is not there.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from tinygpt.models.gpt2 import GPT
 from tinygpt.run.state import Parts
 
 IN_THE_MODEL = *(name for name in CASES if hasattr(GPT, name)), "probabilities", "draw"
-WITHOUT_A_MODEL = "merge", "windows_at", "global_norm", "cosine_schedule"  # what a run calls by itself
+WITHOUT_A_MODEL = "merge", "windows_at", "global_norm", "cosine_schedule", "ring_step"  # what a run calls by itself
 
 
 def places(parts: Mapping[str, Any]) -> Parts:

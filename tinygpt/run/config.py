@@ -93,6 +93,7 @@ class TrainConfig:
     dtype: str = option("auto", "system", "auto, float32, bfloat16 or float64; auto is bfloat16 on cards that have it")
     tf32: bool = option(True, "system", "on a card that can, float32 matrix products in TF32: less exact, faster")
     recompute: str = option("none", "system", "none, gelu (on a card) or blocks: computed again, to hold less memory")
+    shard_optimizer: bool = option(False, "system", "of several ranks each keeps a share of the optimizer's state")
     seed: int = option(1337, "system", "of initialisation, batches and dropout")
     threads: int | None = option(None, "system", "CPU cores to use (OMP_NUM_THREADS, or as many as help, if not given)")
     kernels: str = option("auto", "system", "auto, or reference for the definitions in tinygpt/layers alone")

@@ -28,8 +28,9 @@ def activations(model: GPT, recompute: str) -> int:
 
 def step_memory(state: TrainState, batch_size: int, recompute: str | None = None) -> int:
     """An upper estimate of the bytes that a step of `batch_size` sequences at a time holds at once: parameters,
-    gradients and the optimiser's state, what the forward pass keeps for the backward one, the logits, and what the
-    widest of the layers computes with. recompute: what backward computes again, as in the run if None.
+    gradients and the optimiser's state, of which ranks may have a part each, what the forward pass keeps for the
+    backward one, the logits, and what the widest of the layers computes with. recompute: what backward computes again,
+    as in the run if None.
     """
     config, model = state.model.config, state.model
     C, V = config.n_embd, config.vocab_size
@@ -38,12 +39,14 @@ def step_memory(state: TrainState, batch_size: int, recompute: str | None = None
         kept += 12 * C + -(-V // 64) * 64
     else:
         kept += max(5 * config.n_head * config.block_size, 10 * 4 * C) + 4 * V
-    fixed = model.params.flat.nbytes * (2 + len(state.optimizer.state))
+    fixed = 2 * model.params.flat.nbytes + sum(buffer.flat.nbytes for buffer in state.optimizer.state.values())
     extra = 0  # bytes of a sequence
     if model.dtype != model.params.dtype:
         fixed += model.params.n_decayed * model.dtype.itemsize  # the matrices as products take them
         extra = _beside_bfloat16(model, 1 if (recompute or model.recompute) == "blocks" else config.n_layer)
-    return fixed + batch_size * (config.block_size * kept * model.dtype.itemsize + extra) + SPARE
+    computing = batch_size * (config.block_size * kept * model.dtype.itemsize + extra)
+    saving = 0 if state.shard is None else model.params.flat.nbytes  # a moment is put together between steps
+    return fixed + max(computing, saving) + SPARE
 
 
 def _beside_bfloat16(model: GPT, layers: int) -> int:
@@ -65,7 +68,7 @@ def that_fits(state: TrainState) -> str:
     config, available = state.config, available_memory(state.model.device)
     would_fit = f"would fit into the {_size(available)} that this run can have"
     ways = []
-    if config.recompute != "blocks" and step_memory(state, config.batch_size, "blocks") <= available:
+    if config.recompute != "blocks" and step_memory(state, _at_once(state, config.batch_size), "blocks") <= available:
         ways.append("--recompute=blocks, the same step with less kept and more computed,")
     if smaller := _smaller(state, available, config.recompute):
         ways.append(f"{smaller}, the same step in smaller parts,")
@@ -80,10 +83,19 @@ def _smaller(state: TrainState, available: int, recompute: str) -> str:
     """The flags of the largest smaller batch that would fit; nothing if none would."""
     config = state.config
     sequences = config.batch_size * config.gradient_accumulation_steps
+    before = _at_once(state, config.batch_size)
     for batch_size in range(config.batch_size - 1, 0, -1):
-        if sequences % batch_size == 0 and step_memory(state, batch_size, recompute) <= available:
+        rows = _at_once(state, batch_size)
+        if sequences % batch_size == 0 and rows < before and step_memory(state, rows, recompute) <= available:
             return f"--batch_size={batch_size} --gradient_accumulation_steps={sequences // batch_size}"
     return ""
+
+
+def _at_once(state: TrainState, batch_size: int) -> int:
+    """How many of a step's sequences a rank computes on at a time: its share, in as few even parts as may be."""
+    sequences = state.config.batch_size * state.config.gradient_accumulation_steps
+    share = -(-sequences // state.group.size)
+    return -(-share // -(-share // batch_size))
 
 
 def _size(nbytes: int) -> str:

@@ -60,7 +60,8 @@ class Metrics:
         return note
 
     def close(self) -> None:
-        self.file.close()
+        with contextlib.suppress(OSError):  # of a row that could not be written: that was said
+            self.file.close()
 
     def flush(self) -> None:
         """Wait until the rows are on the disk, as they must be when a state is that was saved after them."""

@@ -31,7 +31,7 @@ RULES: dict[str, Rule] = {
     "config": (lambda value: isinstance(value, dict), "an object"),
 }
 SINCE = {  # which earlier versions did not save
-    "best_step": _whole(-1), "without_better": _whole(0), "same_since": _whole(-1),
+    "best_step": _whole(-1), "without_better": _whole(0), "same_since": _whole(-1), "ranks": _whole(1),
 }  # fmt: skip
 
 

@@ -42,11 +42,12 @@ def duration(seconds: float) -> str:
 
 def heading(state: TrainState, remark: str = "", more: Mapping[str, str] | None = None) -> str:
     """What is about to be trained, on what, with what more there is to say, and where to."""
-    config, corpus, model = state.config, state.corpus, state.model
+    config, corpus, model, group = state.config, state.corpus, state.model, state.group
     shape = model.config
     batch = f"{config.batch_size} sequences of {shape.block_size}"
     if config.gradient_accumulation_steps > 1:
         batch += f", {config.gradient_accumulation_steps} times"
+    ranks = f", each of {counted(group.size, 'rank')} on {counted(group.machines, 'machine')}" if group.size > 1 else ""
     computes_on = (  # the device, how much of it or its name, the kernels
         model.device,
         device_name(model.device) or counted(state.threads, "thread"),
@@ -60,7 +61,7 @@ def heading(state: TrainState, remark: str = "", more: Mapping[str, str] | None 
         "model": f"{counted(shape.n_layer, 'layer')}, {counted(shape.n_head, 'head')}, "
         f"{counted(shape.n_embd, 'channel')}, context {shape.block_size}, {shape.n_params:,} parameters",
         "step": f"{state.tokens_per_step:,} tokens ({batch})",
-        "device": ", ".join(computes_on) + (f" ({remark.split(';')[0]})" if remark else ""),
+        "device": ", ".join(computes_on) + ranks + (f" ({remark.split(';')[0]})" if remark else ""),
         "dtype": f"{model.dtype}" + " with products in TF32" * state.tf32 + why,
     }
     rows |= more or {}

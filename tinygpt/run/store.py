@@ -3,12 +3,14 @@
 import dataclasses
 import math
 import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinygpt import precision
+from tinygpt.backend import Array, array_module
 from tinygpt.checkpoint import TOKENIZER, WEIGHTS, copy_tensors, has_digest, read_tensors, write_tensors
 from tinygpt.data import Corpus, load_corpus
 from tinygpt.device import check_memory, resolve_device
@@ -17,10 +19,13 @@ from tinygpt.files import expanded
 from tinygpt.model_folder import model_folder
 from tinygpt.models.gpt2 import GPT, GPTConfig
 from tinygpt.ops import build
+from tinygpt.optim import Optimizer
 from tinygpt.optim import find as find_optimizer
 from tinygpt.parallel import training_threads
+from tinygpt.run.alike import check_alike, check_settings
 from tinygpt.run.config import CHANGES_THE_CURVE, EVALUATED_ON, MODEL_SHAPE, TrainConfig
-from tinygpt.run.folder import current, load_state, refuse_links, save_state
+from tinygpt.run.folder import current, load_meta, load_state, refuse_links, save_state
+from tinygpt.run.group import ALONE, Group
 from tinygpt.run.lock import LOCK
 from tinygpt.run.memory import activations
 from tinygpt.run.reading import rereading
@@ -33,11 +38,34 @@ STEP_TOKENS = 1 << 24  # as many as the largest models learn from at a time; the
 OPTIMIZER_STATE = "moments.safetensors"
 
 
-def start(config: TrainConfig, parts: Parts = OURS) -> TrainState:
+def start(config: TrainConfig, parts: Parts = OURS, group: Group = ALONE) -> TrainState:
     """A new run: corpus, model and optimiser. Raises UserError for whatever does not fit together.
 
-    parts: what is to be used in place of the engine's own; from the command line `--mine` brings it.
+    parts: what is to be used in place of the engine's own; from the command line `--mine` brings it. group: the
+    processes that share the run, each of which calls this.
     """
+    settings = dataclasses.asdict(config)
+    return _alike(group, settings, lambda: config.device, lambda: _start(config, parts, group))
+
+
+def _alike(
+    group: Group, settings: dict[str, Any], device: Callable[[], str], make: Callable[[], TrainState]
+) -> TrainState:  # fmt: skip
+    """The state that every rank makes, of these settings and on the device that it is to be on, the same on all of
+    them. Raises UserError where it is not.
+    """
+    if group.size == 1:
+        return make()
+    check_settings(group, settings)
+    if (asked := group.each(device)) != "cpu":
+        group.use_card(asked)
+    state = group.each(make, in_turn=True)
+    check_alike(state)
+    group.broadcast(state.model.params.flat)
+    return state
+
+
+def _start(config: TrainConfig, parts: Parts, group: Group) -> TrainState:
     if config.init_from == "scratch":
         device, _ = resolve_device(config.device)
         dtype = _possible(config.dtype, device, config.kernels, parts)
@@ -47,8 +75,8 @@ def start(config: TrainConfig, parts: Parts = OURS) -> TrainState:
         model_config = GPTConfig(vocab_size=corpus.vocab_size, dropout=config.dropout, **shape)
         ops = build(config.kernels, device).replace(**parts.leaves)
         model = GPT(model_config, device, dtype, config.seed, ops, parts.model)
-        return _state(config, corpus, model, parts)
-    return _state(config, *_loaded(config, config.init_from, parts, asked=asked_for(config)), parts)
+        return _state(config, corpus, model, parts, group)
+    return _state(config, *_loaded(config, config.init_from, parts, asked=asked_for(config)), parts, group)
 
 
 def _possible(dtype: str, device: str, kernels: str, parts: Parts) -> str:
@@ -90,7 +118,7 @@ def _loaded(
     return corpus, model
 
 
-def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> TrainState:
+def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts, group: Group) -> TrainState:
     if config.mine and parts is OURS:
         raise UserError(
             f"--mine={config.mine} is for the command line; from Python give the parts themselves: "
@@ -110,11 +138,15 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
     if config.recompute == "gelu" and model.fused_stack is None:
         note = "--recompute=gelu saves nothing here, where no card's kernels compute the MLP; --recompute=blocks does"
         warnings.warn(note, Note, stacklevel=2)
-    own = parts.optimizers.get(config.optimizer, {})
-    optimizer = find_optimizer(config.optimizer).from_config(model.params, config, **own)
-    optimizer.norm = parts.global_norm
-    threads = training_threads(config.threads, model, config.batch_size)
-    state = TrainState(config, corpus, model, optimizer, threads, parts)
+    optimizer, shard = _optimizer(config, model, parts, group)
+    threads = training_threads(config.threads, model, config.batch_size, group.cores)
+    state = TrainState(config, corpus, model, optimizer, threads, parts, group, shard)
+    rows, here = config.gradient_accumulation_steps * config.batch_size, group.ranks_here
+    if group.size > rows:
+        raise UserError(
+            f"{group.size} ranks share a step, which has fewer rows ({rows:,}: --gradient_accumulation_steps x "
+            f"--batch_size), and each rank needs one; start fewer ranks, or choose a larger step"
+        )
     if state.tokens_per_step > STEP_TOKENS:
         raise UserError(
             f"a step would have {state.tokens_per_step:,} tokens, and its batches are held all at once; expected at "
@@ -122,13 +154,47 @@ def _state(config: TrainConfig, corpus: Corpus, model: GPT, parts: Parts) -> Tra
         )
     if not config.eval_only:
         refuse_links(config.out_dir)
-        needed = model.params.flat.nbytes * (2 + len(optimizer.state))
-        check_memory(needed, "the model, its gradients and the optimizer's state", model.device)
+        held = 2 * model.params.flat.nbytes + sum(buffer.flat.nbytes for buffer in optimizer.state.values())
+        what = "the model, its gradients and the optimizer's state"
+        of_all = f", on each of the {here} ranks here," if here > 1 else ""
+        check_memory(held * here, what + of_all, model.device)
         tokens = config.batch_size * model.config.block_size
         kept = tokens * activations(model, config.recompute) * model.dtype.itemsize
-        sequences = f"the activations of --batch_size={config.batch_size} sequences, even a quarter of them,"
-        check_memory(kept // 4, sequences, model.device)  # a CPU's fast twins keep less than what is counted
+        sequences = f"the activations of --batch_size={config.batch_size} sequences, even a quarter of them"
+        # a quarter, since a CPU's fast twins keep less than what is counted
+        check_memory(kept * here // 4, sequences + (of_all or ","), model.device)
     return state
+
+
+def _optimizer(config: TrainConfig, model: GPT, parts: Parts, group: Group) -> tuple[Optimizer, slice | None]:
+    """The run's optimiser, and the elements of the flat buffer whose state it keeps where ranks share it; else None.
+
+    Rajbhandari and others, "ZeRO: memory optimizations toward training trillion parameter models", 2020
+    (arXiv:1910.02054), the first stage. Raises UserError for an optimiser that needs whole parameters.
+    """
+    kind, own = find_optimizer(config.optimizer), parts.optimizers.get(config.optimizer, {})
+    if config.shard_optimizer and group.size == 1:
+        note = "--shard_optimizer saves nothing here, where one process alone trains"
+        warnings.warn(note, Note, stacklevel=2)
+    if not config.shard_optimizer or group.size == 1:
+        optimizer = kind.from_config(model.params, config, **own)
+        optimizer.norm = parts.global_norm
+        return optimizer, None
+    if not kind.elementwise:
+        raise UserError(
+            f"--shard_optimizer cuts parameters anywhere, and {config.optimizer} updates each as a whole; leave it out"
+        )
+    shard = group.shards(len(model.params.flat))[group.rank]
+    optimizer = kind.from_config(model.params.part(shard), config, **own)
+
+    def norm_of_all(arrays: Iterable[Array], each: Callable[..., Iterable] = map) -> Array:
+        norm = parts.global_norm(arrays, each)
+        square = (norm * norm).reshape(1)
+        group.sum(square)
+        return array_module(square).sqrt(square)[0]
+
+    optimizer.norm = norm_of_all
+    return optimizer, shard
 
 
 @rereading
@@ -170,11 +236,24 @@ def load_model(
     return model, known
 
 
-@rereading
-def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Parts = OURS) -> TrainState:
-    """The run saved in `out_dir`, as it was; `changes` are settings to change from here on. parts: see `start`. Raises
-    UserError if nothing is saved, a file is damaged, the text is another, or a change makes it another model.
+def resume(
+    out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Parts = OURS, group: Group = ALONE
+) -> TrainState:
+    """The run saved in `out_dir`, as it was; `changes` are settings to change from here on. parts, group: see `start`;
+    the run may have been another number of ranks' before. Raises UserError if nothing is saved, a file is damaged, the
+    text is another, or a change makes it another model.
     """
+
+    def device() -> str:
+        meta, folder = load_meta(expanded(out_dir))
+        return (changes or {}).get("device") or saved_config(meta, folder / "state.json").device
+
+    settings = (changes or {}) | {"out_dir": str(out_dir)}
+    return _alike(group, settings, device, lambda: _resume(out_dir, changes, parts, group))
+
+
+@rereading
+def _resume(out_dir: str | Path, changes: dict[str, Any] | None, parts: Parts, group: Group) -> TrainState:
     changes = {name: value for name, value in (changes or {}).items() if name != "init_from"}
     if "dataset" in changes:
         changes.setdefault("data", None)  # which would go before it
@@ -183,7 +262,8 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
     meta, folder = load_state(out_dir)
     saved = saved_config(meta, folder / "state.json")
     config = dataclasses.replace(saved, **changes | {"init_from": "resume", "out_dir": str(out_dir)})
-    config.threads = config.threads or meta["threads"]
+    if meta.get("ranks", 1) == group.size:  # else it cannot go on bit for bit anyway
+        config.threads = config.threads or meta["threads"]
     step, evaluated_step, best_val_loss = meta["step"], meta["evaluated_step"], meta["best_val_loss"]
     way_out = "leave it out, or start a new run with another --out_dir"
     others = [n for n in (*MODEL_SHAPE, "vocab_size") if getattr(config, n) != getattr(saved, n)]
@@ -205,15 +285,17 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
             f"the text of {corpus.name} is no longer the one that the run in {out_dir} was saved with, so it cannot go "
             f"on exactly; name the text to go on with (--data FILE or --dataset={config.dataset}), or start a new run"
         )
-    state = _state(config, corpus, model, parts)
-    shapes = {name: target.shapes for name, target in state.optimizer.state.items()}
-    moments = {f"{name}.{key}": shape for name, own in shapes.items() for key, shape in own.items()}
-    kept = read_tensors(folder / OPTIMIZER_STATE, moments)
-    for name, target in state.optimizer.state.items():
+    state = _state(config, corpus, model, parts, group)
+    names, shapes = state.optimizer.state, model.params.shapes
+    kept = read_tensors(folder / OPTIMIZER_STATE, {f"{n}.{key}": shape for n in names for key, shape in shapes.items()})
+    for name, buffer in names.items():
+        target = buffer if state.shard is None else model.params.zeros_like()
         own = {key.removeprefix(f"{name}."): array for key, array in kept.items() if key.startswith(f"{name}.")}
         copy_tensors(own, target, folder / OPTIMIZER_STATE)
         if name in state.optimizer.never_negative and bool((target.flat < 0).any()):
             raise UserError(f"{folder / OPTIMIZER_STATE} has numbers below 0 in {name}, which cannot be; start anew")
+        if state.shard is not None:
+            buffer.flat[...] = target.flat[state.shard]
     state.optimizer.steps = state.step = state.saved_step = step
     state.saved_as = saved_as
     state.evaluation = saved_evaluation(meta, folder / "state.json")
@@ -231,24 +313,44 @@ def resume(out_dir: str | Path, changes: dict[str, Any] | None = None, parts: Pa
 
 
 def save(state: TrainState) -> None:
-    """Save the run in `out_dir/last`, so that `resume` goes on bit for bit. Raises UserError if it cannot."""
+    """Save the run in `out_dir/last`, so that `resume` goes on bit for bit. Raises UserError if it cannot. Where ranks
+    share the run each of them calls this, rank 0 writes, and all know how that went.
+    """
     meta = {
         "step": state.step, "evaluated_step": state.evaluated_step,
         "best_val_loss": None if math.isinf(state.best_val_loss) else state.best_val_loss,
         "best_step": state.best_step, "without_better": state.without_better, "same_since": state.same_since,
         "evaluation": state.evaluation and dataclasses.asdict(state.evaluation),
-        "threads": state.threads, "text": state.corpus.fingerprint, "config": dataclasses.asdict(state.config),
+        "threads": state.threads, "ranks": state.group.size, "text": state.corpus.fingerprint,
+        "config": dataclasses.asdict(state.config),
     }  # fmt: skip
 
     def write(folder: Path) -> None:
         save_weights(state, folder)
-        buffers = {name: buffer.on_host() for name, buffer in state.optimizer.state.items()}
-        kept = {f"{name}.{key}": array for name, arrays in buffers.items() for key, array in arrays.items()}
-        write_tensors(folder / OPTIMIZER_STATE, kept)
+        write_tensors(folder / OPTIMIZER_STATE, moments)
 
-    state.before_save()
-    save_state(state.config.out_dir, state.step, write, meta)
-    state.saved_step, state.saved_as = state.step, current(state.config.out_dir)
+    def written() -> str:
+        state.before_save()
+        save_state(state.config.out_dir, state.step, write, meta)
+        return current(state.config.out_dir)
+
+    moments = _optimizer_state(state)
+    state.saved_as = state.group.first(written)
+    state.saved_step = state.step
+
+
+def _optimizer_state(state: TrainState) -> dict[str, np.ndarray]:
+    """What the optimiser keeps, on the host of rank 0, tensor by tensor; of ranks that share it, put together."""
+    kept: dict[str, np.ndarray] = {}
+    for name, buffer in state.optimizer.state.items():
+        if state.shard is not None:
+            whole = state.model.params.zeros_like()
+            whole.flat[state.shard] = buffer.flat
+            state.group.gather_shards(whole.flat)
+            buffer = whole
+        if state.group.rank == 0:
+            kept |= {f"{name}.{key}": array for key, array in buffer.on_host().items()}
+    return kept
 
 
 def save_weights(state: TrainState, folder: Path) -> None:
