@@ -1,15 +1,17 @@
 """Whether CuPy has whatever its stand-in has, with the same numbers and parameters. It must be installed for that, but
-there need not be a card, nor a driver:
+there need not be a card, nor a driver; without NCCL's library its part is left out:
 
     python -m tests.cuda.names
 """
 
 import importlib
 import inspect
+import re
 import sys
 from typing import Any
 
 from tests.cuda import strict_cupy
+from tests.cuda.strict_cupy.nccl import NcclCommunicator
 
 CLASSES = ("ndarray", "RawModule", "RawKernel")
 CLASSES_OF_CUDA = ("Device", "Stream", "Event")
@@ -21,11 +23,15 @@ def differences() -> list[str]:
     import cupy
 
     wrong = []
+    ours = strict_cupy.MODULES
     with strict_cupy.installed():
-        ours = strict_cupy.MODULES
-    for name, module in ours.items():
+        members = {name: {member: getattr(module, member) for member in dir(module)} for name, module in ours.items()}
+    has_nccl = _module("cupy.cuda.nccl").available
+    for name, module in members.items():
         theirs = _module(name)
-        for member, value in vars(module).items():
+        if name == "cupy.cuda.nccl" and not has_nccl:
+            continue
+        for member, value in module.items():
             if member.startswith("__"):
                 continue
             if not hasattr(theirs, member):
@@ -39,6 +45,13 @@ def differences() -> list[str]:
                 wrong += [f"{name}.{member} has no parameter {x}" for x in strangers]
     pairs = [(getattr(ours["cupy"], name), getattr(cupy, name)) for name in CLASSES]
     pairs += [(getattr(ours["cupy.cuda"], name), getattr(cupy.cuda, name)) for name in CLASSES_OF_CUDA]
+    if has_nccl:
+        theirs = _module("cupy.cuda.nccl").NcclCommunicator
+        pairs.append((NcclCommunicator, theirs))
+        for name, method in inspect.getmembers(NcclCommunicator, inspect.isfunction):
+            of_cupy = _told_by_cython(getattr(theirs, name, None))
+            if not name.startswith("_") and _parameters(method) != of_cupy:
+                wrong.append(f"the parameters of NcclCommunicator.{name} are {of_cupy}")
     pairs.append((ours["cupy"].get_default_memory_pool(), cupy.get_default_memory_pool()))
     for mine, of_cupy in pairs:
         public = [name for name in dir(mine) if not name.startswith("_")]
@@ -62,6 +75,12 @@ def _parameters(function: Any) -> list[str]:
     except (TypeError, ValueError):
         return []
     return [x.name for x in parameters if x.kind not in (x.VAR_POSITIONAL, x.VAR_KEYWORD)]
+
+
+def _told_by_cython(method: Any) -> list[str]:
+    """The names of a compiled method's parameters, from the first line of its help."""
+    told = re.search(r"\((.*?)\)", getattr(method, "__doc__", None) or "")
+    return [words.partition("=")[0].split()[-1] for words in told[1].split(",")] if told else []
 
 
 if __name__ == "__main__":

@@ -105,8 +105,9 @@ def test_the_next_batch_is_on_its_way_before_a_loss_is_read(card, tmp_path):
         elif record.step < 12:
             assert len(card.syncs) == record.step
             assert order[-1] == ("train", record.step - 1)  # asked for before this step's wait
-            # idx and targets of every step so far and of the next, and three numbers of AdamW's
-            assert len(card.uploads) == 2 * (record.step + 1) + record.step
+            # idx and targets of the step after each so far (the first's came before the evaluation), and three numbers
+            # of AdamW's
+            assert len(card.uploads) == 2 * record.step + record.step
 
 
 def test_batches_travel_whole_and_only_they_do(card, tmp_path):
@@ -116,7 +117,7 @@ def test_batches_travel_whole_and_only_they_do(card, tmp_path):
     card.reset()
     next(records), next(records)
     batches = [upload.nbytes for upload in card.uploads if upload.shape == (4, 8)]
-    assert batches == [4 * 8 * 8] * 6  # 4 sequences of 8 ids of 8 bytes
+    assert batches == [4 * 8 * 8] * 4  # 4 sequences of 8 ids of 8 bytes, of the two steps after each
     assert [upload.nbytes for upload in card.uploads if upload.shape != (4, 8)] == [3 * 4] * 2  # AdamW's, of two steps
 
 

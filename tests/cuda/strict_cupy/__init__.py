@@ -22,18 +22,21 @@ import sys
 
 from tests.cuda.strict_cupy.card import CARDS, Card, Event
 from tests.cuda.strict_cupy.device import Stream
+from tests.cuda.strict_cupy.errors import NcclMisuse
 from tests.cuda.strict_cupy.modules import MODULES
 from tests.cuda.strict_cupy.orders import in_orders, unequal_bits
 from tests.cuda.strict_cupy.precision import round_to_tf32
 
-__all__ = ["PACKAGES", "Event", "in_orders", "installed", "round_to_tf32", "unequal_bits"]
+__all__ = ["PACKAGES", "Event", "NcclMisuse", "in_orders", "installed", "round_to_tf32", "unequal_bits"]
 
 PACKAGES = ("cupy", "cupyx", "cupy_backends")
 
 
 @contextlib.contextmanager
 def installed():
-    """A new card, and the stand-in in place of cupy and cupyx until the end of the block, whatever was there before."""
+    """A new card, and the stand-in in place of cupy and cupyx until the end of the block, whatever was there before.
+    Raises NcclMisuse if a group of NCCL's calls was not ended by then.
+    """
     before = {name: sys.modules[name] for name in sys.modules if name.split(".")[0] in PACKAGES}
     for name in before:
         del sys.modules[name]
@@ -41,6 +44,8 @@ def installed():
     CARDS.append(Card(Stream.null))
     try:
         yield CARDS[-1]
+        if CARDS[-1].groups:
+            raise NcclMisuse("a group of NCCL's calls was begun and never ended, so none of them has begun")
     finally:
         CARDS.pop()
         for name in [name for name in sys.modules if name.split(".")[0] in PACKAGES]:

@@ -19,6 +19,7 @@ def allocate(shape, dtype=float, order="C", strides=None, junk=True):
     if min(shape, default=0) < 0:
         raise ValueError("Negative dimensions are not allowed")
     buffer = Buffer(math.prod(shape) * dtype.itemsize)
+    buffer.dtype = dtype
     x = wrap(np.ndarray(shape, dtype, buffer.memory, 0, strides, order), buffer)
     if junk:
         x._np.fill(junk_of(dtype))
@@ -45,7 +46,7 @@ def view_of(array, of):
 def write(x, values):
     """Values into a device array's memory."""
     x._np[...] = values
-    x._buffer.mark(x._np)
+    x._buffer.here().mark(x._np)
 
 
 def store(what, result, reads=()):
@@ -63,6 +64,7 @@ def arrays_of(values):
     """The NumPy sides of the device arrays among values, and in lists of them."""
     for x in values:
         if isinstance(x, ndarray):
+            x._buffer.here()
             yield x._np
         elif type(x) in (list, tuple):
             yield from arrays_of(x)
@@ -70,6 +72,7 @@ def arrays_of(values):
 
 def copied(x, what, dtype=None, order="C"):
     """A new device array, noted as a copy."""
+    x._buffer.here()
     y = allocate_like(x, dtype, order, junk=False)
     y._np[...] = x._np
     if x.size:
@@ -85,6 +88,7 @@ def overlap(x, y):
 def host_side(x):
     """The NumPy side of an argument; a host array is no argument."""
     if isinstance(x, ndarray):
+        x._buffer.here()
         return x._np
     if isinstance(x, np.ndarray):
         raise unsupported(x)
@@ -94,6 +98,7 @@ def host_side(x):
 def operand(x):
     """The NumPy side of an operand: a device array's, or a scalar."""
     if isinstance(x, ndarray):
+        x._buffer.here()
         return x._np
     if type(x) not in (int, float, bool, complex) and not isinstance(x, np.number | np.bool_):
         raise unsupported(x)
@@ -147,7 +152,7 @@ class ndarray:
     T = property(lambda self: view_of(self._np.T, self))
     mT = property(lambda self: view_of(self._np.swapaxes(-1, -2), self))
     real = property(lambda self: view_of(self._np.real, self))
-    device = property(lambda self: Device(0))
+    device = property(lambda self: Device(self._buffer.device))
 
     @property
     def data(self):
@@ -228,7 +233,7 @@ class ndarray:
         if value.shape != ():
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         self._np.fill(value[()])
-        self._buffer.mark(self._np)
+        self._buffer.here().mark(self._np)
         card().launch("fill", self.nbytes, self.size)
 
     def view(self, dtype=None):
@@ -240,6 +245,7 @@ class ndarray:
         if casting is not None or subok is not None:
             raise TypeError("casting is not supported yet" if casting is not None else "subok is not supported yet")
         dtype = supported(dtype)
+        self._buffer.here()
         if dtype == self.dtype:
             same_layout = order in "KA" or (self.flags.f_contiguous if order == "F" else self.flags.c_contiguous)
             return self if not copy and same_layout else copied(self, "astype", order=order)

@@ -5,6 +5,7 @@ import gc
 import math
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tests.cuda.strict_cupy.errors import CUDARuntimeError, OutOfMemoryError
+from tests.cuda.strict_cupy.errors import CUDARuntimeError, NcclMisuse, OutOfMemoryError
 
 HERE = os.path.dirname(__file__) + os.sep
 ROOT = str(Path(__file__).resolve().parents[3])
@@ -50,6 +51,11 @@ class Card:
     """What happened on the pretended card, what it holds, and which card it pretends to be."""
 
     def __init__(self, stream):
+        self.bus_ids = ["0000:17:00.0"]  # of the machine's cards, all alike
+        self.visible_devices = None  # what the variable CUDA_VISIBLE_DEVICES would say
+        self.nccl = True  # whether its library is there
+        self.groups, self.begun = 0, []  # of NCCL's calls: groups not ended yet, and the calls in them
+        self._of_thread = threading.local()
         self.broken = None  # or "no card", "first product", "wrong product"
         self.compute_capability = "90"
         self.multiprocessors = 132
@@ -66,6 +72,7 @@ class Card:
 
     def reset(self):
         self.syncs, self.copies, self.uploads, self.launches, self.products = [], [], [], [], []
+        self.collectives = []  # NCCL's, as lists of those that were begun together
         self.moved = 0  # bytes that operations read from the card's memory and wrote to it, see `launch`
         self.allocated = 0  # bytes of all arrays made
 
@@ -88,13 +95,40 @@ class Card:
         """How many bytes of a device array nobody has ever written."""
         return x._buffer.unwritten(x._np)
 
+    @property
+    def visible(self):
+        """The bus ids of the cards that this process sees, in the order of their numbers here: up to the first that
+        CUDA_VISIBLE_DEVICES names and there is not (CUDA C++ programming guide).
+        """
+        if self.visible_devices is None:
+            return list(self.bus_ids)
+        found = []
+        for name in self.visible_devices.split(","):
+            if not name.strip().isdigit() or int(name) >= len(self.bus_ids):
+                break
+            found.append(self.bus_ids[int(name)])
+        return found
+
+    @property
+    def current(self):
+        """The number of the card that this thread computes on."""
+        return getattr(self._of_thread, "current", 0)
+
+    @current.setter
+    def current(self, number):
+        if not 0 <= number < len(self.visible):
+            raise CUDARuntimeError(101)
+        self._of_thread.current = number
+
     def wait(self, what, nbytes=0, streams=None):
+        if self.groups:
+            raise NcclMisuse(f"{what} waits within a group of NCCL's calls, of which none has begun")
         self.note(self.syncs, what, nbytes)
         for stream in streams or [self.streams[-1]]:
             stream.finished = stream.recorded
 
     def require(self):
-        if self.broken == "no card":
+        if self.broken == "no card" or not self.visible:
             raise CUDARuntimeError(100)
 
     def allocate(self, size):

@@ -68,24 +68,29 @@ def get_elapsed_time(start, end):
 
 class Device:
     def __init__(self, device=None):
-        self.id = int(device or 0)
+        self.id = card().current if device is None else int(device)
+        self._before = []
 
     compute_capability = property(lambda self: card().compute_capability)
     mem_info = property(lambda self: mem_get_info())
     attributes = property(lambda self: device_attributes())
     cublas_handle = property(lambda self: HANDLE)
+    pci_bus_id = property(lambda self: bus_id(self.id))
 
     def use(self):
+        card().require()
+        card().current = self.id
         return self
 
     def synchronize(self):
         card().wait("device.synchronize", streams=list(Stream._all))
 
     def __enter__(self):
-        return self
+        self._before.append(card().current)
+        return self.use()
 
     def __exit__(self, *exception):
-        pass
+        card().current = self._before.pop()
 
     def __eq__(self, other):
         return isinstance(other, Device) and other.id == self.id
@@ -126,7 +131,14 @@ def mem_get_info():
 
 def device_count():
     card().require()
-    return 1
+    return len(card().visible)
+
+
+def bus_id(device):
+    card().require()
+    if not 0 <= device < len(card().visible):
+        raise CUDARuntimeError(101)
+    return card().visible[device]
 
 
 SHARED = {75: (64, 64), 80: (163, 164), 86: (99, 100), 87: (163, 164), 89: (99, 100), 90: (227, 228), 100: (227, 228)}

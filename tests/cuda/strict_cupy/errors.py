@@ -5,6 +5,7 @@ class CUDARuntimeError(RuntimeError):
     TEXTS = {
         2: "cudaErrorMemoryAllocation: out of memory",
         100: "cudaErrorNoDevice: no CUDA-capable device is detected",
+        101: "cudaErrorInvalidDevice: invalid device ordinal",
         600: "cudaErrorNotReady: device not ready",
         700: "cudaErrorIllegalAddress: an illegal memory access was encountered",
         716: "cudaErrorMisalignedAddress: misaligned address",
@@ -46,6 +47,22 @@ class CUBLASError(RuntimeError):
     def __init__(self, status):
         self.status = status
         super().__init__("CUBLAS_STATUS_" + self.TEXTS[status])
+
+
+class NcclError(RuntimeError):
+    TEXTS = {
+        1: "NCCL_ERROR_UNHANDLED_CUDA_ERROR: unhandled cuda error (run with NCCL_DEBUG=INFO for details)",
+        4: "NCCL_ERROR_INVALID_ARGUMENT: invalid argument (run with NCCL_DEBUG=WARN for details)",
+        5: "NCCL_ERROR_INVALID_USAGE: invalid usage (run with NCCL_DEBUG=WARN for details)",
+    }
+
+    def __init__(self, status):
+        self.status = status
+        super().__init__(self.TEXTS[status])
+
+
+class NcclMisuse(Exception):
+    """What NCCL would take, and then hang, crash or compute something else."""
 
 
 class OutOfMemoryError(MemoryError):

@@ -27,6 +27,7 @@ class Buffer:
         card().allocate(size)
         memory = np.empty(size + UNIT + 2 * GAP, np.uint8)
         start = GAP + -(memory.ctypes.data + GAP) % UNIT
+        self.device, self.dtype = card().current, None  # the number of its card, and what its first array has
         self.memory, self.card, self.size, self.nbytes = memory[start : start + size], card(), size, nbytes
         self.ptr = self.memory.ctypes.data if size else 0
         self.written = False  # True: all of it
@@ -40,6 +41,17 @@ class Buffer:
             self.card.used -= self.size
         if getattr(self, "watched", False):
             emulator.forget(self.ptr)
+
+    def here(self):
+        """Itself, if it is memory of the card that this thread computes on. CuPy asks of others whether one card sees
+        the other's; here none does.
+        """
+        if self.device != self.card.current:
+            raise ValueError(
+                f"Array device must be same as the current device: array device = {self.device} while current = "
+                f"{self.card.current}"
+            )
+        return self
 
     def mark(self, x):
         """x, a NumPy array over this memory, was written."""
@@ -100,9 +112,9 @@ class Buffer:
 
 class MemoryPointer:
     def __init__(self, mem, offset):
-        self.mem, self.ptr, self.device_id = mem, mem.ptr + offset if mem.ptr else 0, 0
+        self.mem, self.ptr, self.device_id = mem, mem.ptr + offset if mem.ptr else 0, mem.device
 
-    device = property(lambda self: Device(0))
+    device = property(lambda self: Device(self.device_id))
 
     def __int__(self):
         return self.ptr

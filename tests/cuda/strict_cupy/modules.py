@@ -6,7 +6,7 @@ import types
 
 import numpy as np
 
-from tests.cuda.strict_cupy import creation, device, functions, products
+from tests.cuda.strict_cupy import creation, device, functions, nccl, products
 from tests.cuda.strict_cupy.array import device_array, ndarray, view_of
 from tests.cuda.strict_cupy.card import card
 from tests.cuda.strict_cupy.cublas import gemmEx, gemmStridedBatchedEx
@@ -46,6 +46,18 @@ class _Module(types.ModuleType):
         raise AttributeError(f"the stand-in does not know {self.__name__}.{name}")
 
 
+class _Nccl(_Module):
+    """Without NCCL's library it has nothing but `available`, and has warned of that when it was imported."""
+
+    available = property(lambda self: card().nccl)
+
+    def __getattr__(self, name):
+        return nccl.MEMBERS[name] if name in nccl.MEMBERS and card().nccl else super().__getattr__(name)
+
+    def __dir__(self):
+        return [*nccl.MEMBERS, "available"]
+
+
 def _as_strided(x, shape=None, strides=None):
     return view_of(np.lib.stride_tricks.as_strided(device_array(x)._np, shape, strides), x)
 
@@ -60,9 +72,11 @@ def _modules():
     """Every module by its name, with what it has."""
     events = {"Event": device.CudaEvent, "Stream": device.Stream, "get_elapsed_time": device.get_elapsed_time}
     events["get_current_stream"] = lambda device_id=-1: card().streams[-1]
-    handles = {"Device": device.Device, "get_cublas_handle": lambda: device.HANDLE, "get_device_id": lambda: 0}
+    handles = {"Device": device.Device, "get_cublas_handle": lambda: device.HANDLE}
+    handles["get_device_id"] = lambda: card().current
     runtime = {
-        "CUDARuntimeError": CUDARuntimeError, "getDeviceCount": device.device_count, "getDevice": lambda: 0,
+        "CUDARuntimeError": CUDARuntimeError, "getDeviceCount": device.device_count, "deviceGetPCIBusId": device.bus_id,
+        "getDevice": lambda: card().current,
         "getDeviceProperties": device.device_properties, "runtimeGetVersion": lambda: card().runtime_version,
         "driverGetVersion": lambda: card().driver_version, "memGetInfo": device.mem_get_info, "is_hip": False,
         "deviceSynchronize": device.Device(0).synchronize,
@@ -75,7 +89,7 @@ def _modules():
         **{f"CUBLAS_COMPUTE_{name}": code for code, name in COMPUTE.items() if code >= 64},
     }  # fmt: skip
     compute_types = {f"COMPUTE_TYPE_{name}": code for name, code in COMPUTE_TYPES.items()}
-    pool, is_available = device.MemoryPool(), lambda: card().broken != "no card"
+    pool, is_available = device.MemoryPool(), lambda: card().broken != "no card" and bool(card().visible)
     cupy = {
         **SAME, **UFUNCS, **{name: function for name, function in LIFTED.items() if "." not in name},
         **_functions(creation), **_functions(functions), **_functions(products),
@@ -113,6 +127,8 @@ def _modules():
         parent, _, child = name.rpartition(".")
         if parent:
             setattr(modules[parent], child, module)
+    # No attribute of cupy.cuda: with CuPy it becomes one when somebody imports it, on which nobody is to count.
+    modules["cupy.cuda.nccl"] = _Nccl("cupy.cuda.nccl")
     modules["cupy.cuda.driver"] = modules["cupy.cuda"].driver = modules["cupy_backends.cuda.api.driver"]
     modules["cupy.cuda.runtime"] = modules["cupy.cuda"].runtime = modules["cupy_backends.cuda.api.runtime"]
     modules["cupy.cuda"].cublas = modules["cupy_backends.cuda.libs.cublas"]  # an attribute, but no module of that name

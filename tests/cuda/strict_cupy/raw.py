@@ -229,6 +229,7 @@ def _argument(value):
     if value is None:
         return None
     if isinstance(value, ndarray):
+        value._buffer.here()
         if not _lies_row_by_row(value._np):
             raise ValueError(
                 f"a kernel is passed an address, and would not know that this array {value.shape} has the strides "
