@@ -13,7 +13,8 @@ from lessons import display
 from tinygpt.errors import UserError
 from tinygpt.files import JSON_LIMIT, parse_json, read_bytes, write_atomically
 
-VERSION = 1
+VERSION = 2
+MOVED = {1: {19: 20}}  # lessons that had another number in files of an earlier version: GPT-2, before lesson 19 came
 
 
 @dataclass
@@ -64,10 +65,12 @@ def load(work: Path) -> Progress:
 
 
 def _understood(content: Any) -> Progress:
-    if content["version"] != VERSION:
+    if content["version"] not in (*MOVED, VERSION):
         raise ValueError(f"version {content['version']}")
+    lessons = {int(number): _valid(LessonProgress(**kept)) for number, kept in content["lessons"].items()}
+    moved = MOVED.get(content["version"], {})
     return Progress(
-        {str(int(number)): _valid(LessonProgress(**kept)) for number, kept in content["lessons"].items()},
+        {str(moved.get(number, number)): kept for number, kept in lessons.items()},
         {name: _valid(ExerciseProgress(**kept)) for name, kept in content["exercises"].items()},
         _flag(content.get("waits", True)),
     )

@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from lessons import display
 from lessons.course import Course, listed
 from lessons.exercises import Exercise
 from lessons.files import is_blank
+from lessons.in_a_ring import InARing
 from lessons.progress import changing, load
 
 STEPS, SHOWN = 40, 10  # of the run; how many apart its losses are shown
@@ -47,7 +48,8 @@ def run(course: Course, exercises: list[Exercise]) -> int:
         from tinygpt.run.screens import printable
 
         with blaming(own):
-            mine, state = _trained(settings | {"out_dir": folder + "/yours"}, own.parts)
+            ring_step = own.part("ring_step") if "ring_step" in asked and "ring_step" in own.used else None
+            mine, state = _trained(settings | {"out_dir": folder + "/yours"}, own.parts, ring_step)
             text = state.corpus.sample(state.model, SAMPLE) or ""
             proof = _proved(state, own) if "numerical_gradient" in asked and "numerical_gradient" in own.used else ""
         theirs, _ = _trained(settings | {"out_dir": folder + "/engine"}, None)
@@ -142,11 +144,13 @@ def _settings() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _trained(settings: dict[str, Any], parts: Any) -> tuple[list[float], Any]:
-    """The losses of a run, step by step, and how it stands at its end."""
+def _trained(settings: dict[str, Any], parts: Any, ring_step: Callable | None = None) -> tuple[list[float], Any]:
+    """The losses of a run, step by step, and how it stands at its end. ring_step: where ranks are to share it."""
     from tinygpt.train import StepRecord, TrainConfig, start, train
 
     state = start(TrainConfig(**settings), *([] if parts is None else [parts]))
+    if ring_step:
+        state.model = InARing(state.model, ring_step)  # type: ignore[assignment]
     losses = [record.loss for record in train(state) if isinstance(record, StepRecord) and record.loss is not None]
     return losses, state
 

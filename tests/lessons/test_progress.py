@@ -20,6 +20,14 @@ def test_a_file_from_before_there_was_anything_to_derive_is_read(tmp_path):
     assert progress.lesson(3).derived == [] and progress.waits is True
 
 
+def test_who_had_finished_gpt2_as_lesson_19_has_finished_lesson_20(tmp_path):
+    kept = {"18": {"place": 1, "ended": False}, "19": {"place": 4, "ended": True}}
+    (tmp_path / "progress.json").write_text(json.dumps(EARLIER | {"lessons": kept}))
+    with changing(tmp_path) as progress:
+        assert list(progress.lessons) == ["18", "20"] and progress.lesson(20).ended
+    assert list(load(tmp_path).lessons) == ["18", "20"]  # and once written, is moved no further
+
+
 def test_what_was_derived_and_whether_to_wait_are_kept(tmp_path):
     with changing(tmp_path) as progress:
         progress.lesson(3).derived = ["backward(dout, cache)"]
@@ -46,7 +54,8 @@ def test_damaged_ones_are_put_aside(tmp_path, damage, capsys):
         b"\xff\xfe",
         b"[]",
         b"null",
-        b'{"version": 2, "lessons": {}, "exercises": {}}',
+        b'{"version": 3, "lessons": {}, "exercises": {}}',
+        b'{"version": [], "lessons": {}, "exercises": {}}',
         b'{"version": 1, "lessons": {}}',
         b'{"version": 1, "lessons": {"one": {"place": 0, "ended": true}}, "exercises": {}}',
         b'{"version": 1, "lessons": {"1": {"place": "0", "ended": true}}, "exercises": {}}',

@@ -62,7 +62,7 @@ def test_a_run_for_a_piece_uses_it_with_the_engines_losses(name, tmp_path, run):
 def test_a_run_with_all_of_them_names_those_that_it_had_a_use_for(tmp_path, run):
     solve(tmp_path, *(set(EXERCISES) - {name for name in EXERCISES if name.endswith("_kernel")}))
     out = run("run")[1]
-    idle = {"dropout", "merge", "numerical_gradient", *STEPS}
+    idle = {"dropout", "merge", "numerical_gradient", "ring_step", *STEPS}
     assert used(out) == {name for name in EXERCISES if not name.endswith("_kernel")} - idle
     assert set(out.partition("right too, and of no use in this run: ")[2].strip().split(", ")) == idle
 
@@ -158,4 +158,4 @@ def test_the_sample_keeps_its_bar_in_every_row(monkeypatch, capsys, tmp_path):
 
 
 def test_a_lesson_without_a_piece_has_nothing_to_run(run):
-    assert run("run 19")[2].startswith("error: lesson 19, ") and "has no exercise" in run("run 19")[2]
+    assert run("run 20")[2].startswith("error: lesson 20, ") and "has no exercise" in run("run 20")[2]

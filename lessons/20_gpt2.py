@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 19. GPT-2
+# # 20. GPT-2
 #
 # *30 minutes*
 #
@@ -377,7 +377,7 @@ stated("17", 1e3 * 4 * gpt2.n_params / 30e9)
 # 3. You are handed a converted file, perhaps one like the transposed one, and the program that it came from is
 #    gone: there are no logits to compare with. How would you notice?
 #
-# Answers: `python -m lessons answers 19`
+# Answers: `python -m lessons answers 20`
 #
 # ## To read on
 #
