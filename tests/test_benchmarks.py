@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import children
+from tinygpt import GPTConfig
 
 BENCHMARKS = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.py"))
 
@@ -34,7 +35,7 @@ no_groups = pytest.mark.skipif(os.name == "nt", reason="the report ends groups o
 
 @no_groups
 def test_the_cards_report_can_be_rehearsed_without_a_card(tmp_path):
-    only = "machine,first,stand-in,bits,curves,attention,kernels"
+    only = "machine,first,stand-in,bits,curves,attention,ranks,kernels"
     status, sections = rehearsal(tmp_path, only, Path(__file__).with_name("memorised.txt"))
     assert {name: found["status"] for name, found in sections.items()} == dict.fromkeys(only.split(","), "done"), (
         sections
@@ -156,3 +157,47 @@ def test_a_card_must_be_faster_than_pytorch_and_need_no_more_memory(
     speed.demands(report, "gpt2, B=12", sides)
     assert len(benchmark("report.writing").wrong_checks(report.found)) == wrong
     assert [row["reached"] for row in report.found["tables"].get("Demanded", [])] == reached
+
+
+# Many ranks
+
+
+def test_the_model_of_a_sum_over_ranks_says_what_eight_cards_would_reach(benchmark):
+    network = benchmark("race.network")
+    size, tokens = 4 * benchmark("race.ranks").PARAMETERS, 12 * 1024
+    assert GPTConfig().n_params == benchmark("race.ranks").PARAMETERS
+    summing = network.seconds(8, size, network.NVLINK)
+    assert summing == pytest.approx(2 * 7 / 8 * 497_759_232 / 370.8e9 + 14 * 3.4e-6)  # 2.4 ms
+    step = tokens / network.GOAL
+    assert [round(network.share(n * step, summing), 2) for n in (1, 5)] == [0.92, 0.98]
+    assert network.sent(2, size) == size and network.sent(64, size) == pytest.approx(2 * size, rel=0.02)
+    (lesson,) = (BENCHMARKS[0].parents[1] / "lessons").glob("*_many_machines.py")  # reckons with the same link
+    link = f"NVLINK, ETHERNET = ({network.NVLINK.bandwidth / 1e9:.0f}e9, {network.NVLINK.latency * 1e6:.1f}e-6), "
+    assert link in lesson.read_text(encoding="utf-8")
+
+
+def test_the_newest_step_of_a_card_is_the_fastest_of_ours_in_the_report(benchmark):
+    how, rate, tokens = benchmark("race.network").newest_step()
+    report = benchmark("race.network").CUDA_REPORT.read_text(encoding="utf-8")
+    assert f"tinygpt ({how}) | {rate:,.0f} |" in report and rate > 40_000 and tokens == 12 * 1024
+
+
+def test_what_many_ranks_were_measured_at_is_the_same_in_the_page_the_tables_and_the_picture():
+    results = BENCHMARKS[0].parent / "results"
+    tables = (results / "scale_out.md").read_text(encoding="utf-8")
+    drawn = json.loads((results / "scale_out.json").read_text(encoding="utf-8"))
+    for host in drawn["hosts"]:
+        for accumulation, share in host["points"].items():
+            (row,) = [line for line in tables.splitlines() if line.startswith(f"| {host['name']} | {accumulation} |")]
+            assert f"| {2 * share:.2f} |" in row
+    page = (BENCHMARKS[0].parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
+    assert tables.removeprefix("# Many ranks\n\n").replace("## ", "### ") in page
+    assert len(drawn["hosts"]) == 2 and len(drawn["cards"]) == 6 and len(drawn["steps"]) == 2
+
+
+def test_sides_that_do_not_do_the_same_work_end_the_benchmark(benchmark):
+    scale_out = benchmark("scale_out")
+    assert scale_out.check_losses({"a": [4.0, 2.0], "b": [4.0, 2.00001, 9.0]}) == pytest.approx(5e-6)
+    for other in ([4.0, 2.1], [4.0, float("nan")]):
+        with pytest.raises(SystemExit, match="they do not do the same work"):
+            scale_out.check_losses({"a": [4.0, 2.0], "b": other})

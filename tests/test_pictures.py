@@ -18,6 +18,7 @@ from pictures import (
     layernorm_checked,
     layernorm_directions,
     layernorm_graph,
+    ring,
     step_page,
 )
 from pictures.__main__ import main, modules, svg
@@ -240,6 +241,16 @@ def test_the_score_is_the_one_that_the_step_page_has_there():
         found["nudged"],
     )  # else: python -m pictures --measure step_page
     assert np.allclose([scores.values[at], scores.derivative[at]], drawn_from, rtol=1e-3)
+
+
+def test_the_ring_in_the_picture_is_whole_after_its_first_half_and_everywhere_after_its_second():
+    after = [held for held, _ in ring.states()]
+    assert len(after) == 7 and (np.count_nonzero(after[3] == 15, axis=1) == 1).all() and (after[6] == 15).all()
+    desc = " ".join(drawn("ring").find(f"{SVG}desc").text.split())
+    for first, rank in zip(ring.states()[1][1], range(4), strict=True):
+        assert f"{first} at rank {rank}" in desc.replace("chunk ", "")
+    assert "rank 0 chunk 1, rank 1 chunk 2, rank 2 chunk 3, rank 3 chunk 0" in desc
+    assert [int(np.flatnonzero(row == 15)[0]) for row in after[3]] == [1, 2, 3, 0]
 
 
 # Where they are shown

@@ -18,7 +18,8 @@ PAGES = [README, *sorted(ROOT.glob("C*.md")), *sorted((ROOT / "docs").glob("*.md
 TEXT = Path(__file__).with_name("memorised.txt")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(
-    r"(?:^|&& )(tinygpt [a-z]+|python train\.py|python [a-z]+/\w+\.py|python -m lessons [a-z]+|python -m [\w.]+)\b"
+    r"(?:^|&& )(?:(?:mpiexec|srun) [^\n]*? )?"
+    r"(tinygpt [a-z]+|python train\.py|python [a-z]+/\w+\.py|python -m lessons [a-z]+|python -m [\w.]+)\b"
     r"([^\n#|]*)",
     re.MULTILINE,
 )
@@ -133,8 +134,9 @@ def test_ci_runs_the_readmes_test_command():
 def test_every_extra_that_a_page_installs_exists():
     known = read(ROOT / "pyproject.toml")
     for page in PAGES:
-        for extra in re.findall(r"pip install -e '\.\[(\w+)\]'", read(page)):
-            assert f"\n{extra} = [" in known, extra
+        for extras in re.findall(r"pip install -e '\.\[([\w,]+)\]'", read(page)):
+            for extra in extras.split(","):
+                assert f"\n{extra} = [" in known, extra
 
 
 def test_nothing_tells_a_reader_to_install_tinygpt_from_an_index():

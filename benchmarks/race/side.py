@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,19 @@ class Side:
     """The other end of a worker's pipe. `first` is what it says unasked, `started` the seconds until then.
 
     script: whose worker it is; it computes with the tinygpt of the same checkout. Who does not `wait` for that calls
-    `ready` later. An answer that takes more than so many seconds is a TimeoutError.
+    `ready` later. An answer that takes more than so many seconds is a TimeoutError. launcher: what starts it, such as
+    mpiexec; more: what is in its environment besides.
     """
 
-    def __init__(self, side: str, settings: dict[str, Any], script: str, wait: bool = True):
+    def __init__(
+        self, side: str, settings: dict[str, Any], script: str, wait: bool = True,
+        launcher: Sequence[str] = (), more: dict[str, str] | None = None,
+    ):  # fmt: skip
         self.began = time.perf_counter()
-        command = [sys.executable, script, f"--worker={side}", f"--settings={json.dumps(settings)}"]
+        command = [*launcher, sys.executable, script, f"--worker={side}", f"--settings={json.dumps(settings)}"]
         path = [str(Path(script).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = os.environ | {"OMP_NUM_THREADS": str(settings["threads"]), "PYTHONPATH": os.pathsep.join(path)}
+        environment |= more or {}
         self.process = subprocess.Popen(  # no buffer, in which a line could wait while `select` sees none
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment
         )
