@@ -249,7 +249,7 @@ def _hosts(report: Report, pair: Any, rounds: int, stack: contextlib.ExitStack) 
                 f"{2 * share(a * computing, model):.2f}", f"{median(wire[rate, a]) / 1e6:.2f} MB",
                 f"{sent(2, size) / 1e6:.2f} MB",
             ])  # fmt: skip
-        more = f"with more than {ACCUMULATIONS[-1]} micro-batches, if at all"
+        more = f"with more than {max(ACCUMULATIONS)} micro-batches, if at all"
         pays = next((f"from {a} micro-batch{'es' * (a > 1)} on" for a in points if 2 * points[a] > 1), more)
         after.append(
             f"Over {rate} a sum of {size / 1e6:.2f} MB takes {_ms(median(whole))} ({_ms(model)} by the model), of one "
