@@ -58,11 +58,11 @@ def listen(act: Act) -> dict:
 
 
 @contextlib.contextmanager
-def answered_by(act: Act) -> Iterator[None]:
+def answered_by(act: Act) -> Iterator[dict]:
     """`listen` within a block."""
     before = listen(act)
     try:
-        yield
+        yield before
     finally:
         for number, answer in before.items():
             signal.signal(number, answer)
@@ -73,14 +73,10 @@ def left_to_the_system() -> Iterator[None]:
     """Within the block each of the signals ends the process at once, also where it waits in a library that lets no
     Python run. Signals that are ignored stay so.
     """
-    before = listen(leave)
-    for number in before:
-        signal.signal(number, signal.SIG_DFL)
-    try:
+    with answered_by(leave) as before:
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
         yield
-    finally:
-        for number, answer in before.items():
-            signal.signal(number, answer)
 
 
 @contextlib.contextmanager
