@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from tinygpt import __version__
 from tinygpt.backend import to_host
 from tinygpt.errors import brief
@@ -49,7 +51,7 @@ def check_replicas(state: TrainState) -> None:
     group = state.group
     if group.size == 1:
         return
-    digest = hashlib.sha256(to_host(state.model.params.flat).tobytes()).hexdigest()
+    digest = hashlib.sha256(to_host(state.model.params.flat).view(np.uint8).data).hexdigest()
     first, *_ = digests = group.everyones(digest)
     if others := [group.names[rank] for rank, other in enumerate(digests) if other != first]:
         raise Everyones(
