@@ -10,10 +10,22 @@ import pytest
 from tests import children
 from tinygpt.kernels.cuda import compiled
 
+SLOWEST = (  # the files that take longest, which begin first, so that two processes come to their end together
+    "gradcheck/test_diagnosis.py", "test_own_layers.py", "lessons/test_lessons.py", "test_own_runs.py",
+    "cuda/test_train.py", "reliability/test_figures.py", "recorder/test_own.py", "cuda/test_bfloat16.py",
+    "test_own_beside.py", "test_recipes.py", "recorder/test_parting.py", "gradcheck/test_process.py",
+)  # fmt: skip
 
-def pytest_configure():
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # xdist's own order has the files of the fewest tests last, of minutes each
     children.give_default_signals()
     compiled._SaidIfSlow.said = True  # the emulator compiles for longer than a second, and nobody wants to know
+
+
+def pytest_collection_modifyitems(items):
+    places = {str(Path(__file__).parent / name): place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: places.get(str(item.path), len(places)))  # which keeps the order of all others
 
 
 def pytest_report_teststatus(report):

@@ -35,7 +35,7 @@ no_groups = pytest.mark.skipif(os.name == "nt", reason="the report ends groups o
 
 @no_groups
 def test_the_cards_report_can_be_rehearsed_without_a_card(tmp_path):
-    only = "machine,first,stand-in,bits,curves,attention,ranks,kernels"
+    only = "machine,first,stand-in,attention,kernels"  # the others take minutes
     status, sections = rehearsal(tmp_path, only, Path(__file__).with_name("memorised.txt"))
     assert {name: found["status"] for name, found in sections.items()} == dict.fromkeys(only.split(","), "done"), (
         sections

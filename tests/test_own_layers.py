@@ -96,8 +96,12 @@ def test_a_right_layer_hears_a_second_opinion_from_the_readers_own_numerical_gra
 def test_the_second_opinion_is_the_readers_own(tmp_path):
     fill(tmp_path, "numerical_gradient", "gelu")
     spoil(tmp_path, "numerical_gradient", "    return gradient", "    return gradient + (x.size == 60) * 1e-3")
-    texts = [check("gelu", tmp_path / "gelu.py", seed).text for seed in range(30)]
-    assert any("DISAGREES" in text for text in texts) and any("agrees" in text for text in texts)
+    said: set[str] = set()
+    for seed in (4, *range(30)):  # in some its array has the size at which it is wrong
+        said |= {word for word in ("DISAGREES", "agrees") if word in check("gelu", tmp_path / "gelu.py", seed).text}
+        if len(said) == 2:
+            return
+    raise AssertionError(said)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +298,7 @@ RIGHT = {  # as others may write them
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_code_of_another_kind_raises_no_alarm(name, tmp_path):
     (tmp_path / f"{name}.py").write_text(HEAD + textwrap.dedent(RIGHT[name]), encoding="utf-8")
-    for seed in range(12):
+    for seed in range(3):
         checked = check(name, tmp_path / f"{name}.py", seed)
         assert checked.passed, checked.text
 

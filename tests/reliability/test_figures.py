@@ -8,7 +8,7 @@ import pytest
 
 from tests.ranks.together import WHY_NOT
 
-SHORT = {"kills": 4, "pairs": 3, "power": 150, "memory": 12, "fuzz": 63, "damage": 6, "hostile": 4, "ranks": 1}
+SHORT = {"kills": 2, "pairs": 1, "power": 60, "memory": 6, "fuzz": 63, "damage": 3, "hostile": 2, "ranks": 1}
 COMPILED = "power", "memory"
 
 
