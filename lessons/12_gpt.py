@@ -78,8 +78,8 @@ stated("−0.788", dlogits[1])
 # ```
 #
 # `wpe` is a second table, with one row for each *position*. To attention by itself, the tokens before a token are a
-# set, in no order. That the head uses the table of embeddings again, *tied*, is from Press and Wolf (2016,
-# arXiv:1608.05859): what makes two tokens alike as input makes them alike as output.
+# set, in no order. That the head uses the table of embeddings again (*weight tying*, a *tied* head) is from Press and
+# Wolf (2016, arXiv:1608.05859): what makes two tokens alike as input makes them alike as output.
 #
 # These are all the arrays there are, for V tokens, at most T positions, C channels and L layers:
 #
@@ -393,7 +393,7 @@ model = GPT(config, dtype="float64", seed=1)
 idx, targets = batch(np.random.default_rng(3), 8, 32)
 loss, cache = forward(model.params, config.n_layer, config.n_head, idx, targets)
 _, head_half, embedding_half = backward(1.0, cache)
-count = np.bincount(idx.reshape(-1), minlength=V)
+count = (idx[..., None] == np.arange(V)).sum(axis=(0, 1))  # (V,), how often each was read
 rarest = int(np.where(count > 0, count, count.max()).argmin())
 print(f"{'':26}lengths of the row's gradient")
 print(f"{'':14}{'times read':>12}{'head half':>12}{'embedding half':>17}")

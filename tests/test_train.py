@@ -19,6 +19,7 @@ from tinygpt.parallel import Workers, blas_threads
 from tinygpt.random import generator
 from tinygpt.run import loop
 from tinygpt.run.folder import load_state
+from tinygpt.run.screens import Screen
 from tinygpt.tokenizer import CharTokenizer
 from tinygpt.train import EvalRecord, StepRecord, TrainConfig, load_model, mean_loss, resume, start, train
 
@@ -159,6 +160,16 @@ def test_speed_counts_training_alone(tmp_path, monkeypatch):
     speeds = [r.tokens_per_second for r in run(state) if isinstance(r, StepRecord) and r.loss is not None]
     # 4 sequences of 8 tokens in a second: steps 1, 2 to 3, 4 to 6, 7 to 9, 10 to 12
     assert speeds == pytest.approx([32 * 1 / 2, 32 * 2 / 2, 32, 32, 32 * 3 / 2])
+
+
+def test_where_the_clock_has_not_moved_no_speed_is_known(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tinygpt.run.loop.time", SimpleNamespace(perf_counter=lambda: 5.0))
+    state = start(tiny(tmp_path, log_interval=1, max_iters=2))
+    screen = Screen(state)
+    for record in run(state):
+        screen.show(record)
+        assert not isinstance(record, StepRecord) or record.tokens_per_second is None
+    assert "tokens/s" not in capsys.readouterr().out
 
 
 def saves_on_a_clock(folder, monkeypatch, **changes) -> tuple[list[int], list[int]]:

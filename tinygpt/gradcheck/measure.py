@@ -1,8 +1,6 @@
 """How good is the checker? The mutants it kills, its false alarms, and what the usual ways of checking let through."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,6 +98,9 @@ def _passes(trial: Trial, mutant: Mutant, usual: UsualCheck) -> bool:
 
 def false_alarms(seeds: int = 100) -> Iterator[tuple[int, list[str]]]:
     """The right code, fast twins included, checked once for each seed: how many checks, and the titles that failed."""
+    from concurrent.futures import ProcessPoolExecutor  # here, since a browser's Python has no processes
+    from multiprocessing import get_context
+
     with ProcessPoolExecutor(cpu_count(), get_context("spawn")) as pool:
         yield from pool.map(_alarms, range(seeds))
 

@@ -60,7 +60,8 @@ def _conditions(pair: Pair) -> Iterator[tuple[str, np.ndarray]]:
             yield f"where {name} is -1", spread == -1
             yield f"where {name} is not -1", spread != -1
         if shape and ids.max(initial=0) < shape[0] and ids.min(initial=0) >= 0:
-            count = np.bincount(ids.reshape(-1), minlength=shape[0]).reshape(-1, *[1] * (len(shape) - 1))
+            count = np.bincount(ids.reshape(-1).astype(np.intp), minlength=shape[0])
+            count = count.reshape(-1, *[1] * (len(shape) - 1))
             yield f"in rows whose number occurs more than once in {name}", np.broadcast_to(count > 1, shape)
             yield f"in rows whose number does not occur in {name}", np.broadcast_to(count == 0, shape)
     for axis, length in enumerate(shape):

@@ -85,10 +85,11 @@ def train(state: TrainState) -> Iterator[Record]:
             if state.step % config.log_interval == 0 or state.step in (first, config.max_iters):
                 loss, norm = _check_finite(state, measured)
                 now = time.perf_counter()
-                speed = (state.step - clock_step) * state.tokens_per_step / (now - clock)
-                clock, clock_step = now, state.step
-                share = None
-                if state.product_rate:
+                speed = share = None
+                if now > clock:  # a browser's is coarse, and may stand still for a step
+                    speed = (state.step - clock_step) * state.tokens_per_step / (now - clock)
+                    clock, clock_step = now, state.step
+                if speed and state.product_rate:
                     share = speed * training_flops(model.config) / (group.size * state.product_rate)
                 yield StepRecord(state.step, lr, loss, norm, speed, share)
             else:

@@ -146,7 +146,8 @@ class Screen:
         seconds_left = steps_left * training / (record.step - self.first_step)
         evaluations_left = -(-steps_left // self.state.config.eval_interval)
         seconds_left += evaluations_left * sum(self.evaluations) / max(1, len(self.evaluations))
-        numbers = f"loss {record.loss:.4f}  lr {record.lr:.2e}  {record.tokens_per_second:,.0f} tokens/s  "
+        numbers = f"loss {record.loss:.4f}  lr {record.lr:.2e}  "
+        numbers += f"{record.tokens_per_second:,.0f} tokens/s  " if record.tokens_per_second is not None else ""
         numbers += f"{record.utilisation:.0%} of peak  " if record.utilisation is not None else ""
         numbers += f"{duration(seconds_left)} left"
         if self.progress:
