@@ -27,11 +27,10 @@ from tinygpt.run.state import Parts
 SECONDS = 600  # of computing, should nobody be there any more to end it
 
 
-def serve(text: str) -> None:
+def serve(settings: dict[str, Any]) -> None:
     """Record, and write messages on what was the standard output, a line of JSON each; what a file prints goes nowhere,
     since a part is called some ten thousand times.
     """
-    settings = json.loads(text)
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     printed = _Printed()

@@ -5,25 +5,26 @@ does is done to that process, and its end is a sentence. What that process does:
 import contextlib
 import json
 import queue
-import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 from tinygpt.errors import UserError
-from tinygpt.gradcheck.own_process import OwnProcess
+from tinygpt.gradcheck.own_process import OwnProcess, killed_by
 from tinygpt.progress import Progress, report
 
 SILENCE = 60.0  # seconds without a word from the process, in which it tells at every array how far it is
-CHILD = "from lessons.page_child import serve; serve(sys.argv[1])"
 
 
-def data_with_own(text: str, folder: Path, silence: float = SILENCE) -> dict[str, Any]:
+def data_with_own(text: str, folder: Path, silence: float = SILENCE,
+                  began: Callable[[OwnProcess], object] = lambda process: None) -> dict[str, Any]:  # fmt: skip
     """What `page_child.data_with_own` makes of a text and the parts in `folder`; how far it is, is reported. Raises
-    UserError for what that raises, and where a part ends the process, or does not come back.
+    UserError for what that raises, and where a part ends the process, or does not come back. began: is handed the
+    process, so that it can be ended before.
     """
-    with _started(text, folder) as process:
+    with OwnProcess("lessons.page_child", {"text": text, "folder": str(folder)}) as process:
+        began(process)
         lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         threading.Thread(target=_lines, args=(process.popen.stdout, lines), daemon=True).start()
         while True:
@@ -42,16 +43,6 @@ def data_with_own(text: str, folder: Path, silence: float = SILENCE) -> dict[str
                 raise UserError(said["error"])
             elif "data" in said:
                 return said
-
-
-@contextlib.contextmanager
-def _started(text: str, folder: Path) -> Iterator[OwnProcess]:
-    """The process, which is ended at the end of the block."""
-    process = OwnProcess(CHILD, {"text": text, "folder": str(folder)})
-    try:
-        yield process
-    finally:
-        process.end()
 
 
 def _lines(stream: IO[bytes], lines: queue.SimpleQueue) -> None:
@@ -77,9 +68,8 @@ def _ended(process: OwnProcess, folder: Path) -> str:
     status, place = process.status(), _place(process.written(_files(folder)), folder)
     if status is None:
         return f"{place} closed what its process answers on; it should only define functions"
-    if status < 0:
-        with contextlib.suppress(ValueError):
-            return f"{place}: the process that recorded the step was ended by {signal.Signals(-status).name}"
+    if name := killed_by(status):
+        return f"{place}: the process that recorded the step was ended by {name}"
     return f"{place} ended the process that recorded the step, with status {status}"
 
 

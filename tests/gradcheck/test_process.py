@@ -4,6 +4,7 @@ import os
 import re
 import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -242,9 +243,13 @@ def test_what_a_file_starts_is_ended_wherever_it_went(file):
     path = file("import subprocess, sys\nstarted = subprocess.Popen([sys.executable, '-c', 'input()'], "
                 "stdin=subprocess.PIPE, start_new_session=True)\nprint('number', started.pid)")  # fmt: skip
     with OwnFile(path, ("forward", "backward"), 20) as own:
-        mark = own.process.mark
-        (started,) = (int(entry) for entry in os.listdir("/proc") if entry.isdigit() and marked(entry, mark, "input()"))
-    assert not marked(str(started), mark, "input()")
+        mark, late = own.process.mark, time.monotonic() + 20
+        while not (found := [entry for entry in os.listdir("/proc") if marked(entry, mark, "input()")]):
+            assert time.monotonic() < late  # what has just been started has no environment for a moment
+        (started,) = found
+    late = time.monotonic() + 20  # it is killed, which takes a busy machine a moment
+    while marked(started, mark, "input()"):
+        assert time.monotonic() < late
 
 
 def marked(process, mark, command) -> bool:

@@ -6,7 +6,6 @@ import copy
 import faulthandler
 import functools
 import inspect
-import json
 import os
 import pdb
 import signal
@@ -271,13 +270,12 @@ def _holders() -> Iterator[tuple[str, Any]]:
                     yield f"{name}.{key}", x
 
 
-def serve(text: str) -> None:
-    """Answer until nobody asks any more. text: the settings, in JSON.
+def serve(settings: dict[str, Any]) -> None:
+    """Answer until nobody asks any more.
 
     Messages come and go on what were the standard input and output; what the file prints goes to the standard error,
     and it has nothing to read.
     """
-    settings = json.loads(text)
     requests, replies = os.dup(0), os.dup(1)
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

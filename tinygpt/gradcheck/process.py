@@ -8,7 +8,6 @@ import contextlib
 import inspect
 import os
 import queue
-import signal
 import sys
 import threading
 import time
@@ -25,7 +24,7 @@ from tinygpt.gradcheck import wire
 from tinygpt.gradcheck.adapters import files
 from tinygpt.gradcheck.adapters.functions import Adapted
 from tinygpt.gradcheck.intermediates import Line
-from tinygpt.gradcheck.own_process import OwnProcess
+from tinygpt.gradcheck.own_process import OwnProcess, killed_by
 from tinygpt.models.gpt2 import BlockOps
 from tinygpt.ops import DEFINITIONS, Ops
 
@@ -33,7 +32,6 @@ PRINTED = 20_000  # bytes of what a file prints that are shown
 ASKED = 1 << 20  # bytes that it may have us compute with
 LONGEST = 1 << 20  # bytes of a file
 START_SECONDS = 120  # in which the process must be there; it takes a quarter of a second
-CHILD = "from tinygpt.gradcheck.child import serve; serve(sys.argv[1])"
 
 
 class NoAnswer(BaseException):
@@ -274,7 +272,7 @@ class OwnFile:
 
     def _start(self, seed: int, device: str) -> None:
         settings = {"seed": seed, "seconds": self.seconds, "bounded": device == "cpu", "terminal": _terminal()}
-        self.process = OwnProcess(CHILD, settings, talks=True)
+        self.process = OwnProcess("tinygpt.gradcheck.child", settings, talks=True)
         self.requests: queue.SimpleQueue = queue.SimpleQueue()
         self.replies: queue.SimpleQueue = queue.SimpleQueue()
         self.printing = threading.Thread(target=self._show, daemon=True)
@@ -314,9 +312,8 @@ class OwnFile:
         self.close()
         if status is None:
             return self._no_answer("its process answers no more, though it has not ended")
-        if status < 0:
-            with contextlib.suppress(ValueError):
-                return self._no_answer(f"its process was ended by {signal.Signals(-status).name}", place)
+        if name := killed_by(status):
+            return self._no_answer(f"its process was ended by {name}", place)
         return self._no_answer(f"it ended its own process, with status {status}", place)
 
     def _no_answer(self, why: str, place: str = "") -> NoAnswer:
