@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +19,7 @@ from lessons.progress import Progress, load
 from tinygpt.errors import UserError
 
 NARROW = 60  # characters below which a column of its own for the exercises leaves too little for the titles
-COMMANDS = ("start", "check", "hint", "solution", "reset", "answers", "try", "run", "page")
+COMMANDS = ("start", "check", "hint", "solution", "reset", "answers", "try", "run", "page", "web", "site")
 YOUR_TURN = re.compile(r"^## Your turn: .+$", re.MULTILINE)
 
 
@@ -144,21 +145,26 @@ class Course:
         return f"{done}. Train a GPT on your own layers: {train}"
 
     def next_of(self, lesson: Lesson, progress: Progress) -> str:
-        """What to type next in a lesson: on with its text where that was left in the midst of it, else its exercise if
+        """What to type next in a lesson: see `following`."""
+        return str(self.following(lesson, progress))
+
+    def following(self, lesson: Lesson, progress: Progress) -> "Following":
+        """What comes next in a lesson: on with its text where that was left in the midst of it, else its exercise if
         that is not done, else the next lesson.
         """
         own = progress.lesson(lesson.number)
         if own.place and not own.ended:
-            return f"{self.command(lesson.number)}  (from cell {own.place + 1})"
+            return Following(self.command(lesson.number), lesson, more=f"  (from cell {own.place + 1})")
         names = [exercise.name for exercise in self.of(lesson)]
         if command := self.to_write(names, progress):
-            return command
+            todo = next(name for name in names if self.exercise_state(name, progress) != "done")
+            return Following(command, lesson, todo)
         later = [other for number, other in self.lessons.items() if number > lesson.number]
         for following in later:
             if not following.optional:
                 passed = _optional(other for other in later if other.number < following.number)
-                return f"{self.command(following.number)}{passed}"
-        return f"{self.command()}{_optional(later)}"
+                return Following(self.command(following.number), following, more=passed)
+        return Following(self.command(), more=_optional(later))
 
     def to_write(self, names: list[str], progress: Progress | None = None) -> str:
         """What to type for the first of some exercises that is not done, or "" if all are."""
@@ -204,6 +210,20 @@ class Course:
         print(display.rendered(table, self.console, self.console.width), end="")
         self.say(f"\n{self.next(progress)}")
         return 0
+
+
+class Following(NamedTuple):
+    """What comes next: what to type for it, the lesson and its exercise that it leads to, and what else is to be said;
+    without a lesson it is the list.
+    """
+
+    command: str
+    lesson: Lesson | None = None
+    exercise: str = ""
+    more: str = ""
+
+    def __str__(self) -> str:
+        return self.command + self.more
 
 
 def length(lesson: Lesson) -> str:

@@ -1,8 +1,9 @@
 """`python -m lessons page`: one training step, number by number, as a page for a browser."""
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from rich.style import Style
@@ -14,6 +15,9 @@ from lessons.course import Course, listed
 from tinygpt.errors import UserError
 from tinygpt.files import expanded, write_atomically
 
+if TYPE_CHECKING:
+    from tinygpt.gradcheck.own_process import OwnProcess
+
 TITLE = "One training step, number by number"
 
 
@@ -21,12 +25,13 @@ def page(course: Course, lessons: list[Lesson], out: str | None, text: str | Non
     """Record a step, write the page, and say where it is. mine: a folder, "" for the course's own; None for the engine
     alone. lessons: none, or the one at whose first number the page opens.
     """
+    from tinygpt.run.waiting import Waiting  # here, since neither --help nor the list should wait for it
+
     spoken_of = [link for lesson in lessons for link in _spoken_of(course, lesson)]
     path = _writable(course.folder / links.PLACE if out is None else Path(expanded(out)))
-    data, remarks = _recorded(course, text, mine)
-    data["lessons"] = links.backwards(course.lessons.values(), (array["key"] for array in data["arrays"]))
-    data["start"] = _start(data, spoken_of)
-    _write(path, data)
+    with Waiting():
+        data, remarks = recorded(course, text, mine, spoken_of)
+    write_atomically(path, as_html(data).encode())
     for remark in remarks:
         course.say(f"note: {remark}")
     _say(course, path, data, open)
@@ -58,35 +63,48 @@ def _writable(path: Path) -> Path:
     return path
 
 
-def _write(path: Path, data: dict[str, Any]) -> None:
-    from tinygpt.pages import page as made  # here, since neither --help nor the list should wait for it
+def as_html(data: dict[str, Any], back: tuple[str, str] | None = None) -> str:
+    """The page, whole. back: the address and the name of the page that it belongs to, if there is one."""
+    from tinygpt.pages import page as made  # as in page
 
-    write_atomically(path, made("step", data, TITLE).encode())
+    return made("step", data, TITLE, back)
 
 
-def _recorded(course: Course, text: str | None, mine: str | None) -> tuple[dict[str, Any], list[str]]:
-    """The page's data, and what else there is to say."""
+def recorded(
+    course: Course, text: str | None, mine: str | None, spoken_of: Sequence[links.Link] = (),
+    began: "Callable[[OwnProcess], object]" = lambda process: None,
+) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
+    """The page's data, and what else there is to say. mine: as `page` has it. began: is handed the process in which a
+    learner's parts are recorded.
+    """
+    data, remarks = _of_step(course, text, mine, began)
+    data["lessons"] = links.backwards(course.lessons.values(), (array["key"] for array in data["arrays"]))
+    data["start"] = _start(data, spoken_of)
+    return data, remarks
+
+
+def _of_step(
+    course: Course, text: str | None, mine: str | None, began: "Callable[[OwnProcess], object]"
+) -> tuple[dict[str, Any], list[str]]:
     from lessons.page_process import data_with_own
     from tinygpt.recorder import record_step
     from tinygpt.recorder.data import page_data
     from tinygpt.recorder.step import TEXT
-    from tinygpt.run.waiting import Waiting
 
     text = TEXT if text is None else text
-    with Waiting():
-        if mine is None:
-            return page_data(record_step(text)), []
-        folder = Path(display.shown_path(Path(expanded(mine)) if mine else course.work))
-        if not folder.exists() and mine.isdecimal():
-            swapped = f"{course.command('page', mine)} --mine"
-            raise UserError(f"--mine takes a folder, and {mine} is none; for a lesson: {swapped}")
-        if not mine and not folder.exists():
-            raise UserError(f"there is no {folder} yet; begin your parts of a step with {course.command('start', 7)}")
-        said = data_with_own(text, folder)
-        return said["data"], said["remarks"]
+    if mine is None:
+        return page_data(record_step(text)), []
+    folder = Path(display.shown_path(Path(expanded(mine)) if mine else course.work))
+    if not folder.exists() and mine.isdecimal():
+        swapped = f"{course.command('page', mine)} --mine"
+        raise UserError(f"--mine takes a folder, and {mine} is none; for a lesson: {swapped}")
+    if not mine and not folder.exists():
+        raise UserError(f"there is no {folder} yet; begin your parts of a step with {course.command('start', 7)}")
+    said = data_with_own(text, folder, began=began)
+    return said["data"], said["remarks"]
 
 
-def _start(data: dict[str, Any], spoken_of: list[links.Link]) -> str | None:
+def _start(data: dict[str, Any], spoken_of: Sequence[links.Link]) -> str | None:
     """The place at which the page opens: where the learner's step parts from the engine's, or the first number that a
     lesson speaks of, as far as it is in this step; None for the page's top.
     """
@@ -103,11 +121,16 @@ def _start(data: dict[str, Any], spoken_of: list[links.Link]) -> str | None:
 
 def address(path: Path, start: str | None) -> str:
     """The page's address, with the place in it at which it opens."""
-    return path.absolute().as_uri() + (f"#{quote(start, safe='/~,')}" if start else "")
+    return path.absolute().as_uri() + place(start)
+
+
+def place(start: str | None) -> str:
+    """The end of an address, from which the page opens at a number."""
+    return f"#{quote(start, safe='/~,')}" if start else ""
 
 
 def _say(course: Course, path: Path, data: dict[str, Any], open: bool) -> None:
-    from tinygpt.pages.browser import opened  # as in _write
+    from tinygpt.pages.browser import opened  # as in page
 
     mine = data["mine"]
     of = f"your {listed(mine['parts'])}" if mine and mine["parts"] else "the engine alone"

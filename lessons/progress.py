@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import count
@@ -14,6 +15,7 @@ from tinygpt.errors import UserError
 from tinygpt.files import JSON_LIMIT, parse_json, read_bytes, write_atomically
 
 VERSION = 2
+CHANGING = threading.RLock()  # one thread of a program after the other
 MOVED = {1: {19: 20}}  # lessons that had another number in files of an earlier version: GPT-2, before lesson 19 came
 
 
@@ -97,10 +99,11 @@ def _valid(kept: Any) -> Any:
 @contextlib.contextmanager
 def changing(work: Path) -> Iterator[Progress]:
     """The progress, written back at the end; read anew each time, since two commands may be running at once."""
-    progress = load(work)
-    yield progress
-    content = json.dumps({"version": VERSION, **asdict(progress)}, indent=1) + "\n"
-    write_atomically(work / "progress.json", content.encode())
+    with CHANGING:
+        progress = load(work)
+        yield progress
+        content = json.dumps({"version": VERSION, **asdict(progress)}, indent=1) + "\n"
+        write_atomically(work / "progress.json", content.encode())
 
 
 def numbered(path: Path) -> Path:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from lessons import display, helping
-from lessons.checking import Verdict, excerpt, first_to_do, in_short, judged, line_reached, on_page
+from lessons.checking import Verdict, excerpt, first_to_do, in_short, in_words, judged, on_page, stopped
 from lessons.course import Course
 from lessons.exercises import Exercise
 from lessons.files import begin
@@ -57,7 +57,7 @@ def say(course: Course, exercise: Exercise) -> bool:
     try:
         verdict = judged(course, exercise)
     except KeyboardInterrupt as interrupt:
-        course.say(f"\nStopped{line_reached(path, interrupt)}.")
+        course.say(f"\n{stopped(path, interrupt)}")
         return False
     if verdict.checked:
         course.say(in_short(verdict.checked, _height(course)) + "\n")
@@ -137,7 +137,7 @@ class _Live:
             try:
                 self.verdict = judged(self.course, self.current)
             except KeyboardInterrupt as interrupt:
-                self.verdict = Verdict(False, f"Stopped{line_reached(path, interrupt)}.")
+                self.verdict = Verdict(False, stopped(path, interrupt))
             except UserError as error:
                 self.verdict = Verdict(False, str(error))
             self.say_short(path)
@@ -148,7 +148,7 @@ class _Live:
         """The verdict in words, the line that they speak of, and what stands beside it."""
         checked, width = self.verdict.checked, self.course.console.width
         if checked and not self.verdict.right:
-            self.course.say(checked.wrong.replace(str(path), display.shown_path(path)), style="red")
+            self.course.say(in_words(checked, path), style="red")
             if lines := excerpt(self.verdict.source, path, checked.wrong, width):
                 print(f"\n{lines}")
         else:
@@ -239,7 +239,7 @@ class _Live:
             helping.difference(self.course, self.current)
         else:
             self.warned = True
-            self.course.say("It has not run yet, and the difference gives the answer away: d again shows it.\n")
+            self.course.say(f"{helping.GIVES_AWAY.format('difference')}: d again shows it.\n")
 
     def page(self) -> None:
         """The page of a training step, at the first array that parts from the engine's."""
