@@ -122,7 +122,11 @@ class Derivation:
             return Said(False, f"{what}. {self._shapes_in(body[0])}".rstrip())
         if not assigned:
             return Said(None, printed.getvalue().rstrip("\n") or "Nothing is assigned by this line.")
-        return self._added({name: values[name] for name in assigned})
+        said = self._added({name: values[name] for name in assigned})
+        if said.stands is False:
+            lacking = (name for name in _names(body[0]) if name not in assigned and self._lacks_a_part(name))
+            return Said(False, said.text + "".join(f" Of {name} a part is still wanted." for name in lacking))
+        return said
 
     def _added(self, assigned: dict[str, Any]) -> Said:
         """Compare what a line assigned; add it if it stands."""
@@ -151,6 +155,9 @@ class Derivation:
 
     def _all(self, name: str) -> Parts:
         return frozenset(range(len(self.values[name])))
+
+    def _lacks_a_part(self, name: str) -> bool:
+        return bool(self.parts.get(name)) and self.parts[name] != self._all(name)
 
     def _standing(self, name: str) -> str:
         if name not in self.values:

@@ -59,12 +59,12 @@ def _there(derivation: Derivation, screen: Screen) -> str:
     """What there is to write with, and what is still to be written."""
     there = derivation.given | derivation.found | derivation.standing
     wanted = [name if number == 1 else f"{name} ({number} parts)" for name, number in derivation.missing.items()]
-    names = ", ".join(f"{name} {_size(value)}" for name, value in there.items() if name[0] != "_")
+    names = ", ".join(f"{name} {size(value)}" for name, value in there.items() if name[0] != "_")
     rows = {"function": derivation.call, "there": names}
     return display.two_columns(rows | {"wanted": ", ".join(wanted)}, screen.console)
 
 
-def _size(value: Any) -> str:
+def size(value: Any) -> str:
     """What a value is, in short: an array's shape, a number itself."""
     if isinstance(value, np.ndarray):
         return str(value.shape).replace(" ", "")  # in one piece where the line is folded

@@ -77,9 +77,11 @@ def _labels(given: Iterable | None, count: int, what: str) -> list[str]:
 
 
 def _has_colours() -> bool:
-    """Whether what is printed reaches a terminal that has colours enough, and the reader has not declined them."""
+    """Whether what is printed reaches a terminal that has colours enough, or a page, which asks for them by
+    FORCE_COLOR; and the reader has not declined them.
+    """
     declined = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    if declined or not sys.stdout.isatty() or not _can_print("▀╱"):
+    if declined or not (sys.stdout.isatty() or os.environ.get("FORCE_COLOR")) or not _can_print("▀╱"):
         return False
     return Console(file=sys.stdout).color_system in ("truecolor", "256")
 

@@ -123,6 +123,13 @@ def test_a_wrong_line_is_compared_with_the_part_that_is_due_and_a_later_part_may
     assert one.judge("du = b * 3").text.startswith("A part of du stands (1 of 2)")
 
 
+def test_a_wrong_line_made_of_what_lacks_a_part_says_so():
+    one = derivation("def f(a, b):\n    du = a\n    du = du + b * 3\n    dx = du * 2\n    return dx", "f(28, 9)")
+    assert one.judge("du = b * 3").stands
+    assert one.judge("dx = 2 * du").text.endswith("is expected. The line is not kept. Of du a part is still wanted.")
+    assert one.judge("du = du + a").stands and "still wanted" not in one.judge("dx = 3 * du").text
+
+
 def test_what_a_refused_line_would_have_given_is_said_not_to_be_there():
     one = derivation()
     assert one.judge("ddouble = dout + 1").text.endswith("is expected. The line is not kept.")

@@ -25,7 +25,8 @@ ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 @pytest.fixture
 def drawn(capsys, monkeypatch):
     """Draws on a terminal of some columns; returns the lines."""
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLORTERM", "truecolor")
 
@@ -88,6 +89,13 @@ def test_colours_are_left_out_where_there_are_none_or_they_were_declined(drawn, 
     for name, value in setting.items():
         monkeypatch.setenv(name, value)
     assert not any("\x1b" in line for line in drawn([[1, 2]], colours=True))
+
+
+def test_a_page_asks_for_colours_without_a_terminal(drawn, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
+    heat([[1, -1]])
+    assert [line for line in capsys.readouterr().out.splitlines() if "\x1b" in line]
 
 
 def test_two_rows_of_squares_share_a_row_of_the_terminal_in_half_blocks():
