@@ -231,6 +231,11 @@ def test_a_text_of_mark_up_is_text_in_the_page(tmp_path):
         assert json.loads(parser.data) == data and parser.tags.count("script") == 2
 
 
+def test_a_page_leads_back_where_it_belongs_to_another():
+    link, whole = '<p class="small"><a href="a.html">A &amp; b</a></p>\n', page("show", {}, "", ("a.html", "A & b"))
+    assert whole.count(link) == 1 and whole.replace(link, "") == page("show", {}, "")
+
+
 def test_a_token_that_is_a_part_of_a_character_or_of_the_padding_has_a_name():
     tokenizer = BPETokenizer.train("aaaé", 257)
     assert [name_of(id, tokenizer) for id in tokenizer.encode("aé")] == ["a", "\\xc3", "\\xa9"]

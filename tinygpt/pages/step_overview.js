@@ -241,17 +241,24 @@ function worstOf(array) {
 function lessonList() {
   return make("details", { id: "lessons" }, make("summary", { class: "button" }, "From a lesson?"),
     make("ul", {}, D.lessons.map((lesson) => make("li", {},
-      make("strong", {}, `Lesson ${lesson.number}, ${lesson.title}`),
+      make("strong", {}, lessonLink(lesson, `Lesson ${lesson.number}, ${lesson.title}`)),
       make("span", { class: "quiet small" }, ` ${lesson.minutes} minutes`),
       make("div", { class: "small" }, lesson.keys.map((key) => arrayCalled(key)).filter(Boolean).map((array, k) => [
         k ? ", " : "", arrayLink(array)])),
-      commandLine(lesson.command)))));
+      lesson.page ? null : commandLine(lesson.command)))));
 }
 
 function lessonsOf(array) {
   const speaking = D.lessons.filter((lesson) => lesson.keys.some((key) => arrayCalled(key) === array));
   return speaking.map((lesson) => make("div", { class: "lesson small" },
-    make("span", {}, `Lesson ${lesson.number}, ${lesson.title}, speaks of it: `), commandLine(lesson.command)));
+    lesson.page
+      ? ["Spoken of in ", lessonLink(lesson, `lesson ${lesson.number}, ${lesson.title}`)]
+      : [`Lesson ${lesson.number}, ${lesson.title}, speaks of it: `, commandLine(lesson.command)]));
+}
+
+// A lesson's name; where its page lies beside this one, a link to it.
+function lessonLink(lesson, words) {
+  return lesson.page ? make("a", { href: lesson.page }, words) : words;
 }
 
 function commandLine(command) {
