@@ -13,7 +13,8 @@
 # course is made of.
 #
 # Here and there the lesson stops and asks for a line before it shows its own. Write yours first. In the stepper,
-# `python -m lessons 1`, it is compared at once; where you read the file, on paper, before you look at the next cell.
+# `python -m lessons 1`, and in a browser, `python -m lessons web 1`, it is compared at once; where you read the file,
+# on paper, before you look at the next cell.
 
 # %%
 import sys
@@ -165,7 +166,7 @@ print("each customer pays:    ", prices.sum(axis=1))
 # predict, for each, the token that follows. `windows_at(tokens, starts, block_size)` cuts B windows at once, without
 # a loop: `starts` says where each begins, `block_size` is T. It returns a pair of arrays, idx and targets. (`Batch`,
 # in the file, is a name for such a pair.) The tokens of a large text are uint16, whole numbers of 2 bytes, to take
-# little room; idx and targets come as int64, the usual dtype of an index. This is what it gives:
+# little room; idx and targets come as int64, the usual dtype of an index. Below is what it gives.
 
 # %%
 tokens = np.arange(100, 120, dtype=np.uint16)
@@ -240,7 +241,8 @@ print("        where they should be             ", right.mean(axis=1))
 #                         dx = du · 2 + u  = 6 + 5 = 11
 # ```
 #
-# Two rules, then: *multiply along a way, add up over the ways.* There is no third. Believe neither, but nudge x:
+# Two rules, then: *multiply along a way, add up over the ways.* There is no third. Through all
+# layers of a network, from the loss back, this is *backpropagation*. Believe neither rule, but nudge x:
 
 
 # %%
@@ -403,7 +405,7 @@ assert np.allclose(slopes(lambda x: (ds * x.mean(axis=1)).sum(), x), dx_of_s / 3
 # ```
 #
 # Which axes were spread? Look at the rule for broadcasting once more: there are two kinds. The result has `shape`
-# itself, with its axes of length 1, and without those that it never had:
+# itself, with its axes of length 1, and without those that it never had.
 
 # %%
 rng = np.random.default_rng(1)

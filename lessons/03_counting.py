@@ -7,7 +7,8 @@
 # is no more than that: for every beginning of a text it gives each possible next token a probability. The simplest
 # one is made by counting, with a pencil.
 #
-# **How good is it, and what number would you use to say so? And if it is good to look one token back, why not ten?**
+# **How good is a model that counts, and what number would you use to say so? And if it is good to look one token back,
+# why not ten?**
 
 # %%
 import re

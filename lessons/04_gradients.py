@@ -191,8 +191,8 @@ assert np.allclose(numerical_gradient(g, x), [12, 9, 1])
 #
 # Write `numerical_gradient(f, x, h)` by central differences. What the code above does not do: x may have any shape,
 # () included. It is moved in place, one entry at a time, with no copy of the whole array. And afterwards every entry
-# is what it was, to the last bit. Does adding h, taking 2h away and adding h again do that? Here is 0.1, with h =
-# 1e-5:
+# is what it was, to the last bit. Does adding h, taking 2h away and adding h again do that? Below is 0.1,
+# with h = 1e-5.
 
 # %%
 entry = 0.1

@@ -11,7 +11,7 @@
 # Let each of the words before it hold up a sign that says what it is. Where the question and the sign agree, let
 # the word pass on what it knows. … The sum of what is passed on is always one cup."
 #
-# **Can you write that as arrays, so that it has a derivative?**
+# **How would you let a word look back at others, in arrays, so that all of it has a derivative?**
 
 # %%
 import math

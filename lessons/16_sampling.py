@@ -6,9 +6,9 @@
 # The model of lesson 15 gives 49 probabilities for the next character, and that is all it gives. To write, you
 # choose one, put it behind the text, and ask again.
 #
-# **Which one do you choose?** Always the likeliest is the obvious answer and a bad one. And each time you ask
-# again, the model reads the whole text from its beginning, of which it has read all but one character before.
-# **What of that need not be computed twice?**
+# **Which character do you choose, when each has a probability?** Always the likeliest is the obvious answer and a bad
+# one. And each time you ask again, the model reads the whole text from its beginning, of which it has read all but one
+# character before. **What of that need not be computed twice?**
 
 # %%
 import dataclasses

@@ -78,6 +78,7 @@ def folder(tmp_path):
     (folder / "hints").mkdir(parents=True)
     for path in LESSONS.glob("[!0-9]*.py"):
         shutil.copy(path, folder)
+    shutil.copytree(LESSONS / "web", folder / "web", ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in {"01_arrays.py": FIRST, "02_trouble.py": SECOND, "03_reading.py": THIRD}.items():
         (folder / name).write_text(text)
     for name in ("windows_at", "merge", "draw"):
