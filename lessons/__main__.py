@@ -36,7 +36,9 @@ exercises to write.
   python -m lessons answers 7   the answers to the lesson's questions
   python -m lessons page 7      a page with every number of one training step,
                                 at those of lesson 7; --open shows it, and
-                                --mine makes it of a step of your layers""",
+                                --mine makes it of a step of your layers
+  python -m lessons web 7       lesson 7 in a browser, to run, edit and write in
+  python -m lessons site        all lessons as pages to read, in a folder""",
     "start": "Write the file of an exercise, for you to fill in. A file that is there already is left alone.",
     "check": "Check an exercise: its forward with the engine's, its backward with numerical derivatives.",
     "hint": "Give the next of three hints, from a question to nearly there.",
@@ -48,6 +50,9 @@ exercises to write.
     "page": "Write a page for a browser with every number of one training step of a tiny GPT: what it was made from, "
     "what it goes into, and its gradient. It opens at the first number that LESSON speaks of; with --mine where your "
     "layers part from the engine's.",
+    "web": "Open the lessons in a browser: its pages run the cells here, on this machine, and use the same files and "
+    "progress as the terminal.",
+    "site": "Write all lessons and docs as pages to read, with what their cells print and draw, into a folder.",
 }
 SWITCH: dict[str, Any] = {"action": "store_true"}
 FLAGS: dict[str, dict[str, dict[str, Any]]] = {  # of each command: what add_argument takes
@@ -72,9 +77,13 @@ FLAGS: dict[str, dict[str, dict[str, Any]]] = {  # of each command: what add_arg
         },
         "--open": SWITCH | {"help": "show it in a browser"},
     },
+    "web": {
+        "--port": {"type": int, "default": 0, "metavar": "N", "help": "of this machine (default: one that is free)"},
+        "--open": SWITCH | {"help": "show it in a browser"},
+    },
     "try": {"--case": {"type": int, "metavar": "N", "help": "which case (default: the first that is not right)"}},
 }
-OF_LESSONS = ("answers", "page")  # what is asked for of a lesson, and not of exercises
+OF_LESSONS = ("answers", "page", "web")  # what is asked for of a lesson, and not of exercises
 WHICH = "a lesson's number, or an exercise's name, such as layernorm"
 
 
@@ -105,6 +114,9 @@ class _Parser(Parser):
 
 
 def _run(arguments: argparse.Namespace, folder: Path) -> int:
+    if arguments.command == "site":
+        course = Course(folder, folder / "work", display.make_console(sys.stdout.isatty()))
+        return commands.site(course, arguments.which)
     live = display.is_live()
     reads = bool(arguments.which) and arguments.command in ("", "answers")
     console = display.make_console(live if reads else sys.stdout.isatty())
@@ -116,8 +128,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
     chosen = [course.lesson(word) for word in arguments.which]
     if len(chosen) > 1:
         raise UserError(f"one lesson at a time: {course.command(*arguments.command.split(), chosen[0].number)}")
-    if arguments.command == "page":
-        return commands.page(course, chosen, **flags)
+    if arguments.command in ("page", "web"):
+        return getattr(commands, arguments.command)(course, chosen, **flags)
     if not chosen:
         return course.show()
     (lesson,) = chosen
@@ -139,7 +151,12 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.set_defaults(command=command)
-    parser.add_argument("which", nargs="+" if command not in ("", "run", "page") else "*", metavar="LESSON", help=WHICH)
+    if command == "site":
+        parser.add_argument("which", nargs="?", metavar="FOLDER", help="of the site (default: lessons/out/site)")
+        return parser.parse_args(argv)
+    parser.add_argument(
+        "which", nargs="+" if command not in ("", "run", "page", "web") else "*", metavar="LESSON", help=WHICH
+    )
     for flag, takes in FLAGS.get(command, {}).items():
         parser.add_argument(flag, **takes)
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="of your files (default: lessons/work)")

@@ -1,29 +1,26 @@
 """The exercises on the command line: start, check, reset, and what stands in files of its own."""
 
+from typing import Any
+
 from lessons import display
 from lessons import watch as watching
+from lessons.cells import Lesson
 from lessons.course import Course
 from lessons.exercises import Exercise
-from lessons.files import begin, is_blank, write_new
+from lessons.files import begun_anew, started
 from lessons.helping import hint, read_hints, solution
 from lessons.page import page
-from lessons.progress import changing, load, numbered
+from lessons.progress import load
 from lessons.running import run
 from lessons.trying import try_
-from tinygpt.files import write_atomically
 
-__all__ = ["check", "hint", "page", "read_hints", "reset", "run", "solution", "start", "try_"]
+__all__ = ["check", "hint", "page", "read_hints", "reset", "run", "site", "solution", "start", "try_", "web"]
 
 
 def start(course: Course, exercises: list[Exercise]) -> int:
     """Write the files to fill in; one that is there already is left alone."""
     for exercise in exercises:
-        path = course.file(exercise)
-        name, shown = exercise.name, display.shown_path(path)
-        if begin(path, exercise):
-            course.say(f"{shown} is written. Fill in what is missing, then: {course.command('check', name)}")
-        else:
-            course.say(f"{shown} is there already and was left alone; to begin anew: {course.command('reset', name)}")
+        course.say(started(course, exercise))
     return 0
 
 
@@ -44,18 +41,19 @@ def check(course: Course, exercises: list[Exercise], watch: bool) -> int:
 def reset(course: Course, exercises: list[Exercise]) -> int:
     """Write the blank anew; what the learner wrote is kept beside it."""
     for exercise in exercises:
-        path = course.file(exercise)
-        if not path.exists():
-            start(course, [exercise])
-        elif is_blank(path, exercise):
-            course.say(f"{display.shown_path(path)} is still as it was given; nothing was changed")
-        else:
-            backup = numbered(path)
-            write_new(backup, path.read_bytes())
-            write_atomically(path, exercise.blank().encode())
-            with changing(course.work) as progress:
-                progress.exercise(exercise.name).done = False
-            course.say(
-                f"{display.shown_path(path)} is blank again; what you wrote is kept in {display.shown_path(backup)}"
-            )
+        course.say(begun_anew(course, exercise))
     return 0
+
+
+def site(course: Course, folder: str | None) -> int:
+    """Write all pages into a folder."""
+    from lessons.web.site import site  # here, since no other command should wait for what it needs
+
+    return site(course, folder)
+
+
+def web(course: Course, lessons: list[Lesson], **flags: Any) -> int:
+    """Serve the lessons' pages."""
+    from lessons.web.server import web  # as in site
+
+    return web(course, lessons, **flags)

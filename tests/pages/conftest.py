@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.lessons.serving import serving
 from tinygpt.pages import page
 from tinygpt.recorder import record_step, step
 from tinygpt.recorder.data import page_data
@@ -127,3 +128,44 @@ def opened(context, write, data):
     for tab in tabs:
         tab.close()
     assert not [error for tab in tabs for error in tab.errors]
+
+
+@pytest.fixture
+def live(context, tmp_path):
+    """live(page, width=..., dark=...): a live page in a tab of its own; its server is `live.server`, and the learner's
+    files lie in `live.work`.
+    """
+    tabs = []
+    with serving(tmp_path / "work") as server:
+
+        def at(page="07_layernorm.html", width=1440, dark=False, height=900):
+            tab = context.new_page()
+            tabs.append(tab)
+            tab.set_viewport_size({"width": width, "height": height})
+            tab.emulate_media(color_scheme="dark" if dark else "light")
+            tab.errors, tab.asked = [], []
+            tab.on("pageerror", lambda error: tab.errors.append(str(error)))
+            tab.on("request", lambda request: tab.asked.append(request.url))
+            tab.goto(f"http://127.0.0.1:{server.server_port}/{page}#key={server.key}")
+            return tab
+
+        at.server, at.work = server, tmp_path / "work"
+        yield at
+        for tab in tabs:
+            tab.close()
+    assert not [error for tab in tabs for error in tab.errors]
+
+
+@pytest.fixture(scope="session")
+def found():
+    """found(tab): what axe has against a page, a line each."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=NEEDED).Axe()
+
+    def found(tab):
+        return [
+            f"{violation['id']}: {node['html'][:150]} {node['any'][:1]}"
+            for violation in axe.run(tab).response["violations"]
+            for node in violation["nodes"]
+        ]
+
+    return found
