@@ -1,5 +1,6 @@
 """The step page in a real browser: a recording made once, and pages of it opened from a file."""
 
+import contextlib
 import copy
 import json
 import os
@@ -108,26 +109,36 @@ def context(browser):
     context.close()
 
 
-@pytest.fixture
-def opened(context, write, data):
-    """opened(hash, width=..., dark=..., of=...): the page in a tab of its own, with all that it asked for."""
-    tabs = []
+@contextlib.contextmanager
+def tabs(context):
+    """Opens addresses, each in a tab of its own, which says what it `asked` for and what `failed` of that; no script
+    of theirs may fail.
+    """
+    opened = []
 
-    def at(hash="", width=1440, dark=False, of=None, height=900):
+    def at(address, width=1440, dark=False, height=900):
         tab = context.new_page()
-        tabs.append(tab)
+        opened.append(tab)
         tab.set_viewport_size({"width": width, "height": height})
         tab.emulate_media(color_scheme="dark" if dark else "light")
-        tab.errors, tab.asked = [], []
+        tab.errors, tab.asked, tab.failed = [], [], []
         tab.on("pageerror", lambda error: tab.errors.append(str(error)))
         tab.on("request", lambda request: tab.asked.append(request.url))
-        tab.goto(write(of or data).as_uri() + hash)
+        tab.on("requestfailed", lambda request: tab.failed.append(request))
+        tab.goto(address)
         return tab
 
     yield at
-    for tab in tabs:
+    for tab in opened:
         tab.close()
-    assert not [error for tab in tabs for error in tab.errors]
+    assert not [error for tab in opened for error in tab.errors]
+
+
+@pytest.fixture
+def opened(context, write, data):
+    """opened(hash, width=..., dark=..., of=...): the page in a tab of its own, with all that it asked for."""
+    with tabs(context) as tab:
+        yield lambda hash="", of=None, **looks: tab(write(of or data).as_uri() + hash, **looks)
 
 
 @pytest.fixture
@@ -135,25 +146,13 @@ def live(context, tmp_path):
     """live(page, width=..., dark=...): a live page in a tab of its own; its server is `live.server`, and the learner's
     files lie in `live.work`.
     """
-    tabs = []
-    with serving(tmp_path / "work") as server:
+    with serving(tmp_path / "work") as server, tabs(context) as tab:
 
-        def at(page="07_layernorm.html", width=1440, dark=False, height=900):
-            tab = context.new_page()
-            tabs.append(tab)
-            tab.set_viewport_size({"width": width, "height": height})
-            tab.emulate_media(color_scheme="dark" if dark else "light")
-            tab.errors, tab.asked = [], []
-            tab.on("pageerror", lambda error: tab.errors.append(str(error)))
-            tab.on("request", lambda request: tab.asked.append(request.url))
-            tab.goto(f"http://127.0.0.1:{server.server_port}/{page}#key={server.key}")
-            return tab
+        def at(page="07_layernorm.html", **looks):
+            return tab(f"http://127.0.0.1:{server.server_port}/{page}#key={server.key}", **looks)
 
         at.server, at.work = server, tmp_path / "work"
         yield at
-        for tab in tabs:
-            tab.close()
-    assert not [error for tab in tabs for error in tab.errors]
 
 
 @pytest.fixture(scope="session")

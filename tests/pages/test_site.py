@@ -11,7 +11,7 @@ from lessons.web import site, site_folder
 from lessons.web.number_pages import MAKERS
 from lessons.web.pages import Pages
 from tests.lessons.serving import FOLDER, serving
-from tests.pages.conftest import chained
+from tests.pages.conftest import chained, tabs
 from tinygpt.recorder import step
 
 SQUARES = "\x1b[38;2;196;82;0m\x1b[48;2;255;255;255m▀▀\x1b[0m\n"  # as `heat` prints them
@@ -36,28 +36,19 @@ def folder(browser, tmp_path_factory):
 @pytest.fixture
 def visited(context, folder):
     """Opens a page of the site; the test fails if a script does, or if anything is asked for that is not the site's."""
-    tabs, troubles = [], []
+    places = []
+    with tabs(context) as tab:
 
-    def failed(sent):
-        if sent.resource_type != "xhr":  # which axe tries, and no page
-            troubles.append(f"failed: {sent.url}")
+        def at(address, width=1440, dark=False, base=None):
+            base = base or folder.as_uri()
+            places.append((tab(f"{base}/{address}", width, dark), base))
+            return places[-1][0]
 
-    def at(address, width=1440, dark=False, base=None):
-        tab = context.new_page()
-        tabs.append(tab)
-        tab.set_viewport_size({"width": width, "height": 900})
-        tab.emulate_media(color_scheme="dark" if dark else "light")
-        base = base or folder.as_uri()
-        tab.on("request", lambda sent: sent.url.startswith((base, "data:")) or troubles.append(sent.url))
-        tab.on("requestfailed", failed)
-        tab.on("pageerror", lambda error: troubles.append(str(error)))
-        tab.goto(f"{base}/{address}")
-        return tab
-
-    yield at
-    for tab in tabs:
-        tab.close()
-    assert troubles == []
+        yield at
+    for place, base in places:
+        assert [url for url in place.asked if not url.startswith((base, "data:"))] == []
+        failed = [sent.url for sent in place.failed if sent.resource_type != "xhr"]  # which axe tries, and no page
+        assert failed == []
 
 
 def test_the_search_is_found_by_its_key_and_goes_to_a_section(visited):
